@@ -1,0 +1,430 @@
+//! What can go wrong: with a job ([`Error`]), with a pool ([`PoolError`]), with a submission ([`SubmitError`]).
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::history::RedirectHop;
+use crate::redact::{Clipped, SafeUrl};
+use crate::request::RequestSpec;
+
+/// Any error of another library, as the source of one of ours.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// Why a job has no usable answer.
+///
+/// The same fault gives the same variant on every transport; what the transport itself reported is the
+/// [`source`](std::error::Error::source). `Display` is one line that ends with the root cause; it never holds
+/// credentials, cookies or query values and stays short whatever the input.
+///
+/// In the variants that have a field `sent`, it says whether the attempt may have shown the server anything of the
+/// request: see [`was_sent`](Error::was_sent).
+///
+/// ```
+/// use threaded::Error;
+///
+/// fn advice(error: &Error) -> &'static str {
+///     match error {
+///         Error::InvalidRequest { .. } => "mend the request",
+///         Error::Status { status } if status.is_client_error() => "the server does not want it",
+///         error if error.is_retryable() => "try again later",
+///         _ => "look closer",
+///     }
+/// }
+/// # let refused = Error::Connect { sent: false, source: "connection refused".into() };
+/// # assert_eq!(advice(&refused), "try again later");
+/// ```
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The request cannot be sent as it was described: a bad URL, method, header, proxy or body. Nothing was sent.
+    #[error("invalid request: {message}")]
+    InvalidRequest {
+        /// What was wrong, and what to do about it.
+        message: String,
+        /// The error of the library that found it, if one did.
+        source: Option<BoxError>,
+    },
+    /// The host name could not be resolved.
+    #[error("could not resolve the host name: {}", RootCause(source))]
+    Dns {
+        /// See [`was_sent`](Error::was_sent).
+        sent: bool,
+        /// What the resolver reported.
+        source: BoxError,
+    },
+    /// No connection could be made: refused, unreachable, prohibited.
+    #[error("could not connect: {}", RootCause(source))]
+    Connect {
+        /// See [`was_sent`](Error::was_sent).
+        sent: bool,
+        /// What the operating system reported.
+        source: BoxError,
+    },
+    /// No secure connection could be agreed on, most often because the server's certificate is not trusted.
+    #[error("could not agree on a secure connection: {}", RootCause(source))]
+    Tls {
+        /// See [`was_sent`](Error::was_sent).
+        sent: bool,
+        /// What the TLS library reported.
+        source: BoxError,
+    },
+    /// The proxy could not be reached or did not open a tunnel.
+    #[error("could not connect through the proxy: {}", RootCause(source))]
+    Proxy {
+        /// See [`was_sent`](Error::was_sent).
+        sent: bool,
+        /// What the transport reported.
+        source: BoxError,
+    },
+    /// The attempt was not over, body included, when its time was.
+    #[error("timed out after {after:?}")]
+    Timeout {
+        /// The limit that was exceeded.
+        after: Duration,
+        /// See [`was_sent`](Error::was_sent).
+        sent: bool,
+        /// What the transport reported, if it was the transport that stopped.
+        source: Option<BoxError>,
+    },
+    /// The connection was reset, or closed before the response head was complete.
+    #[error("the connection was closed: {}", RootCause(source))]
+    Closed {
+        /// See [`was_sent`](Error::was_sent).
+        sent: bool,
+        /// What the transport reported.
+        source: BoxError,
+    },
+    /// The server's answer is not HTTP: a malformed head or framing.
+    #[error("the answer is not valid HTTP: {}", RootCause(source))]
+    Protocol {
+        /// What the transport reported.
+        source: BoxError,
+    },
+    /// The connection ended properly, but before the announced end of the body.
+    #[error("the body was cut off: {}", RootCause(source))]
+    BodyTruncated {
+        /// What the transport reported.
+        source: BoxError,
+    },
+    /// The body is larger than `max_body` allows.
+    #[error("the body is larger than the limit of {limit} bytes; raise it with max_body")]
+    BodyTooLarge {
+        /// The limit, in bytes after decoding.
+        limit: u64,
+    },
+    /// The body is not what its `Content-Encoding` (or the reader of its content) takes it for.
+    #[error("could not decode the body: {}", RootCause(source))]
+    Decode {
+        /// What the decoder reported.
+        source: BoxError,
+    },
+    /// A redirect could not be followed: too many, or to a place that may not or cannot be requested.
+    #[error("could not follow the redirect: {message}")]
+    Redirect {
+        /// What was wrong with it.
+        message: String,
+        /// The redirects answered before, and the one that could not be followed.
+        hops: Vec<RedirectHop>,
+    },
+    /// The server answered with a 4xx or 5xx and `error_for_status` was asked for. The answer itself is in
+    /// [`ThreadException::response`](crate::ThreadException::response).
+    #[error("the server answered {status}")]
+    Status {
+        /// The status of the answer.
+        status: StatusCode,
+    },
+    /// This machine ran out of something: file descriptors, local ports, threads, or a file to send shrank.
+    #[error("a local resource failed: {}", RootCause(source))]
+    LocalResource {
+        /// See [`was_sent`](Error::was_sent).
+        sent: bool,
+        /// What the operating system reported.
+        source: BoxError,
+    },
+    /// The worker that took the job has no session to send it with: the session's constructor, the initializer or the
+    /// auth generator failed. Nothing was sent.
+    #[error("the worker has no session: {}", RootCause(source))]
+    Session {
+        /// What they reported.
+        source: BoxError,
+    },
+    /// A closure, a transport or a library panicked while it worked on this job.
+    #[error("panicked: {}", Clipped(message))]
+    Panicked {
+        /// The message of the panic.
+        message: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn invalid_request(message: impl Into<String>) -> Self {
+        Self::InvalidRequest {
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// Whether time ran out.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout { .. })
+    }
+
+    /// Whether no connection came about: DNS, TCP, TLS or the proxy failed.
+    pub fn is_connect(&self) -> bool {
+        matches!(
+            self,
+            Self::Dns { .. } | Self::Connect { .. } | Self::Tls { .. } | Self::Proxy { .. }
+        )
+    }
+
+    /// Whether the same request may well succeed later: the fault lies with the network, the server's load or this
+    /// machine's, not with the request.
+    ///
+    /// It says nothing about whether repeating is safe; for a request that is not idempotent, see
+    /// [`was_sent`](Error::was_sent). A [`Status`](Error::Status) counts for 408, 429, 500, 502, 503 and 504.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Dns { .. }
+            | Self::Connect { .. }
+            | Self::Proxy { .. }
+            | Self::Timeout { .. }
+            | Self::Closed { .. }
+            | Self::BodyTruncated { .. }
+            | Self::LocalResource { .. } => true,
+            Self::Status { status } => {
+                matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+            }
+            Self::InvalidRequest { .. }
+            | Self::Tls { .. }
+            | Self::Protocol { .. }
+            | Self::BodyTooLarge { .. }
+            | Self::Decode { .. }
+            | Self::Redirect { .. }
+            | Self::Session { .. }
+            | Self::Panicked { .. } => false,
+        }
+    }
+
+    /// Whether a server may have seen the request, or a part of it.
+    ///
+    /// `false` is a promise: no server can have seen it, so repeating it is safe whatever its method. `true` means that
+    /// it was seen or that this cannot be told.
+    pub fn was_sent(&self) -> bool {
+        match self {
+            Self::InvalidRequest { .. } | Self::Session { .. } => false,
+            Self::Dns { sent, .. }
+            | Self::Connect { sent, .. }
+            | Self::Tls { sent, .. }
+            | Self::Proxy { sent, .. }
+            | Self::Timeout { sent, .. }
+            | Self::Closed { sent, .. }
+            | Self::LocalResource { sent, .. } => *sent,
+            Self::Protocol { .. }
+            | Self::BodyTruncated { .. }
+            | Self::BodyTooLarge { .. }
+            | Self::Decode { .. }
+            | Self::Redirect { .. }
+            | Self::Status { .. }
+            | Self::Panicked { .. } => true,
+        }
+    }
+
+    /// The status, if the job failed because of it.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Status { status } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// The same error, of an attempt whose earlier exchanges a server has seen.
+    pub(crate) fn after_earlier_exchange(mut self) -> Self {
+        match &mut self {
+            Self::Dns { sent, .. }
+            | Self::Connect { sent, .. }
+            | Self::Tls { sent, .. }
+            | Self::Proxy { sent, .. }
+            | Self::Timeout { sent, .. }
+            | Self::Closed { sent, .. }
+            | Self::LocalResource { sent, .. } => *sent = true,
+            _ => {}
+        }
+        self
+    }
+
+    /// Sorts a failed read of a body.
+    ///
+    /// A transport that knows better hands over its own [`Error`] inside the `io::Error`; otherwise the kind decides.
+    pub(crate) fn from_body_read(error: io::Error) -> Self {
+        use io::ErrorKind::*;
+
+        let source = match error.downcast::<Self>() {
+            Ok(known) => return known,
+            Err(error) => BoxError::from(error),
+        };
+        match io_kind(&*source).unwrap_or(Other) {
+            UnexpectedEof => Self::BodyTruncated { source },
+            TimedOut | WouldBlock => Self::Timeout {
+                after: Duration::ZERO,
+                sent: true,
+                source: Some(source),
+            },
+            InvalidData | InvalidInput => Self::Protocol { source },
+            _ => Self::Closed { sent: true, source },
+        }
+    }
+
+    /// The same error, with the limit of the whole attempt where the transport only knew what was left of it.
+    pub(crate) fn with_time_limit(mut self, limit: Option<Duration>) -> Self {
+        if let (Self::Timeout { after, .. }, Some(limit)) = (&mut self, limit) {
+            *after = limit;
+        }
+        self
+    }
+}
+
+/// The kind of the innermost `io::Error` in a chain of sources.
+pub(crate) fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+    chain(error)
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .last()
+        .map(io::Error::kind)
+}
+
+/// Whether this machine ran out of something: file descriptors, local ports, memory.
+pub(crate) fn is_local_lack(error: &(dyn std::error::Error + 'static)) -> bool {
+    // These two have no stable `io::ErrorKind`. ENFILE and EMFILE, the same numbers on all Unix systems; WSAEMFILE.
+    const OUT_OF_FILES: &[i32] = if cfg!(windows) { &[10024] } else { &[23, 24] };
+    chain(error)
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .any(|error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory
+            ) || error
+                .raw_os_error()
+                .is_some_and(|code| OUT_OF_FILES.contains(&code))
+        })
+}
+
+/// An error and what it was caused by, outermost first, including what an `io::Error` wraps:
+/// `io::Error::source` skips exactly that one.
+pub(crate) fn chain<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| {
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        match wrapped {
+            Some(inner) => Some(inner as &(dyn std::error::Error + 'static)),
+            None => error.source(),
+        }
+    })
+}
+
+/// Displays the innermost error of a chain.
+struct RootCause<'a>(&'a BoxError);
+
+impl fmt::Display for RootCause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match chain(&**self.0).last() {
+            Some(root) => Clipped(root).fmt(f),
+            None => Ok(()),
+        }
+    }
+}
+
+// By hand: a derived one would print the sources, whose length nobody bounds.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::InvalidRequest { .. } => "InvalidRequest",
+            Self::Dns { .. } => "Dns",
+            Self::Connect { .. } => "Connect",
+            Self::Tls { .. } => "Tls",
+            Self::Proxy { .. } => "Proxy",
+            Self::Timeout { .. } => "Timeout",
+            Self::Closed { .. } => "Closed",
+            Self::Protocol { .. } => "Protocol",
+            Self::BodyTruncated { .. } => "BodyTruncated",
+            Self::BodyTooLarge { .. } => "BodyTooLarge",
+            Self::Decode { .. } => "Decode",
+            Self::Redirect { .. } => "Redirect",
+            Self::Status { .. } => "Status",
+            Self::LocalResource { .. } => "LocalResource",
+            Self::Session { .. } => "Session",
+            Self::Panicked { .. } => "Panicked",
+        };
+        write!(
+            f,
+            "{name}({:?}, sent: {})",
+            self.to_string(),
+            self.was_sent()
+        )
+    }
+}
+
+/// Why a pool could not be made.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// `num_threads(0)` was asked for.
+    #[error("a pool needs at least one thread; num_threads was 0")]
+    NoThreads,
+    /// The operating system gave no thread for the first worker.
+    #[error("could not start the first worker's thread: {0}")]
+    Spawn(#[source] io::Error),
+    /// The first worker could not build its session: the session's constructor, the initializer, the auth generator or
+    /// the transport's builder failed or panicked, or they do not fit together.
+    #[error("could not build a session: {}", RootCause(.0))]
+    Session(#[source] BoxError),
+}
+
+impl fmt::Debug for PoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::NoThreads => "NoThreads",
+            Self::Spawn(_) => "Spawn",
+            Self::Session(_) => "Session",
+        };
+        write!(f, "{name}({:?})", self.to_string())
+    }
+}
+
+/// A request that a pool did not accept, because its intake is closed or it was cancelled.
+#[derive(thiserror::Error)]
+#[error("the pool takes no more jobs; {} {} was not accepted", .request.method(), SafeUrl(.request.url()))]
+pub struct SubmitError {
+    request: Box<RequestSpec>,
+}
+
+impl SubmitError {
+    pub(crate) fn new(request: RequestSpec) -> Self {
+        Self {
+            request: Box::new(request),
+        }
+    }
+
+    /// The request that was not accepted.
+    pub fn request(&self) -> &RequestSpec {
+        &self.request
+    }
+
+    /// Gives the request back.
+    pub fn into_request(self) -> RequestSpec {
+        *self.request
+    }
+}
+
+impl fmt::Debug for SubmitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { request } = self;
+        f.debug_struct("SubmitError")
+            .field("request", request)
+            .finish()
+    }
+}

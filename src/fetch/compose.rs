@@ -1,0 +1,164 @@
+//! What one exchange sends: the spec's part, then the session's, then what HTTP asks for.
+
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
+    CONTENT_LOCATION, CONTENT_TYPE, HOST, HeaderValue, RANGE, TRANSFER_ENCODING,
+};
+use http::{HeaderMap, Method};
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use super::decode;
+use crate::auth;
+use crate::error::Error;
+use crate::headers;
+use crate::request::{RequestBody, RequestSpec};
+
+/// The next exchange of an attempt. A redirect makes another one of it; nothing in it refers to the session.
+pub(super) struct Outgoing<'a> {
+    pub(super) method: Method,
+    /// Without user info.
+    pub(super) url: Url,
+    pub(super) body: Option<&'a RequestBody>,
+    spec: &'a RequestSpec,
+    /// What the user info of the spec's URL asks for.
+    url_credentials: Option<HeaderValue>,
+    /// Whether a redirect has led to another origin. From then on, nothing secret is sent: not there, not further on,
+    /// not even back where it came from.
+    left_origin: bool,
+}
+
+impl<'a> Outgoing<'a> {
+    /// The first exchange of an attempt, or what is wrong with the spec.
+    pub(super) fn new(spec: &'a RequestSpec) -> Result<Self, Error> {
+        spec.check()?;
+        let mut url = spec.parsed_url()?;
+        if spec.method() == Method::CONNECT {
+            return Err(Error::invalid_request(
+                "CONNECT opens a tunnel, which cannot be an outcome; to send through a proxy, name it with `proxy`",
+            ));
+        }
+        check_framing(spec)?;
+        let url_credentials = take_user_info(&mut url)?;
+        Ok(Self {
+            method: spec.method().clone(),
+            url,
+            body: spec.request_body(),
+            spec,
+            url_credentials,
+            left_origin: false,
+        })
+    }
+
+    /// The exchange that a redirect asks for.
+    pub(super) fn redirected(&self, method: Method, mut url: Url, keeps_body: bool) -> Self {
+        // The credentials of a place that somebody else chose are nobody's.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        Self {
+            method,
+            left_origin: self.left_origin || !is_same_origin(&self.url, &url),
+            url,
+            body: self.body.filter(|_| keeps_body),
+            spec: self.spec,
+            url_credentials: self.url_credentials.clone(),
+        }
+    }
+
+    /// The headers of this exchange.
+    pub(super) fn headers(&self, session: &HeaderMap) -> HeaderMap {
+        let mut all = self.spec.header_map().clone();
+        all.remove(CONTENT_LENGTH);
+        let has_lost_body = self.body.is_none() && self.spec.request_body().is_some();
+        if has_lost_body {
+            // RFC 9110, section 15.4: what described the content goes with it.
+            for name in [
+                CONTENT_TYPE,
+                CONTENT_ENCODING,
+                CONTENT_LANGUAGE,
+                CONTENT_LOCATION,
+            ] {
+                all.remove(name);
+            }
+        }
+        if let (None, Some(credentials)) = (all.get(AUTHORIZATION), &self.url_credentials) {
+            all.insert(AUTHORIZATION, credentials.clone());
+        }
+        if let Some(content_type) = self.body.and_then(RequestBody::content_type) {
+            if !all.contains_key(CONTENT_TYPE) {
+                all.insert(CONTENT_TYPE, content_type.clone());
+            }
+        }
+        headers::fill_in(&mut all, session);
+        if self.left_origin {
+            headers::remove_sensitive(&mut all);
+            all.remove(HOST);
+        }
+        // A range counts the bytes of the encoded content (RFC 9110, section 14.1.2): no part of that can be decoded.
+        if self.spec.wants_decoding()
+            && !all.contains_key(RANGE)
+            && !all.contains_key(ACCEPT_ENCODING)
+        {
+            if let Some(accepted) = decode::ACCEPTED {
+                all.insert(ACCEPT_ENCODING, HeaderValue::from_static(accepted));
+            }
+        }
+        all
+    }
+}
+
+/// Framing is the transport's. A spec may repeat the truth about it, as requests made elsewhere do; anything else would
+/// let one request pass for two.
+fn check_framing(spec: &RequestSpec) -> Result<(), Error> {
+    let headers = spec.header_map();
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return Err(Error::invalid_request(
+            "the header `transfer-encoding` cannot be set; how the body is sent follows from the body",
+        ));
+    }
+    if headers.get_all(HOST).iter().count() > 1 {
+        return Err(Error::invalid_request(
+            "the header `host` is set more than once; a request goes to one host",
+        ));
+    }
+    let in_memory = match spec.request_body() {
+        None => Some(0),
+        Some(body) => body.as_bytes().map(|bytes| bytes.len() as u64),
+    };
+    for value in headers.get_all(CONTENT_LENGTH) {
+        let stated = value
+            .to_str()
+            .ok()
+            .and_then(|value| value.parse::<u64>().ok());
+        if stated.is_none() || stated != in_memory {
+            return Err(Error::invalid_request(
+                "the header `content-length` does not agree with the body; leave it out, it follows from the body",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Takes user name and password out of a URL, as the value of an `Authorization` header.
+fn take_user_info(url: &mut Url) -> Result<Option<HeaderValue>, Error> {
+    if url.username().is_empty() && url.password().is_none() {
+        return Ok(None);
+    }
+    let complaint =
+        |reason: &str| Error::invalid_request(format!("the user info of the URL: {reason}"));
+    let decoded = |text: &str| match percent_decode_str(text).decode_utf8() {
+        Ok(text) => Ok(text.into_owned()),
+        Err(_) => Err(complaint("it is not UTF-8")),
+    };
+    let user = decoded(url.username())?;
+    let password = url.password().map(decoded).transpose()?;
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    auth::basic(user, password).map(Some).map_err(complaint)
+}
+
+fn is_same_origin(one: &Url, other: &Url) -> bool {
+    one.scheme() == other.scheme()
+        && one.host() == other.host()
+        && one.port_or_known_default() == other.port_or_known_default()
+}

@@ -1,0 +1,123 @@
+//! Header fields as users give them: checked, and marked sensitive where they carry credentials.
+
+use http::header::Entry;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::error::BoxError;
+use crate::redact::Clipped;
+
+/// Reads one header field. The error says which one was wrong, and does not repeat its value.
+pub(crate) fn checked<V>(
+    name: &str,
+    value: V,
+) -> Result<(HeaderName, HeaderValue), (String, BoxError)>
+where
+    V: TryInto<HeaderValue>,
+    V::Error: Into<http::Error>,
+{
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| {
+        let message = format!(
+            "`{}` is not a valid header name; it may hold letters, digits and hyphens",
+            Clipped(name)
+        );
+        (message, error.into())
+    })?;
+    let value = value.try_into().map_err(|error| {
+        let message = format!(
+            "the value of the header `{}` is not valid; it may not hold line breaks or other control characters",
+            Clipped(&name)
+        );
+        (message, error.into().into())
+    })?;
+    Ok((name.clone(), marked(&name, value)))
+}
+
+/// Sets all fields of `other`; those that `own` has under the same names go.
+pub(crate) fn replace(own: &mut HeaderMap, other: HeaderMap) {
+    let mut current = None;
+    for (name, value) in other {
+        // A name comes once, with its first value; the further values come without it.
+        match (name, &current) {
+            (Some(name), _) => {
+                own.insert(&name, marked(&name, value));
+                current = Some(name);
+            }
+            (None, Some(name)) => {
+                own.append(name, marked(name, value));
+            }
+            (None, None) => {}
+        }
+    }
+}
+
+/// Sets all fields of `defaults` whose names `own` does not have.
+pub(crate) fn fill_in(own: &mut HeaderMap, defaults: &HeaderMap) {
+    for name in defaults.keys() {
+        if let Entry::Vacant(vacant) = own.entry(name) {
+            let mut values = defaults.get_all(name).iter().cloned();
+            if let Some(first) = values.next() {
+                let mut entry = vacant.insert_entry(first);
+                values.for_each(|further| entry.append(further));
+            }
+        }
+    }
+}
+
+/// Takes away all fields that no other origin may see: those marked sensitive, and what a transport might not mark.
+pub(crate) fn remove_sensitive(headers: &mut HeaderMap) {
+    let sensitive: Vec<HeaderName> = headers
+        .iter()
+        .filter(|(name, value)| value.is_sensitive() || is_secret(name))
+        .map(|(name, _)| name.clone())
+        .collect();
+    for name in sensitive {
+        headers.remove(name);
+    }
+}
+
+fn marked(name: &HeaderName, mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(value.is_sensitive() || is_secret(name));
+    value
+}
+
+/// Whether a header of this name carries a credential, as `X-Api-Key` and `X-Auth-Token` do.
+fn is_secret(name: &HeaderName) -> bool {
+    const SIGNS: [&str; 7] = [
+        "authorization",
+        "cookie",
+        "token",
+        "secret",
+        "password",
+        "apikey",
+        "credential",
+    ];
+    let letters: String = name
+        .as_str()
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect();
+    SIGNS.iter().any(|sign| letters.contains(sign))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_that_carry_credentials_are_known_by_name() {
+        for name in [
+            "authorization",
+            "proxy-authorization",
+            "cookie",
+            "set-cookie",
+            "x-api-key",
+            "x_api_key",
+            "x-auth-token",
+        ] {
+            assert!(is_secret(&HeaderName::from_static(name)), "{name}");
+        }
+        for name in ["accept", "idempotency-key", "user-agent", "x-request-id"] {
+            assert!(!is_secret(&HeaderName::from_static(name)), "{name}");
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The pool: [`Pool`] and what it is made of.
+
+mod builder;
+mod crew;
+mod queue;
+mod recipe;
+mod results;
+mod sessions;
+mod worker;
+
+use std::fmt;
+use std::iter::FusedIterator;
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+
+pub use builder::PoolBuilder;
+pub use results::{Exceptions, Responses};
+
+use self::crew::Crew;
+use self::results::{Inbox, Merged, Outcome};
+use crate::error::{PoolError, SubmitError};
+use crate::exception::ThreadException;
+use crate::observe::Stats;
+use crate::request::RequestSpec;
+use crate::response::ThreadResponse;
+
+/// Workers, each on a thread and with an HTTP client of its own, that turn requests into outcomes.
+///
+/// Every job ends in exactly one outcome: a [`ThreadResponse`] or a [`ThreadException`], each on its own channel, in the
+/// order in which the jobs are done.
+///
+/// # A pool's life
+///
+/// A pool works from when it is made, and takes more jobs until its intake is closed. That happens in one of three ways:
+///
+/// - [`join_all`](Self::join_all) closes the intake and returns when every job has its outcome. The outcomes stay in the
+///   pool, to be read then.
+/// - Iterating over the pool closes the intake, hands out each outcome as it comes, and ends with the last one.
+/// - Dropping the pool (or its iterator) cancels what is queued and returns at once. What is in flight ends on its own;
+///   nobody learns how.
+///
+/// Reading with [`responses`](Self::responses), [`get_response`](Self::get_response) and their like never waits and can be
+/// done at any time.
+///
+/// ```
+/// # use threaded::{Exchange, ResponseBody, Session};
+/// use threaded::Pool;
+///
+/// # let answer = |_: Exchange<'_>| Ok(http::Response::new(ResponseBody::empty()));
+/// # let builder = Pool::builder().num_threads(2).session(move || Session::new(answer));
+/// # let pool = builder.build_from_urls(["http://test/1", "http://test/2"])?;
+/// // let pool = Pool::from_urls(["http://…", "http://…"])?;
+/// pool.submit("http://test/3")?;
+/// let mut done = 0;
+/// for outcome in pool {
+///     match outcome {
+///         Ok(response) => println!("{} {}", response.status(), response.request().url()),
+///         Err(exception) => eprintln!("{exception}"),
+///     }
+///     done += 1;
+/// }
+/// assert_eq!(done, 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// With a channel of your own ([`Pool::new`]), closing the intake has two meanings. Iterating goes on until all senders
+/// of the channel are gone, as iterating over the channel itself would: drop yours first. [`join_all`](Self::join_all)
+/// does not wait for them: it takes what is in the channel at that moment.
+pub struct Pool {
+    running: Running,
+}
+
+impl Pool {
+    /// Settings for a pool.
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder::default()
+    }
+
+    /// A pool that takes its jobs out of your own channel.
+    ///
+    /// ```no_run
+    /// use threaded::{Pool, RequestSpec};
+    ///
+    /// let (jobs, receiver) = threaded::crossbeam_channel::bounded::<RequestSpec>(100);
+    /// std::thread::spawn(move || {
+    ///     for page in 1..=1000 {
+    ///         // Waits while 100 jobs are waiting; fails when the pool is gone.
+    ///         if jobs.send(format!("https://example.com/?page={page}").into()).is_err() {
+    ///             break;
+    ///         }
+    ///     }
+    /// });
+    /// for outcome in Pool::new(receiver)? {
+    ///     println!("{:?}", outcome.map(|response| response.status()));
+    /// }
+    /// # Ok::<(), threaded::PoolError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolError`] lists them.
+    pub fn new(jobs: Receiver<RequestSpec>) -> Result<Self, PoolError> {
+        Self::builder().job_queue(jobs).build()
+    }
+
+    /// A pool that gets each of these URLs.
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolError`] lists them. A text that is no URL is no error here: that job ends in an exception.
+    pub fn from_urls<I>(urls: I) -> Result<Self, PoolError>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        Self::builder().build_from_urls(urls)
+    }
+
+    /// A pool that sends the template, with its method, headers, body and all its settings, to each of these URLs. The
+    /// template's own URL is not used.
+    ///
+    /// ```no_run
+    /// use threaded::{Pool, RequestSpec};
+    ///
+    /// let template = RequestSpec::head("").header("Accept", "text/html");
+    /// let pool = Pool::from_urls_with(["https://example.com/a", "https://example.com/b"], &template)?;
+    /// # Ok::<(), threaded::PoolError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolError`] lists them.
+    pub fn from_urls_with<I>(urls: I, template: &RequestSpec) -> Result<Self, PoolError>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        Self::builder().build_from_urls_with(urls, template)
+    }
+
+    /// A pool that sends these requests.
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolError`] lists them.
+    pub fn from_requests<I>(requests: I) -> Result<Self, PoolError>
+    where
+        I: IntoIterator,
+        I::Item: Into<RequestSpec>,
+    {
+        Self::builder().build_from_requests(requests)
+    }
+
+    /// A pool that sends the requests of these exceptions again.
+    ///
+    /// Not every request should be sent again: [`Error::is_retryable`](crate::Error::is_retryable) says whether it may help,
+    /// [`Error::was_sent`](crate::Error::was_sent) and [`RequestSpec::is_idempotent`] whether it may harm.
+    ///
+    /// ```no_run
+    /// use threaded::Pool;
+    ///
+    /// let mut pool = Pool::from_urls(["https://example.com/"])?;
+    /// pool.join_all();
+    /// let again = pool.exceptions().filter(|exception| exception.is_retryable());
+    /// let mut second = Pool::from_exceptions(again)?;
+    /// second.join_all();
+    /// # Ok::<(), threaded::PoolError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolError`] lists them.
+    pub fn from_exceptions<I>(exceptions: I) -> Result<Self, PoolError>
+    where
+        I: IntoIterator<Item = ThreadException>,
+    {
+        Self::builder().build_from_exceptions(exceptions)
+    }
+
+    fn new_running(crew: Arc<Crew>, inbox: Inbox) -> Self {
+        Self {
+            running: Running { crew, inbox },
+        }
+    }
+
+    fn start(&self, requests: Vec<RequestSpec>, workers: usize) -> Result<(), PoolError> {
+        let crew = &self.running.crew;
+        for request in requests {
+            // Nothing has closed the intake yet.
+            let _ = crew.queue.submit(request);
+        }
+        crew.start(workers)
+    }
+
+    /// Adds a job. Returns its index: 0, 1, 2 … in the order in which jobs are accepted.
+    ///
+    /// # Errors
+    ///
+    /// If the pool takes no more jobs, because [`join_all`](Self::join_all) was called. The error gives the request back.
+    pub fn submit(&self, request: impl Into<RequestSpec>) -> Result<usize, SubmitError> {
+        let crew = &self.running.crew;
+        let index = crew.queue.submit(request.into())?;
+        // A pool made from a few known jobs has started just as many workers.
+        crew.start_another();
+        Ok(index)
+    }
+
+    /// A response, if one is there.
+    pub fn get_response(&self) -> Option<ThreadResponse> {
+        self.responses().next()
+    }
+
+    /// An exception, if one is there.
+    pub fn get_exception(&self) -> Option<ThreadException> {
+        self.exceptions().next()
+    }
+
+    /// The responses that are there now. Reading them before the work is over loses nothing: later ones come later.
+    pub fn responses(&self) -> Responses {
+        self.running.inbox.responses()
+    }
+
+    /// The exceptions that are there now. Reading them before the work is over loses nothing: later ones come later.
+    pub fn exceptions(&self) -> Exceptions {
+        self.running.inbox.exceptions()
+    }
+
+    /// The channel of the responses, for a `select!` of your own. It is disconnected soon after the work is over.
+    pub fn response_channel(&self) -> &Receiver<ThreadResponse> {
+        &self.running.inbox.responses
+    }
+
+    /// The channel of the exceptions, for a `select!` of your own. It is disconnected soon after the work is over.
+    pub fn exception_channel(&self) -> &Receiver<ThreadException> {
+        &self.running.inbox.exceptions
+    }
+
+    /// Closes the intake and returns when every job has its outcome.
+    ///
+    /// With your own job channel, the jobs that are in it now are done, and a sender that somebody still holds keeps nobody
+    /// waiting. The threads of the workers may take a little longer to end than this call.
+    pub fn join_all(&mut self) {
+        let Running { crew, inbox } = &self.running;
+        crew.queue.close_intake();
+        crew.queue.drain_channel();
+        inbox.wait_until_over();
+    }
+
+    /// What the pool has done so far.
+    pub fn stats(&self) -> Stats {
+        self.running.crew.queue.tally().snapshot()
+    }
+
+    /// How many workers were started. It grows up to what the builder was told when jobs are submitted to a pool that was
+    /// made from fewer jobs than that.
+    pub fn num_threads(&self) -> usize {
+        self.running.crew.started()
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("num_threads", &self.num_threads())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A pool at work. Dropping it cancels what is queued.
+struct Running {
+    crew: Arc<Crew>,
+    inbox: Inbox,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.crew.queue.cancel();
+    }
+}
+
+/// Closes the intake and hands out each outcome as it comes.
+impl IntoIterator for Pool {
+    type Item = Result<ThreadResponse, ThreadException>;
+    type IntoIter = Outcomes;
+
+    fn into_iter(self) -> Outcomes {
+        self.running.crew.queue.close_intake();
+        Outcomes {
+            merged: Merged::new(self.running.inbox.clone()),
+            running: self.running,
+        }
+    }
+}
+
+/// The outcomes of a pool, in the order in which the jobs are done. Made by iterating over a [`Pool`].
+///
+/// It waits for the next one and ends when the work is over. Dropping it early cancels what is queued and does not wait.
+pub struct Outcomes {
+    merged: Merged,
+    running: Running,
+}
+
+impl Iterator for Outcomes {
+    type Item = Outcome;
+
+    fn next(&mut self) -> Option<Outcome> {
+        self.merged.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.merged.len(), None)
+    }
+}
+
+impl FusedIterator for Outcomes {}
+
+impl fmt::Debug for Outcomes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { merged, running } = self;
+        f.debug_struct("Outcomes")
+            .field("there", &merged.len())
+            .field("stats", &running.crew.queue.tally().snapshot())
+            .finish()
+    }
+}

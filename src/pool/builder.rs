@@ -1,0 +1,343 @@
+//! How a pool is to be: [`PoolBuilder`].
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::reqwest::blocking::ClientBuilder;
+use crossbeam_channel::Receiver;
+
+use super::Pool;
+use super::crew::{Crew, ThreadSettings};
+use super::queue::Queue;
+use super::recipe::SessionPlan;
+use super::results::{self, Exceptions, Responses};
+use crate::error::{BoxError, PoolError};
+use crate::exception::ThreadException;
+use crate::fetch::AttemptLimits;
+use crate::request::RequestSpec;
+use crate::session::Session;
+use crate::transport::TransportBuilder;
+
+/// The settings of a [`Pool`]. Made by [`Pool::builder`].
+///
+/// Setters take the builder by value and never fail; the methods that end it ([`build`](Self::build) and those that begin
+/// with `build_`, [`map`](Self::map)) say what is wrong.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use threaded::Pool;
+///
+/// let (responses, exceptions) = Pool::builder()
+///     .num_threads(32)
+///     .timeout(Duration::from_secs(10))
+///     .initializer(|session| session.user_agent(threaded::user_agent("my-scraper", "0.1")))
+///     .map(["https://example.com/", "https://example.org/"])?;
+/// # Ok::<(), threaded::PoolError>(())
+/// ```
+pub struct PoolBuilder<B: TransportBuilder = ClientBuilder> {
+    num_threads: Option<usize>,
+    job_queue: Option<Receiver<RequestSpec>>,
+    plan: SessionPlan<B>,
+    limits: AttemptLimits,
+    error_for_status: bool,
+    thread_name: Box<dyn Fn(usize) -> String + Send + Sync>,
+    thread_stack_size: Option<usize>,
+}
+
+impl Default for PoolBuilder {
+    fn default() -> Self {
+        Self {
+            num_threads: None,
+            job_queue: None,
+            plan: SessionPlan::default(),
+            limits: AttemptLimits::default(),
+            error_for_status: false,
+            thread_name: Box::new(|number| format!("threaded-{number}")),
+            thread_stack_size: None,
+        }
+    }
+}
+
+impl<B: TransportBuilder + 'static> PoolBuilder<B> {
+    /// How many workers to start. Fetching is waiting, so many more than there are processors pay off.
+    ///
+    /// 0 is refused with [`PoolError::NoThreads`]. A pool whose jobs are known beforehand starts no more workers than
+    /// there are jobs. Defaults to the number of processors.
+    pub fn num_threads(mut self, num_threads: usize) -> Self {
+        self.num_threads = Some(num_threads);
+        self
+    }
+
+    /// Takes jobs out of a channel of yours, beside those that are submitted.
+    ///
+    /// Workers take a job when they are free, so a bounded channel holds its producer back. Defaults to none.
+    pub fn job_queue(mut self, jobs: Receiver<RequestSpec>) -> Self {
+        self.job_queue = Some(jobs);
+        self
+    }
+
+    /// How each worker makes its session, on its own thread, once. Any [`TransportBuilder`] will do.
+    ///
+    /// Initializer, auth generator and `share_session` that were set before stay if the new sessions have the same
+    /// type; otherwise the pool is refused with [`PoolError::Session`]. Defaults to [`Session::default`].
+    pub fn session<C, F>(self, constructor: F) -> PoolBuilder<C>
+    where
+        C: TransportBuilder + 'static,
+        F: Fn() -> Session<C> + Send + Sync + 'static,
+    {
+        let Self {
+            num_threads,
+            job_queue,
+            plan,
+            limits,
+            error_for_status,
+            thread_name,
+            thread_stack_size,
+        } = self;
+        PoolBuilder {
+            num_threads,
+            job_queue,
+            plan: plan.with_constructor(Arc::new(constructor)),
+            limits,
+            error_for_status,
+            thread_name,
+            thread_stack_size,
+        }
+    }
+
+    /// Sets up each session after it was made. Called once for each worker, on its thread; once more for each proxy that
+    /// [`RequestSpec::proxy`] names there, and when a session is replaced after a panic. Defaults to leaving it as it is.
+    pub fn initializer<F>(self, initializer: F) -> Self
+    where
+        F: Fn(Session<B>) -> Session<B> + Send + Sync + 'static,
+    {
+        self.try_initializer(move |session| Ok::<_, BoxError>(initializer(session)))
+    }
+
+    /// An [`initializer`](Self::initializer) that may fail. For the first worker, `build` returns the error; a later worker
+    /// takes no jobs, and [`Stats`](crate::Stats) says so. Defaults to leaving the session as it is.
+    pub fn try_initializer<F, E>(mut self, initializer: F) -> Self
+    where
+        F: Fn(Session<B>) -> Result<Session<B>, E> + Send + Sync + 'static,
+        E: Into<BoxError>,
+    {
+        self.plan.initializer = Some(Arc::new(move |session| {
+            initializer(session).map_err(Into::into)
+        }));
+        self
+    }
+
+    /// Gives each session its credentials, after the initializer and as often as it. Defaults to none.
+    pub fn auth_generator<F>(self, auth_generator: F) -> Self
+    where
+        F: Fn(Session<B>) -> Session<B> + Send + Sync + 'static,
+    {
+        self.try_auth_generator(move |session| Ok::<_, BoxError>(auth_generator(session)))
+    }
+
+    /// An [`auth_generator`](Self::auth_generator) that may fail, with the same consequences as in
+    /// [`try_initializer`](Self::try_initializer). Defaults to no credentials.
+    pub fn try_auth_generator<F, E>(mut self, auth_generator: F) -> Self
+    where
+        F: Fn(Session<B>) -> Result<Session<B>, E> + Send + Sync + 'static,
+        E: Into<BoxError>,
+    {
+        self.plan.auth_generator = Some(Arc::new(move |session| {
+            auth_generator(session).map_err(Into::into)
+        }));
+        self
+    }
+
+    /// Makes all workers use clones of the first one's session: constructor, initializer and auth generator are called once
+    /// for the pool, and all connections (and cookies, if the client keeps some) are shared.
+    ///
+    /// With reqwest this takes one thread for the client and one for each worker, instead of two for each worker; a single
+    /// thread then does the network work of all. Defaults to `false`.
+    pub fn share_session(mut self, share: bool) -> Self
+    where
+        B::Transport: Clone,
+    {
+        self.plan.share(share);
+        self
+    }
+
+    /// The time for one attempt: all its redirects and its whole body. `None` lifts the limit. Defaults to 30 s.
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.limits.timeout = timeout.into();
+        self
+    }
+
+    /// How many redirects to follow; 0 hands back the 3xx itself. Defaults to 10.
+    pub fn redirects(mut self, limit: usize) -> Self {
+        self.limits.redirects = limit;
+        self
+    }
+
+    /// Largest body to read into memory, in bytes after decoding. A larger one ends as
+    /// [`Error::BodyTooLarge`](crate::Error::BodyTooLarge). Defaults to 64 MiB.
+    pub fn max_body(mut self, bytes: u64) -> Self {
+        self.limits.max_body = bytes;
+        self
+    }
+
+    /// Whether a 4xx or 5xx is an exception, [`Error::Status`](crate::Error::Status), instead of a response.
+    /// Defaults to `false`.
+    pub fn error_for_status(mut self, error_for_status: bool) -> Self {
+        self.error_for_status = error_for_status;
+        self
+    }
+
+    /// Names the worker threads by their number, for debuggers and panic messages. Defaults to `threaded-0`, `threaded-1` …
+    pub fn thread_name<F>(mut self, name: F) -> Self
+    where
+        F: Fn(usize) -> String + Send + Sync + 'static,
+    {
+        self.thread_name = Box::new(name);
+        self
+    }
+
+    /// The stack of each worker thread, in bytes. Defaults to that of [`std::thread`], 2 MiB today.
+    pub fn thread_stack_size(mut self, bytes: usize) -> Self {
+        self.thread_stack_size = Some(bytes);
+        self
+    }
+
+    /// Starts a pool without jobs, to be fed by [`Pool::submit`] or the [`job_queue`](Self::job_queue).
+    ///
+    /// It waits for the first worker's session and not for the others.
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolError`] lists them.
+    pub fn build(self) -> Result<Pool, PoolError> {
+        self.start(Vec::new(), None)
+    }
+
+    /// Starts a pool that gets these URLs, as [`Pool::from_urls`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolError`] lists them.
+    pub fn build_from_urls<I>(self, urls: I) -> Result<Pool, PoolError>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        self.build_from_requests(urls.into_iter().map(|url| RequestSpec::get(url.as_ref())))
+    }
+
+    /// Starts a pool that sends the template to each of these URLs, as [`Pool::from_urls_with`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolError`] lists them.
+    pub fn build_from_urls_with<I>(self, urls: I, template: &RequestSpec) -> Result<Pool, PoolError>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        self.build_from_requests(
+            urls.into_iter()
+                .map(|url| template.clone().with_url(url.as_ref())),
+        )
+    }
+
+    /// Starts a pool that sends these requests, as [`Pool::from_requests`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolError`] lists them.
+    pub fn build_from_requests<I>(self, requests: I) -> Result<Pool, PoolError>
+    where
+        I: IntoIterator,
+        I::Item: Into<RequestSpec>,
+    {
+        let requests: Vec<RequestSpec> = requests.into_iter().map(Into::into).collect();
+        let known = requests.len();
+        self.start(requests, Some(known))
+    }
+
+    /// Starts a pool that sends the requests of these exceptions again, as [`Pool::from_exceptions`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolError`] lists them.
+    pub fn build_from_exceptions<I>(self, exceptions: I) -> Result<Pool, PoolError>
+    where
+        I: IntoIterator<Item = ThreadException>,
+    {
+        self.build_from_requests(exceptions)
+    }
+
+    /// Sends all these requests and waits until each has its outcome.
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolError`] lists them. Without requests no worker is started.
+    pub fn map<I>(self, requests: I) -> Result<(Responses, Exceptions), PoolError>
+    where
+        I: IntoIterator,
+        I::Item: Into<RequestSpec>,
+    {
+        let mut pool = self.build_from_requests(requests)?;
+        pool.join_all();
+        Ok((pool.responses(), pool.exceptions()))
+    }
+
+    /// `known_jobs` is how many jobs there will be, unless more are submitted.
+    fn start(
+        self,
+        requests: Vec<RequestSpec>,
+        known_jobs: Option<usize>,
+    ) -> Result<Pool, PoolError> {
+        let most = self.num_threads.unwrap_or_else(num_cpus::get);
+        if most == 0 {
+            return Err(PoolError::NoThreads);
+        }
+        let workers = match known_jobs {
+            Some(jobs) if self.job_queue.is_none() => most.min(jobs),
+            _ => most,
+        };
+        let recipe = self
+            .plan
+            .into_recipe()
+            .map_err(|fault| PoolError::Session(fault.into()))?;
+        let (outbox, inbox) = results::lanes();
+        let crew = Crew::new(
+            Queue::new(self.job_queue, outbox),
+            recipe,
+            self.limits,
+            self.error_for_status,
+            ThreadSettings {
+                most,
+                name: self.thread_name,
+                stack_size: self.thread_stack_size,
+            },
+        );
+        let pool = Pool::new_running(crew, inbox);
+        pool.start(requests, workers)?;
+        Ok(pool)
+    }
+}
+
+impl<B: TransportBuilder> fmt::Debug for PoolBuilder<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            num_threads,
+            job_queue,
+            plan: _,
+            limits,
+            error_for_status,
+            thread_name: _,
+            thread_stack_size,
+        } = self;
+        f.debug_struct("PoolBuilder")
+            .field("num_threads", num_threads)
+            .field("job_queue", &job_queue.is_some())
+            .field("limits", limits)
+            .field("error_for_status", error_for_status)
+            .field("thread_stack_size", thread_stack_size)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,81 @@
+//! The sessions of one worker: its own, and one for each proxy that its jobs have named.
+
+use std::sync::Arc;
+use std::thread;
+
+use url::Url;
+
+use super::recipe::{Recipe, SessionFault, Step};
+use crate::error::Error;
+use crate::request::RequestSpec;
+use crate::session::OpenSession;
+
+/// How many sessions with proxies a worker keeps. Each may own a thread and connections.
+const MOST_PROXIED: usize = 8;
+
+pub(super) struct Sessions {
+    recipe: Arc<Recipe>,
+    own: Box<OpenSession>,
+    /// The one used last comes last.
+    proxied: Vec<Box<OpenSession>>,
+}
+
+impl Sessions {
+    pub(super) fn open(recipe: &Arc<Recipe>) -> Result<Self, SessionFault> {
+        Ok(Self {
+            recipe: Arc::clone(recipe),
+            own: recipe(None)?,
+            proxied: Vec::new(),
+        })
+    }
+
+    /// The session that is to send this request.
+    pub(super) fn for_request(&mut self, request: &RequestSpec) -> Result<&mut OpenSession, Error> {
+        match request.parsed_proxy()? {
+            None => Ok(&mut self.own),
+            Some(proxy) => self.through(proxy),
+        }
+    }
+
+    fn through(&mut self, proxy: Url) -> Result<&mut OpenSession, Error> {
+        let found = self
+            .proxied
+            .iter()
+            .position(|session| session.proxy.as_ref() == Some(&proxy));
+        let session = match found {
+            Some(position) => self.proxied.remove(position),
+            None => (self.recipe)(Some(&proxy)).map_err(refused)?,
+        };
+        if self.proxied.len() == MOST_PROXIED {
+            dispose(self.proxied.remove(0));
+        }
+        self.proxied.push(session);
+        Ok(self.proxied.last_mut().unwrap_or(&mut self.own))
+    }
+
+    /// Closes all of them without waiting for it.
+    pub(super) fn dispose(self) {
+        dispose(self);
+    }
+}
+
+/// Drops a session elsewhere: a client may wait for a name server while it is torn down, and its worker has other jobs.
+fn dispose(session: impl Send + 'static) {
+    let name = "threaded-teardown".to_owned();
+    // Without a thread it is dropped here and now.
+    let _ = thread::Builder::new()
+        .name(name)
+        .spawn(move || drop(session));
+}
+
+fn refused(fault: SessionFault) -> Error {
+    match fault.step {
+        Step::Proxy => Error::InvalidRequest {
+            message: fault.to_string(),
+            source: Some(fault.source),
+        },
+        _ => Error::Session {
+            source: fault.into(),
+        },
+    }
+}

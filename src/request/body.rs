@@ -1,0 +1,264 @@
+//! What a request carries: [`RequestBody`], which can be sent any number of times.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+use crate::error::{Error, is_local_lack};
+use crate::redact::Clipped;
+
+/// The body of a request: bytes in memory, or a file that is read anew for each attempt.
+///
+/// It converts from bytes and text, owned or static. Cloning it copies no content.
+#[derive(Clone)]
+pub struct RequestBody {
+    source: Source,
+    /// What the body says about itself, where the headers say nothing.
+    content_type: Option<HeaderValue>,
+}
+
+#[derive(Clone)]
+enum Source {
+    Bytes(Bytes),
+    File(Arc<Path>),
+    #[cfg(feature = "multipart")]
+    Parts(Arc<[Part]>),
+}
+
+/// A piece of a body that is put together while it is sent.
+#[cfg(feature = "multipart")]
+#[derive(Clone)]
+pub(super) enum Part {
+    Bytes(Bytes),
+    File(Arc<Path>),
+}
+
+/// A body that is ready to be read, once.
+pub(crate) enum OpenBody {
+    Bytes(Bytes),
+    /// Delivers exactly `length` bytes, or an error that wraps a [`BodySourceError`].
+    Reader {
+        reader: Box<dyn Read + Send>,
+        length: u64,
+    },
+}
+
+impl RequestBody {
+    /// The content of a regular file, as it is at the time of each attempt.
+    pub fn from_file(path: impl Into<PathBuf>) -> Self {
+        Self {
+            source: Source::File(path.into().into()),
+            content_type: None,
+        }
+    }
+
+    pub(super) fn typed(content: Bytes, content_type: HeaderValue) -> Self {
+        Self {
+            source: Source::Bytes(content),
+            content_type: Some(content_type),
+        }
+    }
+
+    #[cfg(feature = "multipart")]
+    pub(super) fn from_parts(parts: Vec<Part>, content_type: HeaderValue) -> Self {
+        Self {
+            source: Source::Parts(parts.into()),
+            content_type: Some(content_type),
+        }
+    }
+
+    /// The content, if it is in memory.
+    pub fn as_bytes(&self) -> Option<&Bytes> {
+        match &self.source {
+            Source::Bytes(bytes) => Some(bytes),
+            Source::File(_) => None,
+            #[cfg(feature = "multipart")]
+            Source::Parts(_) => None,
+        }
+    }
+
+    /// Opens the body for reading, from its start. Can be done any number of times.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be opened or is not a regular one.
+    pub fn reader(&self) -> io::Result<impl Read + Send + 'static> {
+        let reader: Box<dyn Read + Send> = match self.open()? {
+            OpenBody::Bytes(bytes) => Box::new(io::Cursor::new(bytes)),
+            OpenBody::Reader { reader, .. } => reader,
+        };
+        Ok(reader)
+    }
+
+    pub(crate) fn content_type(&self) -> Option<&HeaderValue> {
+        self.content_type.as_ref()
+    }
+
+    /// Opens the body for a transport. A body that cannot be opened is the request's mistake, or this machine's lack.
+    pub(crate) fn open_to_send(&self) -> Result<OpenBody, Error> {
+        self.open().map_err(|error| {
+            if is_local_lack(&error) {
+                let source = error.into();
+                return Error::LocalResource {
+                    sent: false,
+                    source,
+                };
+            }
+            Error::InvalidRequest {
+                message: format!("the body cannot be read: {}", Clipped(&error)),
+                source: Some(error.into()),
+            }
+        })
+    }
+
+    fn open(&self) -> io::Result<OpenBody> {
+        match &self.source {
+            Source::Bytes(bytes) => Ok(OpenBody::Bytes(bytes.clone())),
+            Source::File(path) => {
+                let reader = FileReader::open(path)?;
+                Ok(OpenBody::Reader {
+                    length: reader.left,
+                    reader: Box::new(reader),
+                })
+            }
+            #[cfg(feature = "multipart")]
+            Source::Parts(parts) => open_parts(parts),
+        }
+    }
+}
+
+#[cfg(feature = "multipart")]
+fn open_parts(parts: &[Part]) -> io::Result<OpenBody> {
+    let mut length = 0;
+    let mut reader: Box<dyn Read + Send> = Box::new(io::empty());
+    for part in parts {
+        match part {
+            Part::Bytes(bytes) => {
+                length += bytes.len() as u64;
+                reader = Box::new(reader.chain(io::Cursor::new(bytes.clone())));
+            }
+            Part::File(path) => {
+                let file = FileReader::open(path)?;
+                length += file.left;
+                reader = Box::new(reader.chain(file));
+            }
+        }
+    }
+    Ok(OpenBody::Reader { reader, length })
+}
+
+/// Reads as many bytes of a file as it had when it was opened: its length has been announced by then.
+struct FileReader {
+    file: File,
+    path: Arc<Path>,
+    left: u64,
+}
+
+impl FileReader {
+    fn open(path: &Arc<Path>) -> io::Result<Self> {
+        let failed = |error| BodySourceError::wrap(path, error);
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            let message = "not a regular file, so it could not be sent twice";
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, message)));
+        }
+        Ok(Self {
+            file,
+            path: Arc::clone(path),
+            left: metadata.len(),
+        })
+    }
+}
+
+impl Read for FileReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = buffer
+            .len()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let Some(buffer) = buffer.get_mut(..wanted).filter(|buffer| !buffer.is_empty()) else {
+            return Ok(0);
+        };
+        match self.file.read(buffer) {
+            Ok(0) => {
+                let message = "the file became shorter while it was sent";
+                let error = io::Error::new(io::ErrorKind::UnexpectedEof, message);
+                Err(BodySourceError::wrap(&self.path, error))
+            }
+            Ok(read) => {
+                self.left -= read as u64;
+                Ok(read)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            Err(error) => Err(BodySourceError::wrap(&self.path, error)),
+        }
+    }
+}
+
+/// A file to be sent could not be opened, or not read to its end.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", Clipped(.path.display()))]
+pub(crate) struct BodySourceError {
+    path: Arc<Path>,
+    source: io::Error,
+}
+
+impl BodySourceError {
+    fn wrap(path: &Arc<Path>, source: io::Error) -> io::Error {
+        let path = Arc::clone(path);
+        io::Error::new(source.kind(), Self { path, source })
+    }
+}
+
+impl From<Bytes> for RequestBody {
+    fn from(bytes: Bytes) -> Self {
+        Self {
+            source: Source::Bytes(bytes),
+            content_type: None,
+        }
+    }
+}
+
+impl From<Vec<u8>> for RequestBody {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<String> for RequestBody {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl From<&'static str> for RequestBody {
+    fn from(text: &'static str) -> Self {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+impl From<&'static [u8]> for RequestBody {
+    fn from(bytes: &'static [u8]) -> Self {
+        Bytes::from_static(bytes).into()
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            source,
+            content_type: _,
+        } = self;
+        match source {
+            Source::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Source::File(path) => write!(f, "file {}", Clipped(path.display())),
+            #[cfg(feature = "multipart")]
+            Source::Parts(parts) => write!(f, "form of {} pieces", parts.len()),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What converts into a [`RequestSpec`].
+
+use bytes::Bytes;
+use http::{Method, Request};
+use url::Url;
+
+use super::RequestSpec;
+use super::target::Target;
+use crate::exception::ThreadException;
+
+/// A GET of this URL.
+impl From<&str> for RequestSpec {
+    fn from(url: &str) -> Self {
+        Self::get(url)
+    }
+}
+
+/// A GET of this URL.
+impl From<String> for RequestSpec {
+    fn from(url: String) -> Self {
+        Self::get(url)
+    }
+}
+
+/// A GET of this URL.
+impl From<&String> for RequestSpec {
+    fn from(url: &String) -> Self {
+        Self::get(url)
+    }
+}
+
+/// A GET of this URL, which is not parsed again.
+impl From<Url> for RequestSpec {
+    fn from(url: Url) -> Self {
+        Self::with_target(Method::GET, Target::from_url(url))
+    }
+}
+
+/// A copy.
+impl From<&RequestSpec> for RequestSpec {
+    fn from(spec: &RequestSpec) -> Self {
+        spec.clone()
+    }
+}
+
+/// Method, URI, headers, body and extensions are taken over; the version is the transport's matter.
+///
+/// An empty body is no body. The URI must be absolute.
+impl From<Request<Bytes>> for RequestSpec {
+    fn from(request: Request<Bytes>) -> Self {
+        let (parts, body) = request.into_parts();
+        let mut spec = Self::new(parts.method, parts.uri.to_string()).headers(parts.headers);
+        let options = spec.options_mut();
+        options.extensions = parts.extensions;
+        if !body.is_empty() {
+            options.body = Some(body.into());
+        }
+        spec
+    }
+}
+
+/// The request that led to the exception, to be sent again.
+impl From<ThreadException> for RequestSpec {
+    fn from(exception: ThreadException) -> Self {
+        exception.into_request()
+    }
+}

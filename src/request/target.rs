@@ -1,0 +1,178 @@
+//! Where a request goes: a URL that is parsed when the job is due, not when the spec is made.
+
+use url::{ParseError, Url};
+
+use crate::error::Error;
+use crate::redact::{Clipped, SafeUrl};
+
+/// Longest URL that the `http` crate, and so every transport, can hold.
+const LONGEST_URL: usize = u16::MAX as usize - 1;
+
+/// Text stays text until a worker needs it: lists of millions of URLs stay small, and many workers share the parsing.
+#[derive(Clone)]
+pub(super) enum Target {
+    Text(Box<str>),
+    Parsed(Box<Url>),
+}
+
+impl Target {
+    pub(super) fn from_text(url: String) -> Self {
+        Self::Text(url.into_boxed_str())
+    }
+
+    pub(super) fn from_url(url: Url) -> Self {
+        Self::Parsed(Box::new(url))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::Parsed(url) => url.as_str(),
+        }
+    }
+
+    /// Adds already encoded pairs behind those that are there.
+    pub(super) fn append_query(&mut self, pairs: &str) {
+        if pairs.is_empty() {
+            return;
+        }
+        match self {
+            Self::Parsed(url) => {
+                let query = joined(url.query(), pairs);
+                url.set_query(Some(&query));
+            }
+            Self::Text(text) => {
+                let (rest, fragment) = match text.split_once('#') {
+                    Some((rest, fragment)) => (rest, Some(fragment)),
+                    None => (&**text, None),
+                };
+                let (path, query) = match rest.split_once('?') {
+                    Some((path, query)) => (path, Some(query)),
+                    None => (rest, None),
+                };
+                let mut whole = format!("{path}?{}", joined(query, pairs));
+                if let Some(fragment) = fragment {
+                    whole.push('#');
+                    whole.push_str(fragment);
+                }
+                *text = whole.into_boxed_str();
+            }
+        }
+    }
+
+    pub(super) fn parse(&self) -> Result<Url, Error> {
+        let url = match self {
+            Self::Text(text) => {
+                let url = Url::parse(text).map_err(|error| invalid_url(text, error))?;
+                if lacks_host(text) {
+                    // The URL standard reads `http:///path` as `http://path`, which nobody means who writes it.
+                    return Err(invalid_url(text, ParseError::EmptyHost));
+                }
+                url
+            }
+            Self::Parsed(url) => Url::clone(url),
+        };
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(Error::invalid_request(format!(
+                "`{}` is not an http or https URL; other schemes cannot be fetched",
+                SafeUrl(url.as_str()),
+            )));
+        }
+        if url.as_str().len() > LONGEST_URL {
+            return Err(Error::invalid_request(format!(
+                "the URL `{}` is {} bytes long; at most {LONGEST_URL} can be sent",
+                SafeUrl(url.as_str()),
+                url.as_str().len(),
+            )));
+        }
+        Ok(url)
+    }
+}
+
+fn joined(query: Option<&str>, pairs: &str) -> String {
+    match query {
+        None | Some("") => pairs.to_owned(),
+        Some(query) if query.ends_with('&') => format!("{query}{pairs}"),
+        Some(query) => format!("{query}&{pairs}"),
+    }
+}
+
+/// Whether a text that parses as a special URL has nothing between `://` and the next slash.
+fn lacks_host(text: &str) -> bool {
+    text.split_once(':')
+        .is_some_and(|(_, rest)| rest.starts_with("///"))
+}
+
+fn invalid_url(text: &str, error: ParseError) -> Error {
+    let advice = match error {
+        ParseError::RelativeUrlWithoutBase => "; it needs a scheme, as in https://example.com/",
+        _ => "",
+    };
+    Error::InvalidRequest {
+        message: format!("`{}` is not a URL: {error}{advice}", SafeUrl(text)),
+        source: Some(error.into()),
+    }
+}
+
+/// Schemes of the proxies that the reqwest transport can use with the features that are switched on.
+const PROXY_SCHEMES: &[&str] = &[
+    "http",
+    "https",
+    #[cfg(feature = "socks")]
+    "socks4",
+    #[cfg(feature = "socks")]
+    "socks4a",
+    #[cfg(feature = "socks")]
+    "socks5",
+    #[cfg(feature = "socks")]
+    "socks5h",
+];
+
+/// Reads the URL of a proxy; `host:port` alone means an HTTP proxy, as everywhere.
+pub(super) fn parse_proxy(text: &str) -> Result<Url, Error> {
+    let with_scheme = if text.contains("://") {
+        Url::parse(text)
+    } else {
+        Url::parse(&format!("http://{text}"))
+    };
+    let url = with_scheme.map_err(|error| Error::InvalidRequest {
+        message: format!("the proxy `{}` is not a URL: {error}", SafeUrl(text)),
+        source: Some(error.into()),
+    })?;
+    if !PROXY_SCHEMES.contains(&url.scheme()) || !url.has_host() {
+        return Err(Error::invalid_request(format!(
+            "cannot use `{}` as a proxy: its scheme `{}` is none of {} (the SOCKS ones need the feature `socks`)",
+            SafeUrl(text),
+            Clipped(url.scheme()),
+            PROXY_SCHEMES.join(", "),
+        )));
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_pairs_go_behind_what_is_there_and_before_the_fragment() {
+        let table = [
+            ("http://h/p", "http://h/p?a=1"),
+            ("http://h/p?", "http://h/p?a=1"),
+            ("http://h/p?x=0", "http://h/p?x=0&a=1"),
+            ("http://h/p?x=0&", "http://h/p?x=0&a=1"),
+            ("http://h/p#top?no", "http://h/p?a=1#top?no"),
+            ("http://h/p?x=0#top", "http://h/p?x=0&a=1#top"),
+        ];
+        for (before, after) in table {
+            let mut text = Target::from_text(before.to_owned());
+            text.append_query("a=1");
+            assert_eq!(text.as_str(), after);
+
+            let url = Url::parse(before).expect("the table holds URLs");
+            let mut parsed = Target::from_url(url);
+            parsed.append_query("a=1");
+            assert_eq!(parsed.as_str(), after, "parsed from {before}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! What one worker sends with: [`Session`] before it is opened, [`OpenSession`] after.
+
+use std::fmt;
+
+use ::reqwest::blocking::ClientBuilder;
+use http::header::{AUTHORIZATION, USER_AGENT};
+use http::{HeaderMap, HeaderValue};
+use url::Url;
+
+use crate::auth::Auth;
+use crate::error::BoxError;
+use crate::headers;
+use crate::redact::{HeaderNames, SafeUrl};
+use crate::transport::{Transport, TransportBuilder};
+
+/// The settings that one worker sends with (headers, credentials) and the transport that it will own.
+///
+/// Each worker makes its own, on its own thread: from the pool's [`session`](crate::PoolBuilder::session) constructor, then
+/// through the [`initializer`](crate::PoolBuilder::initializer), then through the
+/// [`auth_generator`](crate::PoolBuilder::auth_generator). What a request brings along takes precedence over it.
+///
+/// Setters never fail. What is wrong (a header that is none) makes the session fail to open:
+/// [`PoolError::Session`](crate::PoolError::Session).
+///
+/// ```
+/// use threaded::{Pool, Session};
+///
+/// let builder = Pool::builder()
+///     .initializer(|session| session.user_agent("my-scraper/0.1").header("Accept", "application/json"))
+///     .session(|| Session::default().client(|client| client.tcp_nodelay(true)));
+/// # let _ = builder;
+/// ```
+pub struct Session<B: TransportBuilder = ClientBuilder> {
+    transport: B,
+    headers: HeaderMap,
+    proxy: Option<Url>,
+    /// The first thing that was wrong with what the setters were given.
+    fault: Option<BoxError>,
+}
+
+/// A session on a fresh reqwest client, which calls itself `reqwest-threaded/<version>` as long as neither session nor
+/// request sets another `User-Agent`.
+impl Default for Session {
+    fn default() -> Self {
+        let name = concat!("reqwest-threaded/", env!("CARGO_PKG_VERSION"));
+        Self::new(ClientBuilder::new().user_agent(name))
+    }
+}
+
+impl<B: TransportBuilder> Session<B> {
+    /// A session that sends through what this builder builds: a `reqwest::blocking::ClientBuilder`, or a
+    /// [`Transport`](crate::Transport) of your own. It has no headers and no credentials.
+    pub fn new(transport: B) -> Self {
+        Self {
+            transport,
+            headers: HeaderMap::new(),
+            proxy: None,
+            fault: None,
+        }
+    }
+
+    /// Sends a header with every request that does not set one of that name itself. Several of one name are all sent.
+    ///
+    /// Values of headers that carry credentials by their name are marked sensitive, as in
+    /// [`RequestSpec::header`](crate::RequestSpec::header). Defaults to none.
+    pub fn header<V>(mut self, name: impl AsRef<str>, value: V) -> Self
+    where
+        V: TryInto<HeaderValue>,
+        V::Error: Into<http::Error>,
+    {
+        match headers::checked(name.as_ref(), value) {
+            Ok((name, value)) => {
+                self.headers.append(name, value);
+                self
+            }
+            Err((message, _)) => self.faulty(message),
+        }
+    }
+
+    /// Sends all headers of the map, in the way of [`header`](Self::header). Those set before under the same names are
+    /// replaced. Defaults to none.
+    pub fn headers(mut self, headers: HeaderMap) -> Self {
+        headers::replace(&mut self.headers, headers);
+        self
+    }
+
+    /// Sets the `User-Agent`; see [`user_agent`](crate::user_agent) for a good one.
+    /// Defaults to what the transport sends.
+    pub fn user_agent(mut self, user_agent: impl AsRef<str>) -> Self {
+        match HeaderValue::from_str(user_agent.as_ref()) {
+            Ok(value) => {
+                self.headers.insert(USER_AGENT, value);
+                self
+            }
+            Err(_) => {
+                self.faulty("the user agent may not hold line breaks or other control characters")
+            }
+        }
+    }
+
+    /// Sends these credentials with every request that brings none. Replaces those set before. Defaults to none.
+    pub fn auth(mut self, auth: Auth) -> Self {
+        match auth.into_header_value() {
+            Ok(value) => {
+                self.headers.insert(AUTHORIZATION, value);
+                self
+            }
+            Err(message) => self.faulty(message),
+        }
+    }
+
+    /// Short for [`auth`](Self::auth) with [`Auth::basic`].
+    pub fn basic_auth<P: fmt::Display>(self, user: impl fmt::Display, password: Option<P>) -> Self {
+        self.auth(Auth::basic(user, password))
+    }
+
+    /// Short for [`auth`](Self::auth) with [`Auth::bearer`].
+    pub fn bearer_auth(self, token: impl fmt::Display) -> Self {
+        self.auth(Auth::bearer(token))
+    }
+
+    /// Changes the transport's own settings: certificates, DNS, connection pool …
+    ///
+    /// With reqwest, redirects, `Referer`, decoding and the client's overall timeout are the crate's; setting them has no
+    /// effect.
+    pub fn client(mut self, change: impl FnOnce(B) -> B) -> Self {
+        self.transport = change(self.transport);
+        self
+    }
+
+    /// Makes the session send everything through a proxy.
+    pub(crate) fn through_proxy(mut self, proxy: &Url) -> Result<Self, BoxError> {
+        self.transport = self.transport.through_proxy(proxy)?;
+        self.proxy = Some(proxy.clone());
+        Ok(self)
+    }
+
+    /// Builds the transport.
+    pub(crate) fn open(self) -> Result<OpenSession<B::Transport>, BoxError> {
+        let Self {
+            transport,
+            headers,
+            proxy,
+            fault,
+        } = self;
+        match fault {
+            Some(fault) => Err(fault),
+            None => Ok(OpenSession {
+                headers,
+                proxy,
+                transport: transport.build()?,
+            }),
+        }
+    }
+
+    fn faulty(mut self, fault: impl Into<BoxError>) -> Self {
+        self.fault.get_or_insert_with(|| fault.into());
+        self
+    }
+}
+
+impl<B: TransportBuilder> fmt::Debug for Session<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            transport: _,
+            headers,
+            proxy,
+            fault,
+        } = self;
+        f.debug_struct("Session")
+            .field("headers", &HeaderNames(headers))
+            .field(
+                "proxy",
+                &proxy.as_ref().map(|proxy| SafeUrl(proxy.as_str())),
+            )
+            .field("faulty", &fault.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A session whose transport is up.
+pub(crate) struct OpenSession<T: ?Sized = dyn Transport> {
+    pub(crate) headers: HeaderMap,
+    /// The proxy that all goes through, if a request has chosen one.
+    pub(crate) proxy: Option<Url>,
+    pub(crate) transport: T,
+}
+
+impl<T: Clone> Clone for OpenSession<T> {
+    fn clone(&self) -> Self {
+        Self {
+            headers: self.headers.clone(),
+            proxy: self.proxy.clone(),
+            transport: self.transport.clone(),
+        }
+    }
+}
