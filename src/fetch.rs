@@ -4,25 +4,23 @@ mod compose;
 mod deadline;
 mod decode;
 mod incoming;
+mod receive;
 mod redirect;
 mod sink;
 
 use std::time::Duration;
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
 use self::compose::Outgoing;
 use self::deadline::Deadline;
 use self::incoming::Incoming;
-use self::redirect::Step;
 use crate::error::Error;
 use crate::history::RedirectHop;
 use crate::request::RequestSpec;
-use crate::response::{Response, ResponseHead};
+use crate::response::Response;
 use crate::session::OpenSession;
-use crate::transport::{Exchange, RemoteAddr, ResponseBody};
+use crate::transport::{Exchange, ResponseBody};
 
 /// What an attempt is bound by where the spec says nothing.
 #[derive(Clone, Copy, Debug)]
@@ -42,24 +40,27 @@ impl Default for AttemptLimits {
     }
 }
 
+impl AttemptLimits {
+    fn of(spec: &RequestSpec, defaults: &Self) -> Self {
+        Self {
+            timeout: spec.time_limit().unwrap_or(defaults.timeout),
+            redirects: spec.redirect_limit().unwrap_or(defaults.redirects),
+            max_body: spec.body_limit().unwrap_or(defaults.max_body),
+        }
+    }
+}
+
 /// Performs one attempt at a request.
 pub(crate) fn fetch(
     session: &mut OpenSession,
     spec: &RequestSpec,
     defaults: &AttemptLimits,
 ) -> Result<Response, Error> {
-    let deadline = Deadline::after(spec.time_limit().unwrap_or(defaults.timeout));
-    let mut outgoing = Outgoing::new(spec)?;
+    let limits = AttemptLimits::of(spec, defaults);
+    let deadline = Deadline::after(limits.timeout);
     let mut history = Vec::new();
-    let outcome = loop {
-        match exchange(session, &outgoing, spec, defaults, &deadline, &mut history) {
-            Ok(Progress::Redirected(next)) => outgoing = next,
-            Ok(Progress::Answered(response)) => break Ok(response),
-            Err(error) => break Err(error),
-        }
-    };
-    outcome.map_err(|error| {
-        let error = error.with_time_limit(deadline.limit());
+    follow(session, spec, &limits, &deadline, &mut history).map_err(|error| {
+        let error = error.with_time_limit(limits.timeout);
         if history.is_empty() {
             error
         } else {
@@ -68,90 +69,48 @@ pub(crate) fn fetch(
     })
 }
 
-enum Progress<'a> {
-    Answered(Response),
-    Redirected(Outgoing<'a>),
-}
-
-fn exchange<'a>(
+/// Sends the request, then what its answers ask for, until one of them is the last.
+fn follow(
     session: &mut OpenSession,
-    outgoing: &Outgoing<'a>,
-    spec: &'a RequestSpec,
-    defaults: &AttemptLimits,
+    spec: &RequestSpec,
+    limits: &AttemptLimits,
     deadline: &Deadline,
     history: &mut Vec<RedirectHop>,
-) -> Result<Progress<'a>, Error> {
-    let answer = session.transport.exchange(Exchange {
+) -> Result<Response, Error> {
+    let mut outgoing = Outgoing::new(spec)?;
+    loop {
+        let answer = send(session, &outgoing, deadline)?;
+        match redirect::next(&outgoing, &answer, limits.redirects, history)? {
+            Some(next) => {
+                history.push(RedirectHop::new(outgoing.url, answer.status()));
+                outgoing = next;
+                incoming::drain(Incoming::new(answer.into_body(), deadline));
+            }
+            None => {
+                let mut response = receive::receive(answer, outgoing, limits.max_body, deadline)?;
+                response.head.history = std::mem::take(history);
+                return Ok(response);
+            }
+        }
+    }
+}
+
+fn send(
+    session: &mut OpenSession,
+    outgoing: &Outgoing<'_>,
+    deadline: &Deadline,
+) -> Result<http::Response<ResponseBody>, Error> {
+    let exchange = Exchange {
         method: &outgoing.method,
         url: &outgoing.url,
         headers: outgoing.headers(&session.headers),
         body: outgoing.body,
         timeout: deadline.remaining()?,
-    });
-    let answer = answer.map_err(|error| blame_proxy(error, session.proxy.as_ref()))?;
-    check_framing(answer.headers())?;
-
-    let limit = spec.redirect_limit().unwrap_or(defaults.redirects);
-    let (parts, body) = answer.into_parts();
-    match redirect::step(outgoing, parts.status, &parts.headers, limit, history)? {
-        Step::Follow(next) => {
-            incoming::drain(Incoming::new(body, deadline));
-            history.push(RedirectHop::new(outgoing.url.clone(), parts.status));
-            Ok(Progress::Redirected(next))
-        }
-        Step::Stay => {
-            let max_body = spec.body_limit().unwrap_or(defaults.max_body);
-            let answer = http::Response::from_parts(parts, body);
-            let mut response =
-                receive(answer, outgoing, spec.wants_decoding(), max_body, deadline)?;
-            response.head.history = std::mem::take(history).into();
-            Ok(Progress::Answered(response))
-        }
-    }
-}
-
-/// Takes in a response: head, then body.
-fn receive(
-    answer: http::Response<ResponseBody>,
-    outgoing: &Outgoing<'_>,
-    decode: bool,
-    max_body: u64,
-    deadline: &Deadline,
-) -> Result<Response, Error> {
-    let (mut parts, body) = answer.into_parts();
-    let content_length = content_length(&parts.headers);
-    let body = if has_no_body(&outgoing.method, parts.status) {
-        bytes::Bytes::new()
-    } else {
-        let encodings = if decode {
-            decode::encodings(&parts.headers)?
-        } else {
-            Vec::new()
-        };
-        if encodings.is_empty() {
-            sink::plain_into_memory(body, content_length, max_body, deadline)?
-        } else {
-            // They describe what came over the wire, not what the user gets.
-            parts.headers.remove(CONTENT_ENCODING);
-            parts.headers.remove(CONTENT_LENGTH);
-            sink::decoded_into_memory(body, &encodings, max_body, deadline)?
-        }
     };
-    Ok(Response {
-        head: ResponseHead {
-            status: parts.status,
-            version: parts.version,
-            headers: parts.headers,
-            url: outgoing.url.clone(),
-            history: [].into(),
-            remote_addr: parts
-                .extensions
-                .get::<RemoteAddr>()
-                .map(|address| address.0),
-            content_length,
-        },
-        body,
-    })
+    session
+        .transport
+        .exchange(exchange)
+        .map_err(|error| blame_proxy(error, session.proxy.as_ref()))
 }
 
 /// Through a proxy, it is the proxy that was to be connected to. Only with SOCKS the name may be that of the server; then
@@ -166,37 +125,4 @@ fn blame_proxy(error: Error, proxy: Option<&Url>) -> Error {
         }
         other => other,
     }
-}
-
-/// Refuses a body whose end the transport cannot know (RFC 9112, section 6.3): it would be handed on with its framing.
-fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
-    let codings = headers.get_all(TRANSFER_ENCODING).iter().next_back();
-    let is_chunked = codings.is_none_or(|codings| {
-        let last = codings.as_bytes().rsplit(|byte| *byte == b',').next();
-        last.is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"))
-    });
-    if is_chunked {
-        return Ok(());
-    }
-    Err(Error::Protocol {
-        source: "it has a Transfer-Encoding that does not end in `chunked`".into(),
-    })
-}
-
-/// Answers that end with their head, whatever their headers announce (RFC 9112, section 6.3).
-fn has_no_body(method: &Method, status: StatusCode) -> bool {
-    method == Method::HEAD
-        || status.is_informational()
-        || status == StatusCode::NO_CONTENT
-        || status == StatusCode::NOT_MODIFIED
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers
-        .get(CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
 }

@@ -29,7 +29,7 @@ pub use request::{RequestBody, RequestSpec};
 pub use response::{Response, ThreadResponse};
 pub use session::Session;
 pub use transport::reqwest::ReqwestTransport;
-pub use transport::{Exchange, RemoteAddr, ResponseBody, Transport, TransportBuilder};
+pub use transport::{Exchange, ResponseBody, Transport, TransportBuilder};
 pub use user_agent::user_agent;
 
 // Their types are part of this crate's own interface.

@@ -1,6 +1,7 @@
 //! Watching a pool: [`Stats`].
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a pool has done so far, as it was at one moment.
 ///
@@ -56,11 +57,18 @@ impl Stats {
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     submitted: AtomicUsize,
+    live_workers: AtomicUsize,
+    failed_workers: AtomicUsize,
+    /// Each worker counts for itself: counters that all of them write to would wander from processor to processor.
+    workers: Mutex<Vec<Arc<WorkerTally>>>,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct WorkerTally {
     started: AtomicUsize,
     responses: AtomicUsize,
     exceptions: AtomicUsize,
-    live_workers: AtomicUsize,
-    failed_workers: AtomicUsize,
 }
 
 impl Tally {
@@ -69,16 +77,12 @@ impl Tally {
         self.submitted.fetch_add(1, Ordering::SeqCst)
     }
 
-    pub(crate) fn job_started(&self) {
-        self.started.fetch_add(1, Ordering::SeqCst);
-    }
-
-    pub(crate) fn job_answered(&self) {
-        self.responses.fetch_add(1, Ordering::SeqCst);
-    }
-
-    pub(crate) fn job_failed(&self) {
-        self.exceptions.fetch_add(1, Ordering::SeqCst);
+    /// The counters of one more worker.
+    pub(crate) fn add_worker(&self) -> Arc<WorkerTally> {
+        let worker = Arc::<WorkerTally>::default();
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.push(Arc::clone(&worker));
+        worker
     }
 
     pub(crate) fn worker_opened(&self) {
@@ -98,11 +102,18 @@ impl Tally {
     }
 
     pub(crate) fn snapshot(&self) -> Stats {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = |counter: fn(&WorkerTally) -> &AtomicUsize| {
+            let counts = workers
+                .iter()
+                .map(|worker| counter(worker).load(Ordering::SeqCst));
+            counts.sum::<usize>()
+        };
         // Each job passes the counters from the last of these to the first. Read in the opposite direction, a job that
         // moves on meanwhile is seen at most too early in its life, so no difference becomes negative.
-        let exceptions = self.exceptions.load(Ordering::SeqCst);
-        let responses = self.responses.load(Ordering::SeqCst);
-        let started = self.started.load(Ordering::SeqCst);
+        let exceptions = sum(|worker| &worker.exceptions);
+        let responses = sum(|worker| &worker.responses);
+        let started = sum(|worker| &worker.started);
         let submitted = self.submitted.load(Ordering::SeqCst);
         Stats {
             submitted,
@@ -112,5 +123,19 @@ impl Tally {
             live_workers: self.live_workers(),
             failed_workers: self.failed_workers.load(Ordering::SeqCst),
         }
+    }
+}
+
+impl WorkerTally {
+    pub(crate) fn job_started(&self) {
+        self.started.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn job_answered(&self) {
+        self.responses.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn job_failed(&self) {
+        self.exceptions.fetch_add(1, Ordering::SeqCst);
     }
 }

@@ -288,7 +288,7 @@ impl IntoIterator for Pool {
     fn into_iter(self) -> Outcomes {
         self.running.crew.queue.close_intake();
         Outcomes {
-            merged: Merged::new(self.running.inbox.clone()),
+            merged: self.running.inbox.merge(),
             running: self.running,
         }
     }

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -33,7 +32,7 @@ pub(crate) struct ResponseHead {
     pub(crate) version: Version,
     pub(crate) headers: HeaderMap,
     pub(crate) url: Url,
-    pub(crate) history: Arc<[RedirectHop]>,
+    pub(crate) history: Vec<RedirectHop>,
     pub(crate) remote_addr: Option<SocketAddr>,
     pub(crate) content_length: Option<u64>,
 }

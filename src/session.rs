@@ -1,6 +1,7 @@
 //! What one worker sends with: [`Session`] before it is opened, [`OpenSession`] after.
 
 use std::fmt;
+use std::time::Duration;
 
 use ::reqwest::blocking::ClientBuilder;
 use http::header::{AUTHORIZATION, USER_AGENT};
@@ -135,8 +136,11 @@ impl<B: TransportBuilder> Session<B> {
         Ok(self)
     }
 
-    /// Builds the transport.
-    pub(crate) fn open(self) -> Result<OpenSession<B::Transport>, BoxError> {
+    /// Builds the transport, for exchanges that will usually have this limit.
+    pub(crate) fn open(
+        self,
+        usual_timeout: Option<Duration>,
+    ) -> Result<OpenSession<B::Transport>, BoxError> {
         let Self {
             transport,
             headers,
@@ -148,7 +152,7 @@ impl<B: TransportBuilder> Session<B> {
             None => Ok(OpenSession {
                 headers,
                 proxy,
-                transport: transport.build()?,
+                transport: transport.build_for(usual_timeout)?,
             }),
         }
     }

@@ -73,6 +73,17 @@ pub trait TransportBuilder: Sized {
     /// What the worker, and for the first worker [`PoolError::Session`](crate::PoolError::Session), should report.
     fn build(self) -> Result<Self::Transport, BoxError>;
 
+    /// Builds the transport, knowing the limit that [`Exchange::timeout`] will have unless a request or a redirect makes it
+    /// another one. For transports that can prepare for it. Defaults to [`build`](Self::build).
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build).
+    fn build_for(self, usual_timeout: Option<Duration>) -> Result<Self::Transport, BoxError> {
+        let _ = usual_timeout;
+        self.build()
+    }
+
     /// Makes all that will be sent go through a proxy, and nothing past it. The scheme of the URL says which kind of proxy
     /// it is; its user info is for the proxy.
     ///
@@ -155,17 +166,15 @@ impl fmt::Debug for Exchange<'_> {
     }
 }
 
-/// The address of the peer, as an extension of the `http::Response` that a transport hands back.
-/// It becomes [`Response::remote_addr`](crate::Response::remote_addr).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RemoteAddr(pub SocketAddr);
-
 /// The body of a response on its way in, as it comes off the wire: not decoded, not limited.
 ///
 /// Text and bytes convert into one; [`from_reader`](Self::from_reader) takes anything that reads.
-pub struct ResponseBody(Inner);
+pub struct ResponseBody {
+    content: Content,
+    remote_addr: Option<SocketAddr>,
+}
 
-enum Inner {
+enum Content {
     Bytes(Bytes),
     Reader(Box<dyn Read + Send>),
     Whole(Box<dyn ReadWhole>),
@@ -188,50 +197,69 @@ impl ResponseBody {
     /// `io::ErrorKind` decides: `UnexpectedEof` becomes [`Error::BodyTruncated`], `TimedOut` [`Error::Timeout`],
     /// `InvalidData` [`Error::Protocol`], any other [`Error::Closed`].
     pub fn from_reader(reader: impl Read + Send + 'static) -> Self {
-        Self(Inner::Reader(Box::new(reader)))
+        Content::Reader(Box::new(reader)).into()
+    }
+
+    /// Says whom it comes from: [`Response::remote_addr`](crate::Response::remote_addr). Defaults to unknown.
+    pub fn with_remote_addr(mut self, remote_addr: impl Into<Option<SocketAddr>>) -> Self {
+        self.remote_addr = remote_addr.into();
+        self
+    }
+
+    pub(crate) fn remote_addr(&self) -> Option<SocketAddr> {
+        self.remote_addr
     }
 
     pub(crate) fn from_whole(body: impl ReadWhole + 'static) -> Self {
-        Self(Inner::Whole(Box::new(body)))
+        Content::Whole(Box::new(body)).into()
     }
 
     /// Hands over all of it at once, without a copy, if that is possible within the length that is known of it.
     /// Otherwise the body comes back.
     pub(crate) fn into_whole(self, is_length_known: bool) -> Result<io::Result<Bytes>, Self> {
-        match self.0 {
-            Inner::Bytes(bytes) => Ok(Ok(bytes)),
-            Inner::Whole(body) if is_length_known => Ok(body.read_whole()),
-            other => Err(Self(other)),
+        match self.content {
+            Content::Bytes(bytes) => Ok(Ok(bytes)),
+            Content::Whole(body) if is_length_known => Ok(body.read_whole()),
+            other => Err(other.into()),
         }
     }
 }
 
 impl Read for ResponseBody {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.0 {
-            Inner::Bytes(bytes) => {
+        match &mut self.content {
+            Content::Bytes(bytes) => {
                 let read = bytes.as_ref().read(buffer)?;
                 drop(bytes.split_to(read));
                 Ok(read)
             }
-            Inner::Reader(reader) => reader.read(buffer),
-            Inner::Whole(body) => body.read(buffer),
+            Content::Reader(reader) => reader.read(buffer),
+            Content::Whole(body) => body.read(buffer),
         }
     }
 }
 
 impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Inner::Bytes(bytes) => write!(f, "ResponseBody({} bytes)", bytes.len()),
-            Inner::Reader(_) | Inner::Whole(_) => f.write_str("ResponseBody(reader)"),
+        match &self.content {
+            Content::Bytes(bytes) => write!(f, "ResponseBody({} bytes)", bytes.len()),
+            Content::Reader(_) | Content::Whole(_) => f.write_str("ResponseBody(reader)"),
+        }
+    }
+}
+
+impl From<Content> for ResponseBody {
+    fn from(content: Content) -> Self {
+        Self {
+            content,
+            remote_addr: None,
         }
     }
 }
 
 impl From<Bytes> for ResponseBody {
     fn from(bytes: Bytes) -> Self {
-        Self(Inner::Bytes(bytes))
+        Content::Bytes(bytes).into()
     }
 }
 

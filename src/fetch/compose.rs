@@ -65,6 +65,10 @@ impl<'a> Outgoing<'a> {
         }
     }
 
+    pub(super) fn wants_decoding(&self) -> bool {
+        self.spec.wants_decoding()
+    }
+
     /// The headers of this exchange.
     pub(super) fn headers(&self, session: &HeaderMap) -> HeaderMap {
         let mut all = self.spec.header_map().clone();
@@ -95,10 +99,7 @@ impl<'a> Outgoing<'a> {
             all.remove(HOST);
         }
         // A range counts the bytes of the encoded content (RFC 9110, section 14.1.2): no part of that can be decoded.
-        if self.spec.wants_decoding()
-            && !all.contains_key(RANGE)
-            && !all.contains_key(ACCEPT_ENCODING)
-        {
+        if self.wants_decoding() && !all.contains_key(RANGE) && !all.contains_key(ACCEPT_ENCODING) {
             if let Some(accepted) = decode::ACCEPTED {
                 all.insert(ACCEPT_ENCODING, HeaderValue::from_static(accepted));
             }

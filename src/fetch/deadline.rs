@@ -17,10 +17,6 @@ impl Deadline {
         Self { at, limit }
     }
 
-    pub(super) fn limit(&self) -> Option<Duration> {
-        self.limit
-    }
-
     /// The time left, or the error that there is none. `Ok(None)` is time without end.
     pub(super) fn remaining(&self) -> Result<Option<Duration>, Error> {
         let Some(at) = self.at else { return Ok(None) };

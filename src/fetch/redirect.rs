@@ -1,7 +1,7 @@
 //! Whether an answer leads on, and where to (RFC 9110, section 15.4).
 
 use http::header::LOCATION;
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use url::Url;
 
 use super::compose::Outgoing;
@@ -9,25 +9,19 @@ use crate::error::Error;
 use crate::history::RedirectHop;
 use crate::redact::{Clipped, SafeUrl};
 
-pub(super) enum Step<'a> {
-    /// The answer is the outcome.
-    Stay,
-    Follow(Outgoing<'a>),
-}
-
-/// What an answer to `sent` asks for. A limit of 0 hands back every answer as it is.
-pub(super) fn step<'a>(
+/// The exchange that an answer asks for, if it does. A limit of 0 lets every answer stand as it is.
+pub(super) fn next<'a, B>(
     sent: &Outgoing<'a>,
-    status: StatusCode,
-    headers: &HeaderMap,
+    answer: &http::Response<B>,
     limit: usize,
     history: &[RedirectHop],
-) -> Result<Step<'a>, Error> {
+) -> Result<Option<Outgoing<'a>>, Error> {
+    let status = answer.status();
     if limit == 0 || !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
-        return Ok(Step::Stay);
+        return Ok(None);
     }
-    let Some(location) = headers.get(LOCATION) else {
-        return Ok(Step::Stay);
+    let Some(location) = answer.headers().get(LOCATION) else {
+        return Ok(None);
     };
     let refused = |message: String| {
         let mut hops = history.to_vec();
@@ -39,7 +33,7 @@ pub(super) fn step<'a>(
     }
     let url = destination(&sent.url, location.as_bytes()).map_err(refused)?;
     let (method, keeps_body) = next_method(&sent.method, status);
-    Ok(Step::Follow(sent.redirected(method, url, keeps_body)))
+    Ok(Some(sent.redirected(method, url, keeps_body)))
 }
 
 fn destination(from: &Url, location: &[u8]) -> Result<Url, String> {

@@ -97,14 +97,10 @@ impl Queue {
 
     /// The next job; blocks until there is one. `None` when the work is over.
     pub(super) fn next(&self) -> Option<Job> {
-        let job = match &self.channel {
+        match &self.channel {
             None => self.next_submitted(),
             Some(channel) => self.next_of_both(channel),
-        };
-        if job.is_some() {
-            self.tally.job_started();
         }
-        job
     }
 
     /// A job has its outcome, and the outcome is in its lane.

@@ -1,10 +1,11 @@
-//! The two lanes that outcomes come back on, and the iterators over them.
+//! How outcomes come back: on two lanes, or merged into one while somebody iterates over the pool.
 
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender, select, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::exception::ThreadException;
 use crate::response::ThreadResponse;
@@ -12,37 +13,64 @@ use crate::response::ThreadResponse;
 /// The outcome of a job.
 pub(super) type Outcome = Result<ThreadResponse, ThreadException>;
 
-/// Makes both ends of the lanes.
+/// Makes both ends.
 pub(super) fn lanes() -> (Outbox, Inbox) {
     let (response_tx, responses) = unbounded();
     let (exception_tx, exceptions) = unbounded();
+    let (merged_tx, merged) = unbounded();
     let (over_tx, over) = unbounded();
+    let is_merging = Arc::new(AtomicBool::new(false));
     let lanes = Lanes {
         responses: response_tx,
         exceptions: exception_tx,
+        merged: merged_tx,
+        is_merging: Arc::clone(&is_merging),
     };
     let outbox = Outbox(Mutex::new(Some((lanes, over_tx))));
     let inbox = Inbox {
         responses,
         exceptions,
+        merged,
+        is_merging,
         over,
     };
     (outbox, inbox)
 }
 
-/// The sending end of both lanes. They are unbounded, so sending never waits.
+/// The sending end. All lanes are unbounded, so sending never waits.
 #[derive(Clone)]
 pub(super) struct Lanes {
     responses: Sender<ThreadResponse>,
     exceptions: Sender<ThreadException>,
+    merged: Sender<Arrival>,
+    is_merging: Arc<AtomicBool>,
+}
+
+/// What an iterator waits for: on one channel, since waiting for one costs much less than waiting for several.
+enum Arrival {
+    Outcome(Outcome),
+    /// An outcome has gone to its lane while the merging began.
+    LookAtLanes,
+    /// There will be no more.
+    End,
 }
 
 impl Lanes {
     pub(super) fn send(&self, outcome: Outcome) {
         // Without a receiver, the pool and its iterators are gone, and with them who wanted to know.
+        if self.is_merging.load(Ordering::Relaxed) {
+            let _ = self.merged.send(Arrival::Outcome(outcome));
+            return;
+        }
         match outcome {
             Ok(response) => drop(self.responses.send(response)),
             Err(exception) => drop(self.exceptions.send(exception)),
+        }
+        // Either the iterator's look at the lanes, which comes after it has set the flag, finds what was sent above; or the
+        // flag is seen here. The fences, here and there, exclude that neither happens.
+        fence(Ordering::SeqCst);
+        if self.is_merging.load(Ordering::Relaxed) {
+            let _ = self.merged.send(Arrival::LookAtLanes);
         }
     }
 }
@@ -60,15 +88,19 @@ impl Outbox {
 
     /// Tells that there will be no more outcomes. All of them have been sent by now.
     pub(super) fn close(&self) {
-        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((lanes, _)) = open {
+            let _ = lanes.merged.send(Arrival::End);
+        }
     }
 }
 
-/// The receiving end of both lanes.
-#[derive(Clone)]
+/// The receiving end.
 pub(super) struct Inbox {
     pub(super) responses: Receiver<ThreadResponse>,
     pub(super) exceptions: Receiver<ThreadException>,
+    merged: Receiver<Arrival>,
+    is_merging: Arc<AtomicBool>,
     /// Carries nothing; it is disconnected when the work is over.
     over: Receiver<Infallible>,
 }
@@ -85,6 +117,20 @@ impl Inbox {
 
     pub(super) fn exceptions(&self) -> Exceptions {
         Exceptions(self.exceptions.clone())
+    }
+
+    /// From now on, outcomes come over one channel. What has come before stays in the lanes.
+    pub(super) fn merge(&self) -> Merged {
+        self.is_merging.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        Merged {
+            responses: self.responses.clone(),
+            exceptions: self.exceptions.clone(),
+            arrivals: self.merged.clone(),
+            early: None,
+            look_at_lanes: true,
+            is_over: false,
+        }
     }
 }
 
@@ -130,77 +176,67 @@ impl fmt::Debug for Exceptions {
     }
 }
 
-/// Both lanes as one, in the order in which the jobs were done.
+/// All outcomes, in the order in which the jobs are done.
 pub(super) struct Merged {
-    inbox: Inbox,
-    response: Option<ThreadResponse>,
-    exception: Option<ThreadException>,
+    responses: Receiver<ThreadResponse>,
+    exceptions: Receiver<ThreadException>,
+    arrivals: Receiver<Arrival>,
+    /// Taken out of one lane while what the other one has to offer was done before it.
+    early: Option<Outcome>,
+    look_at_lanes: bool,
+    is_over: bool,
 }
 
 impl Merged {
-    pub(super) fn new(inbox: Inbox) -> Self {
-        Self {
-            inbox,
-            response: None,
-            exception: None,
-        }
-    }
-
     /// The next outcome; blocks until there is one. `None` when the work is over and all has been handed out.
     pub(super) fn next(&mut self) -> Option<Outcome> {
         loop {
-            self.look();
-            if let Some(outcome) = self.take_earlier() {
-                return Some(outcome);
-            }
-            select! {
-                recv(self.inbox.responses) -> response => self.response = response.ok(),
-                recv(self.inbox.exceptions) -> exception => self.exception = exception.ok(),
-                recv(self.inbox.over) -> _ => {
-                    // Whatever there is was sent before.
-                    self.look();
-                    return self.take_earlier();
+            if self.look_at_lanes {
+                match self.next_of_lanes() {
+                    Some(outcome) => return Some(outcome),
+                    None => self.look_at_lanes = false,
                 }
             }
-        }
-    }
-
-    /// How many outcomes are there now.
-    pub(super) fn len(&self) -> usize {
-        let held = usize::from(self.response.is_some()) + usize::from(self.exception.is_some());
-        held + self.inbox.responses.len() + self.inbox.exceptions.len()
-    }
-
-    /// Looks for the first outcome of each lane. An exception that is there was sent after all the responses that came
-    /// before it, but maybe after the first look at their lane: hence the second one.
-    fn look(&mut self) {
-        let Self {
-            inbox,
-            response,
-            exception,
-        } = self;
-        let look_for_response = |response: &mut Option<_>| {
-            if response.is_none() {
-                *response = inbox.responses.try_recv().ok();
+            if self.is_over {
+                return None;
             }
-        };
-        look_for_response(response);
-        if exception.is_none() {
-            *exception = inbox.exceptions.try_recv().ok();
+            match self.arrivals.recv() {
+                Ok(Arrival::Outcome(outcome)) => return Some(outcome),
+                Ok(Arrival::LookAtLanes) => self.look_at_lanes = true,
+                Ok(Arrival::End) | Err(_) => self.is_over = true,
+            }
         }
-        look_for_response(response);
     }
 
-    fn take_earlier(&mut self) -> Option<Outcome> {
-        let exception_first = match (&self.response, &self.exception) {
-            (Some(response), Some(exception)) => exception.finished_at() < response.finished_at(),
-            (None, _) => true,
-            (Some(_), None) => false,
+    /// How many outcomes are there now, at least.
+    pub(super) fn len(&self) -> usize {
+        let in_lanes = self.responses.len() + self.exceptions.len();
+        in_lanes + usize::from(self.early.is_some())
+    }
+
+    /// Of the first outcomes of both lanes, the one that was done first.
+    fn next_of_lanes(&mut self) -> Option<Outcome> {
+        let (response, exception) = match self.early.take() {
+            Some(Ok(response)) => (Some(response), self.exceptions.try_recv().ok()),
+            Some(Err(exception)) => (self.responses.try_recv().ok(), Some(exception)),
+            None => (
+                self.responses.try_recv().ok(),
+                self.exceptions.try_recv().ok(),
+            ),
         };
-        if exception_first {
-            self.exception.take().map(Err)
-        } else {
-            self.response.take().map(Ok)
+        match (response, exception) {
+            (Some(response), Some(exception)) => {
+                if response.finished_at() <= exception.finished_at() {
+                    self.early = Some(Err(exception));
+                    Some(Ok(response))
+                } else {
+                    self.early = Some(Ok(response));
+                    Some(Err(exception))
+                }
+            }
+            (Some(response), None) => Some(Ok(response)),
+            (None, Some(exception)) => Some(Err(exception)),
+            (None, None) => None,
         }
     }
 }

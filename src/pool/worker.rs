@@ -13,6 +13,7 @@ use super::sessions::Sessions;
 use crate::error::Error;
 use crate::exception::ThreadException;
 use crate::fetch::fetch;
+use crate::observe::WorkerTally;
 use crate::outcome::Record;
 use crate::panics;
 use crate::request::RequestSpec;
@@ -22,11 +23,13 @@ pub(super) struct Worker {
     crew: Arc<Crew>,
     /// `None` until it is opened, and after a panic, which may have left it in any state.
     sessions: Option<Sessions>,
+    tally: Arc<WorkerTally>,
 }
 
 impl Worker {
     pub(super) fn new(crew: Arc<Crew>) -> Self {
         Self {
+            tally: crew.queue.tally().add_worker(),
             crew,
             sessions: None,
         }
@@ -44,17 +47,26 @@ impl Worker {
 
     /// The life of a worker.
     pub(super) fn run(mut self) {
-        while !self.is_dispensable() {
-            let Some(lanes) = self.crew.queue.outbox().lanes() else {
-                break;
-            };
-            let Some(job) = self.crew.queue.next() else {
-                break;
-            };
+        self.serve();
+        // After the lanes were let go: whoever reads them need not wait for the session to close.
+        self.close_sessions();
+    }
+
+    fn serve(&mut self) {
+        if self.is_dispensable() {
+            return;
+        }
+        // None is left if the work was over before the session was open.
+        let Some(lanes) = self.crew.queue.outbox().lanes() else {
+            return;
+        };
+        while let Some(job) = self.crew.queue.next() {
             lanes.send(self.outcome(job));
             self.crew.queue.finished();
+            if self.is_dispensable() {
+                return;
+            }
         }
-        self.close_sessions();
     }
 
     /// Whether this worker cannot open a session, while others can go on without it. The last one stays, whatever happens,
@@ -74,6 +86,7 @@ impl Worker {
 
     fn outcome(&mut self, job: Job) -> Outcome {
         let started = Instant::now();
+        self.tally.job_started();
         let result = match panics::caught(|| self.attempt(&job.request)) {
             Ok(result) => result,
             Err(message) => {
@@ -97,8 +110,8 @@ impl Worker {
             Err(error) => Err(ThreadException::new(record, error, None)),
         };
         match &outcome {
-            Ok(_) => self.crew.queue.tally().job_answered(),
-            Err(_) => self.crew.queue.tally().job_failed(),
+            Ok(_) => self.tally.job_answered(),
+            Err(_) => self.tally.job_failed(),
         }
         outcome
     }

@@ -1,18 +1,22 @@
 //! The transport on reqwest's blocking client, which a pool uses unless it is told otherwise.
 
+mod body;
 mod classify;
 mod connecting;
+mod detach;
+mod patience;
 
-use std::io::{self, Read};
+use std::time::Duration;
 
 use ::reqwest::ResponseBuilderExt;
 use ::reqwest::blocking::{Body, Client, ClientBuilder, Request, Response as BlockingResponse};
 use ::reqwest::{Proxy, redirect};
-use bytes::Bytes;
 use url::Url;
 
+use self::body::{IncomingBody, PumpedBody};
 use self::connecting::ConnectWatch;
-use super::{Exchange, ReadWhole, RemoteAddr, ResponseBody, Transport, TransportBuilder};
+use self::patience::{Keeper, Patience};
+use super::{Exchange, ResponseBody, Transport, TransportBuilder};
 use crate::error::{BoxError, Error};
 use crate::request::OpenBody;
 use crate::response::Response;
@@ -21,10 +25,11 @@ use crate::response::Response;
 /// [`ClientBuilder`](::reqwest::blocking::ClientBuilder).
 ///
 /// Of the builder's settings, those that the crate looks after itself are overridden: redirects, `Referer`, decoding, and
-/// the client's timeouts for a whole request (each exchange brings its own).
+/// the client's timeout for a whole request (each exchange brings its own).
 #[derive(Debug)]
 pub struct ReqwestTransport {
     client: Client,
+    patience: Patience,
     /// Tells whether a timeout struck while connecting. `None` in a client that several workers use at once: there,
     /// nobody can tell whose connection it was.
     connecting: Option<ConnectWatch>,
@@ -34,21 +39,11 @@ impl TransportBuilder for ClientBuilder {
     type Transport = ReqwestTransport;
 
     fn build(self) -> Result<ReqwestTransport, BoxError> {
-        let connecting = ConnectWatch::default();
-        let client = self
-            .timeout(None)
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .no_gzip()
-            .no_brotli()
-            .no_zstd()
-            .no_deflate()
-            .connector_layer(connecting.clone())
-            .build()?;
-        Ok(ReqwestTransport {
-            client,
-            connecting: Some(connecting),
-        })
+        build(self, None)
+    }
+
+    fn build_for(self, usual_timeout: Option<Duration>) -> Result<ReqwestTransport, BoxError> {
+        build(self, usual_timeout)
     }
 
     fn through_proxy(self, proxy: &Url) -> Result<Self, BoxError> {
@@ -56,11 +51,34 @@ impl TransportBuilder for ClientBuilder {
     }
 }
 
+fn build(
+    builder: ClientBuilder,
+    usual_timeout: Option<Duration>,
+) -> Result<ReqwestTransport, BoxError> {
+    let connecting = ConnectWatch::default();
+    let client = builder
+        .timeout(usual_timeout)
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
+        .connector_layer(connecting.clone())
+        .build()?;
+    Ok(ReqwestTransport {
+        client,
+        patience: Patience::new(usual_timeout),
+        connecting: Some(connecting),
+    })
+}
+
 /// A handle to the same client and its connections, for another worker.
 impl Clone for ReqwestTransport {
     fn clone(&self) -> Self {
         Self {
             client: self.client.clone(),
+            patience: self.patience.clone(),
             connecting: None,
         }
     }
@@ -72,9 +90,10 @@ impl Transport for ReqwestTransport {
         mut exchange: Exchange<'_>,
     ) -> Result<http::Response<ResponseBody>, Error> {
         check_tls_is_built_in(exchange.url())?;
+        let keeper = self.patience.keeper(exchange.timeout());
         let mut request = Request::new(exchange.method().clone(), exchange.url().clone());
         *request.headers_mut() = exchange.take_headers();
-        *request.timeout_mut() = exchange.timeout();
+        *request.timeout_mut() = keeper.request_timeout();
         if let Some(body) = exchange.body() {
             *request.body_mut() = Some(match body.open_to_send()? {
                 OpenBody::Bytes(bytes) => Body::from(bytes),
@@ -83,22 +102,41 @@ impl Transport for ReqwestTransport {
         }
 
         let before = self.connecting.as_ref().map(ConnectWatch::snapshot);
-        let mut answer = self.client.execute(request).map_err(|error| {
+        let answer = self.client.execute(request).map_err(|error| {
             let still_connecting = match (&self.connecting, before) {
                 (Some(watch), Some(before)) => watch.is_connecting_since(before),
                 _ => false,
             };
             classify::head_error(error, still_connecting)
         })?;
+        self.take_in(answer, keeper)
+    }
+}
 
-        let mut response = http::Response::new(());
-        *response.status_mut() = answer.status();
-        *response.version_mut() = answer.version();
-        *response.headers_mut() = std::mem::take(answer.headers_mut());
-        if let Some(address) = answer.remote_addr() {
-            response.extensions_mut().insert(RemoteAddr(address));
-        }
-        Ok(response.map(|()| ResponseBody::from_whole(IncomingBody(answer))))
+impl ReqwestTransport {
+    fn take_in(
+        &mut self,
+        mut answer: BlockingResponse,
+        keeper: Keeper,
+    ) -> Result<http::Response<ResponseBody>, Error> {
+        let (status, version) = (answer.status(), answer.version());
+        let mut headers = std::mem::take(answer.headers_mut());
+        detach::headers(&mut headers);
+        let remote_addr = answer.remote_addr();
+        let is_short_wait = self.patience.learn(&keeper, &headers);
+        let body = match keeper {
+            Keeper::Client { deadline } if !is_short_wait => {
+                ResponseBody::from_reader(PumpedBody::start(answer, deadline)?)
+            }
+            Keeper::Client { .. } | Keeper::Request(_) => {
+                ResponseBody::from_whole(IncomingBody::new(answer))
+            }
+        };
+        let mut response = http::Response::new(body.with_remote_addr(remote_addr));
+        *response.status_mut() = status;
+        *response.version_mut() = version;
+        *response.headers_mut() = headers;
+        Ok(response)
     }
 }
 
@@ -112,31 +150,12 @@ fn check_tls_is_built_in(url: &Url) -> Result<(), Error> {
     ))
 }
 
-struct IncomingBody(BlockingResponse);
-
-impl Read for IncomingBody {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0
-            .read(buffer)
-            .map_err(|error| io::Error::other(classify::body_error(error.into())))
-    }
-}
-
-impl ReadWhole for IncomingBody {
-    fn read_whole(self: Box<Self>) -> io::Result<Bytes> {
-        self.0
-            .bytes()
-            .map_err(|error| io::Error::other(classify::body_error(error.without_url().into())))
-    }
-}
-
-/// For code that goes on with reqwest's type; its body is in memory, `remote_addr` is lost.
+/// For code that goes on with reqwest's type; its body is in memory, history and `remote_addr` are lost.
 impl From<Response> for BlockingResponse {
     fn from(response: Response) -> Self {
         let url = response.url().clone();
         let (mut parts, body) = response.into_http().into_parts();
-        let with_url = http::response::Builder::new().url(url).body(());
-        if let Ok(with_url) = with_url {
+        if let Ok(with_url) = http::response::Builder::new().url(url).body(()) {
             parts.extensions.extend(with_url.into_parts().0.extensions);
         }
         http::Response::from_parts(parts, body).into()

@@ -1,7 +1,9 @@
 //! Whether a connection is being made: tells a timeout before the request was sent from one after it.
 
-use std::sync::Arc;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use tower_layer::Layer;
@@ -45,37 +47,53 @@ impl<S> Layer<S> for ConnectWatch {
 
     fn layer(&self, connector: S) -> WatchedConnector<S> {
         WatchedConnector {
-            connector,
+            connector: Arc::new(Mutex::new(connector)),
             watch: self.clone(),
         }
     }
 }
 
-#[derive(Clone)]
+/// A connector that reports to a [`ConnectWatch`].
+///
+/// The client clones its connector several times for each request, whether it connects or not, and cloning reqwest's own one
+/// copies all that it holds. So the clones share it, and only connecting makes a copy.
 pub(super) struct WatchedConnector<S> {
-    connector: S,
+    connector: Arc<Mutex<S>>,
     watch: ConnectWatch,
+}
+
+impl<S> Clone for WatchedConnector<S> {
+    fn clone(&self) -> Self {
+        Self {
+            connector: Arc::clone(&self.connector),
+            watch: self.watch.clone(),
+        }
+    }
 }
 
 impl<S, Destination> Service<Destination> for WatchedConnector<S>
 where
-    S: Service<Destination>,
+    S: Service<Destination> + Clone + Send + 'static,
     S::Future: Send + 'static,
+    Destination: Send + 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = std::pin::Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.connector.poll_ready(context)
+    /// Always ready: the copy that connects is asked when there is one.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, destination: Destination) -> Self::Future {
+        let shared = self.connector.lock();
+        let mut connector = shared.unwrap_or_else(PoisonError::into_inner).clone();
         let counts = Arc::clone(&self.watch.0);
         counts.begun.fetch_add(1, Ordering::AcqRel);
-        let connecting = self.connector.call(destination);
         Box::pin(async move {
-            let connection = connecting.await?;
+            poll_fn(|context| connector.poll_ready(context)).await?;
+            let connection = connector.call(destination).await?;
             counts.established.fetch_add(1, Ordering::AcqRel);
             Ok(connection)
         })

@@ -1,0 +1,84 @@
+//! Taking in a response: head, then body.
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, StatusCode};
+
+use super::compose::Outgoing;
+use super::deadline::Deadline;
+use super::{decode, sink};
+use crate::error::Error;
+use crate::response::{Response, ResponseHead};
+use crate::transport::ResponseBody;
+
+/// Reads the whole response. Its history is not this one's business.
+pub(super) fn receive(
+    answer: http::Response<ResponseBody>,
+    outgoing: Outgoing<'_>,
+    max_body: u64,
+    deadline: &Deadline,
+) -> Result<Response, Error> {
+    let (mut parts, body) = answer.into_parts();
+    check_framing(&parts.headers)?;
+    let content_length = content_length(&parts.headers);
+    let remote_addr = body.remote_addr();
+    let body = if has_no_body(&outgoing.method, parts.status) {
+        Bytes::new()
+    } else {
+        let encodings = match outgoing.wants_decoding() {
+            true => decode::encodings(&parts.headers)?,
+            false => Vec::new(),
+        };
+        if encodings.is_empty() {
+            sink::plain_into_memory(body, content_length, max_body, deadline)?
+        } else {
+            // They describe what came over the wire, not what the user gets.
+            parts.headers.remove(CONTENT_ENCODING);
+            parts.headers.remove(CONTENT_LENGTH);
+            sink::decoded_into_memory(body, &encodings, max_body, deadline)?
+        }
+    };
+    let head = ResponseHead {
+        status: parts.status,
+        version: parts.version,
+        headers: parts.headers,
+        url: outgoing.url,
+        history: Vec::new(),
+        remote_addr,
+        content_length,
+    };
+    Ok(Response { head, body })
+}
+
+/// Refuses a body whose end the transport cannot know (RFC 9112, section 6.3): it would be handed on with its framing.
+fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
+    let codings = headers.get_all(TRANSFER_ENCODING).iter().next_back();
+    let is_chunked = codings.is_none_or(|codings| {
+        let last = codings.as_bytes().rsplit(|byte| *byte == b',').next();
+        last.is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"))
+    });
+    if is_chunked {
+        return Ok(());
+    }
+    Err(Error::Protocol {
+        source: "it has a Transfer-Encoding that does not end in `chunked`".into(),
+    })
+}
+
+/// Answers that end with their head, whatever their headers announce (RFC 9112, section 6.3).
+fn has_no_body(method: &Method, status: StatusCode) -> bool {
+    method == Method::HEAD
+        || status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}

@@ -1,0 +1,6 @@
+//! The integration tests: one file per promise, one binary.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod probe;
