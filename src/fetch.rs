@@ -8,7 +8,7 @@ mod receive;
 mod redirect;
 mod sink;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use url::Url;
 
@@ -50,14 +50,15 @@ impl AttemptLimits {
     }
 }
 
-/// Performs one attempt at a request.
+/// Performs one attempt at a request; its time runs from `started`.
 pub(crate) fn fetch(
     session: &mut OpenSession,
     spec: &RequestSpec,
     defaults: &AttemptLimits,
+    started: Instant,
 ) -> Result<Response, Error> {
     let limits = AttemptLimits::of(spec, defaults);
-    let deadline = Deadline::after(limits.timeout);
+    let deadline = Deadline::new(started, limits.timeout);
     let mut history = Vec::new();
     follow(session, spec, &limits, &deadline, &mut history).map_err(|error| {
         let error = error.with_time_limit(limits.timeout);
@@ -85,6 +86,7 @@ fn follow(
                 history.push(RedirectHop::new(outgoing.url, answer.status()));
                 outgoing = next;
                 incoming::drain(Incoming::new(answer.into_body(), deadline));
+                deadline.check()?;
             }
             None => {
                 let mut response = receive::receive(answer, outgoing, limits.max_body, deadline)?;
@@ -105,7 +107,8 @@ fn send(
         url: &outgoing.url,
         headers: outgoing.headers(&session.headers),
         body: outgoing.body,
-        timeout: deadline.remaining()?,
+        deadline: deadline.at(),
+        time_limit: deadline.limit(),
     };
     session
         .transport

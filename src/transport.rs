@@ -5,7 +5,7 @@ pub(crate) mod reqwest;
 use std::fmt;
 use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -112,7 +112,9 @@ pub struct Exchange<'a> {
     pub(crate) url: &'a Url,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Option<&'a RequestBody>,
-    pub(crate) timeout: Option<Duration>,
+    pub(crate) deadline: Option<Instant>,
+    /// Of the attempt that the exchange is a part of.
+    pub(crate) time_limit: Option<Duration>,
 }
 
 impl<'a> Exchange<'a> {
@@ -141,9 +143,15 @@ impl<'a> Exchange<'a> {
         self.body
     }
 
-    /// The time that is left for the exchange, from now to the last byte of the response body; `None` is no limit.
+    /// When the exchange must be over, to the last byte of the response body; `None` is no limit.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// The time that is left until the [`deadline`](Self::deadline), zero if it has passed.
     pub fn timeout(&self) -> Option<Duration> {
-        self.timeout
+        let deadline = self.deadline?;
+        Some(deadline.saturating_duration_since(Instant::now()))
     }
 }
 
@@ -154,14 +162,15 @@ impl fmt::Debug for Exchange<'_> {
             url,
             headers,
             body,
-            timeout,
+            deadline: _,
+            time_limit: _,
         } = self;
         f.debug_struct("Exchange")
             .field("method", &Clipped(method))
             .field("url", &SafeUrl(url.as_str()))
             .field("headers", &HeaderNames(headers))
             .field("body", body)
-            .field("timeout", timeout)
+            .field("timeout", &self.timeout())
             .finish()
     }
 }

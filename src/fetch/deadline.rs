@@ -12,22 +12,28 @@ pub(super) struct Deadline {
 
 impl Deadline {
     /// A limit that lies beyond what the clock can tell is none.
-    pub(super) fn after(limit: Option<Duration>) -> Self {
-        let at = limit.and_then(|limit| Instant::now().checked_add(limit));
+    pub(super) fn new(started: Instant, limit: Option<Duration>) -> Self {
+        let at = limit.and_then(|limit| started.checked_add(limit));
         Self { at, limit }
     }
 
-    /// The time left, or the error that there is none. `Ok(None)` is time without end.
-    pub(super) fn remaining(&self) -> Result<Option<Duration>, Error> {
-        let Some(at) = self.at else { return Ok(None) };
-        let left = at.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+    pub(super) fn at(&self) -> Option<Instant> {
+        self.at
+    }
+
+    pub(super) fn limit(&self) -> Option<Duration> {
+        self.limit
+    }
+
+    /// The error that there is no time left, if so.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if self.at.is_some_and(|at| Instant::now() >= at) {
             return Err(Error::Timeout {
                 after: self.limit.unwrap_or_default(),
-                sent: false,
+                sent: true,
                 source: None,
             });
         }
-        Ok(Some(left))
+        Ok(())
     }
 }

@@ -90,7 +90,7 @@ impl Transport for ReqwestTransport {
         mut exchange: Exchange<'_>,
     ) -> Result<http::Response<ResponseBody>, Error> {
         check_tls_is_built_in(exchange.url())?;
-        let keeper = self.patience.keeper(exchange.timeout());
+        let keeper = self.patience.keeper(&exchange);
         let mut request = Request::new(exchange.method().clone(), exchange.url().clone());
         *request.headers_mut() = exchange.take_headers();
         *request.timeout_mut() = keeper.request_timeout();

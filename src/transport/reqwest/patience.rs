@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 
+use crate::transport::Exchange;
+
 /// How many answers in a row must have been quick and whole before the next one is expected to be.
 const TRUST_AFTER: u32 = 16;
 
@@ -52,16 +54,13 @@ impl Patience {
         Self { usual, streak: 0 }
     }
 
-    /// Who is to keep the time of an exchange that has this much of it.
-    pub(super) fn keeper(&self, limit: Option<Duration>) -> Keeper {
-        match (self.usual, limit) {
-            (Some(usual), Some(limit)) if self.streak >= TRUST_AFTER && is_nearly(limit, usual) => {
-                match Instant::now().checked_add(limit) {
-                    Some(deadline) => Keeper::Client { deadline },
-                    None => Keeper::Request(Some(limit)),
-                }
+    /// Who is to keep the time of an exchange.
+    pub(super) fn keeper(&self, exchange: &Exchange<'_>) -> Keeper {
+        match exchange.deadline {
+            Some(deadline) if self.streak >= TRUST_AFTER && exchange.time_limit == self.usual => {
+                Keeper::Client { deadline }
             }
-            (_, limit) => Keeper::Request(limit),
+            _ => Keeper::Request(exchange.timeout()),
         }
     }
 
@@ -74,51 +73,51 @@ impl Patience {
             Keeper::Request(_) => true,
             Keeper::Client { deadline } => {
                 let left = deadline.saturating_duration_since(Instant::now());
-                self.usual.is_some_and(|usual| is_nearly(left, usual))
+                self.usual
+                    .is_some_and(|usual| left >= usual - usual / TOLERANCE)
             }
         };
-        self.streak = if is_whole && is_quick {
+        let fits = is_whole && is_quick;
+        self.streak = if fits {
             self.streak.saturating_add(1)
         } else {
             0
         };
-        is_whole && is_quick
+        fits
     }
-}
-
-fn is_nearly(left: Duration, usual: Duration) -> bool {
-    left <= usual && left >= usual - usual / TOLERANCE
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue, Method};
+    use url::Url;
 
     use super::*;
 
     const USUAL: Duration = Duration::from_secs(30);
 
     fn headers(names: &[&'static str]) -> HeaderMap {
-        names
-            .iter()
-            .map(|name| {
-                (
-                    http::HeaderName::from_static(name),
-                    HeaderValue::from_static("1"),
-                )
-            })
-            .collect()
+        let name = |name| (HeaderName::from_static(name), HeaderValue::from_static("1"));
+        names.iter().copied().map(name).collect()
+    }
+
+    fn keeper(patience: &Patience, limit: Option<Duration>) -> Keeper {
+        patience.keeper(&Exchange {
+            method: &Method::GET,
+            url: &Url::parse("http://test/").unwrap(),
+            headers: HeaderMap::new(),
+            body: None,
+            deadline: limit.and_then(|limit| Instant::now().checked_add(limit)),
+            time_limit: limit,
+        })
     }
 
     fn trusting() -> Patience {
         let mut patience = Patience::new(Some(USUAL));
         let whole = headers(&["content-length"]);
         for _ in 0..TRUST_AFTER {
-            assert!(
-                matches!(patience.keeper(Some(USUAL)), Keeper::Request(_)),
-                "too early"
-            );
-            let keeper = patience.keeper(Some(USUAL));
+            let keeper = keeper(&patience, Some(USUAL));
+            assert!(matches!(keeper, Keeper::Request(_)), "too early");
             patience.learn(&keeper, &whole);
         }
         patience
@@ -126,22 +125,16 @@ mod tests {
 
     #[test]
     fn the_client_keeps_the_time_after_a_streak_of_quick_and_whole_answers() {
-        let patience = trusting();
-        assert!(matches!(
-            patience.keeper(Some(USUAL)),
-            Keeper::Client { .. }
-        ));
+        let keeper = keeper(&trusting(), Some(USUAL));
+        assert!(matches!(keeper, Keeper::Client { .. }));
+        assert_eq!(keeper.request_timeout(), None);
     }
 
     #[test]
     fn a_limit_that_is_not_the_usual_one_is_kept_by_the_request() {
-        let patience = trusting();
         for limit in [None, Some(USUAL / 2), Some(USUAL * 2), Some(Duration::MAX)] {
-            let keeper = patience.keeper(limit);
-            assert_eq!(
-                keeper.request_timeout(),
-                Some(limit.unwrap_or(Duration::MAX))
-            );
+            let keeper = keeper(&trusting(), limit);
+            assert!(keeper.request_timeout().is_some(), "{limit:?}");
         }
     }
 
@@ -153,22 +146,18 @@ mod tests {
             &["transfer-encoding"],
         ] {
             let mut patience = trusting();
-            let keeper = patience.keeper(Some(USUAL));
-            assert!(!patience.learn(&keeper, &headers(names)));
-            assert!(
-                matches!(patience.keeper(Some(USUAL)), Keeper::Request(_)),
-                "{names:?}"
-            );
+            let expected = keeper(&patience, Some(USUAL));
+            assert!(!patience.learn(&expected, &headers(names)));
+            let next = keeper(&patience, Some(USUAL));
+            assert!(matches!(next, Keeper::Request(_)), "{names:?}");
         }
     }
 
     #[test]
     fn a_head_that_took_its_time_ends_the_trust() {
         let mut patience = trusting();
-        let keeper = Keeper::Client {
-            deadline: Instant::now() + USUAL / 2,
-        };
-        assert!(!patience.learn(&keeper, &headers(&["content-length"])));
-        assert!(matches!(patience.keeper(Some(USUAL)), Keeper::Request(_)));
+        let deadline = Instant::now() + USUAL / 2;
+        assert!(!patience.learn(&Keeper::Client { deadline }, &headers(&["content-length"])));
+        assert!(matches!(keeper(&patience, Some(USUAL)), Keeper::Request(_)));
     }
 }
