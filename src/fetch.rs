@@ -108,7 +108,6 @@ fn send(
         headers: outgoing.headers(&session.headers),
         body: outgoing.body,
         deadline: deadline.at(),
-        time_limit: deadline.limit(),
     };
     session
         .transport

@@ -1,7 +1,6 @@
 //! What one worker sends with: [`Session`] before it is opened, [`OpenSession`] after.
 
 use std::fmt;
-use std::time::Duration;
 
 use ::reqwest::blocking::ClientBuilder;
 use http::header::{AUTHORIZATION, USER_AGENT};
@@ -136,11 +135,8 @@ impl<B: TransportBuilder> Session<B> {
         Ok(self)
     }
 
-    /// Builds the transport, for exchanges that will usually have this limit.
-    pub(crate) fn open(
-        self,
-        usual_timeout: Option<Duration>,
-    ) -> Result<OpenSession<B::Transport>, BoxError> {
+    /// Builds the transport.
+    pub(crate) fn open(self) -> Result<OpenSession<B::Transport>, BoxError> {
         let Self {
             transport,
             headers,
@@ -152,7 +148,7 @@ impl<B: TransportBuilder> Session<B> {
             None => Ok(OpenSession {
                 headers,
                 proxy,
-                transport: transport.build_for(usual_timeout)?,
+                transport: transport.build()?,
             }),
         }
     }

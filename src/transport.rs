@@ -73,17 +73,6 @@ pub trait TransportBuilder: Sized {
     /// What the worker, and for the first worker [`PoolError::Session`](crate::PoolError::Session), should report.
     fn build(self) -> Result<Self::Transport, BoxError>;
 
-    /// Builds the transport, knowing the limit that [`Exchange::timeout`] will have unless a request or a redirect makes it
-    /// another one. For transports that can prepare for it. Defaults to [`build`](Self::build).
-    ///
-    /// # Errors
-    ///
-    /// As [`build`](Self::build).
-    fn build_for(self, usual_timeout: Option<Duration>) -> Result<Self::Transport, BoxError> {
-        let _ = usual_timeout;
-        self.build()
-    }
-
     /// Makes all that will be sent go through a proxy, and nothing past it. The scheme of the URL says which kind of proxy
     /// it is; its user info is for the proxy.
     ///
@@ -113,8 +102,6 @@ pub struct Exchange<'a> {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Option<&'a RequestBody>,
     pub(crate) deadline: Option<Instant>,
-    /// Of the attempt that the exchange is a part of.
-    pub(crate) time_limit: Option<Duration>,
 }
 
 impl<'a> Exchange<'a> {
@@ -163,7 +150,6 @@ impl fmt::Debug for Exchange<'_> {
             headers,
             body,
             deadline: _,
-            time_limit: _,
         } = self;
         f.debug_struct("Exchange")
             .field("method", &Clipped(method))

@@ -21,10 +21,6 @@ impl Deadline {
         self.at
     }
 
-    pub(super) fn limit(&self) -> Option<Duration> {
-        self.limit
-    }
-
     /// The error that there is no time left, if so.
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.at.is_some_and(|at| Instant::now() >= at) {

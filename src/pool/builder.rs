@@ -301,7 +301,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         };
         let recipe = self
             .plan
-            .into_recipe(self.limits.timeout)
+            .into_recipe()
             .map_err(|fault| PoolError::Session(fault.into()))?;
         let (outbox, inbox) = results::lanes();
         let crew = Crew::new(

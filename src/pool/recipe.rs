@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use ::reqwest::blocking::ClientBuilder;
 use url::Url;
@@ -29,8 +28,6 @@ pub(super) struct SessionPlan<B: TransportBuilder> {
     pub(super) auth_generator: Option<Hook<B>>,
     /// How to clone a session, if all workers are to use clones of one.
     share: Option<CloneSession<B::Transport>>,
-    /// The limit of an attempt, unless its request says otherwise.
-    usual_timeout: Option<Duration>,
     /// Whether hooks were set that take another type of session.
     has_misfits: bool,
 }
@@ -48,7 +45,6 @@ impl<B: TransportBuilder + 'static> SessionPlan<B> {
             initializer: None,
             auth_generator: None,
             share: None,
-            usual_timeout: None,
             has_misfits: false,
         }
     }
@@ -81,10 +77,7 @@ impl<B: TransportBuilder + 'static> SessionPlan<B> {
     }
 
     /// Forgets the types. `Err` if the parts do not fit together.
-    pub(super) fn into_recipe(
-        mut self,
-        usual_timeout: Option<Duration>,
-    ) -> Result<Arc<Recipe>, SessionFault> {
+    pub(super) fn into_recipe(self) -> Result<Arc<Recipe>, SessionFault> {
         if self.has_misfits {
             return Err(SessionFault {
                 step: Step::Constructor,
@@ -93,7 +86,6 @@ impl<B: TransportBuilder + 'static> SessionPlan<B> {
                     .into(),
             });
         }
-        self.usual_timeout = usual_timeout;
         Ok(match self.share {
             None => Arc::new(move |proxy| Ok(Box::new(self.open(proxy)?) as Box<OpenSession>)),
             Some(clone) => {
@@ -118,7 +110,7 @@ impl<B: TransportBuilder + 'static> SessionPlan<B> {
         if let Some(proxy) = proxy {
             session = Step::Proxy.run(|| session.through_proxy(proxy))?;
         }
-        Step::Transport.run(|| session.open(self.usual_timeout))
+        Step::Transport.run(|| session.open())
     }
 }
 

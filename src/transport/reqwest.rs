@@ -4,18 +4,14 @@ mod body;
 mod classify;
 mod connecting;
 mod detach;
-mod patience;
-
-use std::time::Duration;
 
 use ::reqwest::ResponseBuilderExt;
 use ::reqwest::blocking::{Body, Client, ClientBuilder, Request, Response as BlockingResponse};
 use ::reqwest::{Proxy, redirect};
 use url::Url;
 
-use self::body::{IncomingBody, PumpedBody};
+use self::body::IncomingBody;
 use self::connecting::ConnectWatch;
-use self::patience::{Keeper, Patience};
 use super::{Exchange, ResponseBody, Transport, TransportBuilder};
 use crate::error::{BoxError, Error};
 use crate::request::OpenBody;
@@ -29,7 +25,6 @@ use crate::response::Response;
 #[derive(Debug)]
 pub struct ReqwestTransport {
     client: Client,
-    patience: Patience,
     /// Tells whether a timeout struck while connecting. `None` in a client that several workers use at once: there,
     /// nobody can tell whose connection it was.
     connecting: Option<ConnectWatch>,
@@ -39,11 +34,22 @@ impl TransportBuilder for ClientBuilder {
     type Transport = ReqwestTransport;
 
     fn build(self) -> Result<ReqwestTransport, BoxError> {
-        build(self, None)
-    }
-
-    fn build_for(self, usual_timeout: Option<Duration>) -> Result<ReqwestTransport, BoxError> {
-        build(self, usual_timeout)
+        let connecting = ConnectWatch::default();
+        let client = self
+            // Each request brings its own; the client's would start anew for the body, and for each piece of it.
+            .timeout(None)
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .connector_layer(connecting.clone())
+            .build()?;
+        Ok(ReqwestTransport {
+            client,
+            connecting: Some(connecting),
+        })
     }
 
     fn through_proxy(self, proxy: &Url) -> Result<Self, BoxError> {
@@ -51,34 +57,11 @@ impl TransportBuilder for ClientBuilder {
     }
 }
 
-fn build(
-    builder: ClientBuilder,
-    usual_timeout: Option<Duration>,
-) -> Result<ReqwestTransport, BoxError> {
-    let connecting = ConnectWatch::default();
-    let client = builder
-        .timeout(usual_timeout)
-        .redirect(redirect::Policy::none())
-        .referer(false)
-        .no_gzip()
-        .no_brotli()
-        .no_zstd()
-        .no_deflate()
-        .connector_layer(connecting.clone())
-        .build()?;
-    Ok(ReqwestTransport {
-        client,
-        patience: Patience::new(usual_timeout),
-        connecting: Some(connecting),
-    })
-}
-
 /// A handle to the same client and its connections, for another worker.
 impl Clone for ReqwestTransport {
     fn clone(&self) -> Self {
         Self {
             client: self.client.clone(),
-            patience: self.patience.clone(),
             connecting: None,
         }
     }
@@ -90,10 +73,9 @@ impl Transport for ReqwestTransport {
         mut exchange: Exchange<'_>,
     ) -> Result<http::Response<ResponseBody>, Error> {
         check_tls_is_built_in(exchange.url())?;
-        let keeper = self.patience.keeper(&exchange);
         let mut request = Request::new(exchange.method().clone(), exchange.url().clone());
         *request.headers_mut() = exchange.take_headers();
-        *request.timeout_mut() = keeper.request_timeout();
+        *request.timeout_mut() = exchange.timeout();
         if let Some(body) = exchange.body() {
             *request.body_mut() = Some(match body.open_to_send()? {
                 OpenBody::Bytes(bytes) => Body::from(bytes),
@@ -109,35 +91,21 @@ impl Transport for ReqwestTransport {
             };
             classify::head_error(error, still_connecting)
         })?;
-        self.take_in(answer, keeper)
+        Ok(take_in(answer))
     }
 }
 
-impl ReqwestTransport {
-    fn take_in(
-        &mut self,
-        mut answer: BlockingResponse,
-        keeper: Keeper,
-    ) -> Result<http::Response<ResponseBody>, Error> {
-        let (status, version) = (answer.status(), answer.version());
-        let mut headers = std::mem::take(answer.headers_mut());
-        detach::headers(&mut headers);
-        let remote_addr = answer.remote_addr();
-        let is_short_wait = self.patience.learn(&keeper, &headers);
-        let body = match keeper {
-            Keeper::Client { deadline } if !is_short_wait => {
-                ResponseBody::from_reader(PumpedBody::start(answer, deadline)?)
-            }
-            Keeper::Client { .. } | Keeper::Request(_) => {
-                ResponseBody::from_whole(IncomingBody::new(answer))
-            }
-        };
-        let mut response = http::Response::new(body.with_remote_addr(remote_addr));
-        *response.status_mut() = status;
-        *response.version_mut() = version;
-        *response.headers_mut() = headers;
-        Ok(response)
-    }
+fn take_in(mut answer: BlockingResponse) -> http::Response<ResponseBody> {
+    let (status, version) = (answer.status(), answer.version());
+    let mut headers = std::mem::take(answer.headers_mut());
+    detach::headers(&mut headers);
+    let remote_addr = answer.remote_addr();
+    let body = ResponseBody::from_whole(IncomingBody::new(answer));
+    let mut response = http::Response::new(body.with_remote_addr(remote_addr));
+    *response.status_mut() = status;
+    *response.version_mut() = version;
+    *response.headers_mut() = headers;
+    response
 }
 
 /// Without TLS, reqwest would complain of the scheme, which is not what must be mended.

@@ -1,5 +1,19 @@
-//! The integration tests: one file per promise, one binary.
+//! The integration tests: one binary, one file per promise, and one per thing that users do.
 
 #[path = "../support/mod.rs"]
 mod support;
 
+use support::pools::{self, Outcome};
+use threaded::{Pool, PoolBuilder, RequestSpec, Session};
+
+/// A pool's settings on the real transport, without the proxies that the environment may name.
+fn pool() -> PoolBuilder {
+    Pool::builder().session(|| Session::default().client(|client| client.no_proxy()))
+}
+
+/// The outcome of one request, by a pool of its own.
+fn outcome(request: impl Into<RequestSpec>) -> Outcome {
+    let mut outcomes = pools::outcomes_of(pool(), [request.into()]);
+    assert_eq!(outcomes.len(), 1);
+    outcomes.remove(0)
+}

@@ -1,6 +1,7 @@
 //! Servers and probes for the tests. All of them listen on a free port of the loopback interface.
 
 pub(crate) mod alone;
+pub(crate) mod pools;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod server;

@@ -1,0 +1,35 @@
+//! Pools and outcomes for tests that want to say only what they are about.
+
+use threaded::{Error, Exchange, PoolBuilder, ResponseBody, ThreadException, ThreadResponse};
+
+pub(crate) type Outcome = Result<ThreadResponse, ThreadException>;
+
+/// All outcomes, sorted by the index of their jobs.
+pub(crate) fn in_order(outcomes: impl IntoIterator<Item = Outcome>) -> Vec<Outcome> {
+    let mut outcomes: Vec<Outcome> = outcomes.into_iter().collect();
+    outcomes.sort_by_key(index);
+    outcomes
+}
+
+pub(crate) fn index(outcome: &Outcome) -> usize {
+    match outcome {
+        Ok(response) => response.index(),
+        Err(exception) => exception.index(),
+    }
+}
+
+/// A transport that says `ok` to everything.
+pub(crate) fn says_ok(_: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> {
+    Ok(http::Response::new(ResponseBody::from("ok")))
+}
+
+/// A pool of one worker that is done with these requests: their outcomes, in order.
+pub(crate) fn outcomes_of<B, I>(builder: PoolBuilder<B>, requests: I) -> Vec<Outcome>
+where
+    B: threaded::TransportBuilder + 'static,
+    I: IntoIterator,
+    I::Item: Into<threaded::RequestSpec>,
+{
+    let pool = builder.num_threads(1).build_from_requests(requests).unwrap();
+    in_order(pool)
+}
