@@ -146,7 +146,7 @@ pub enum Error {
     },
     /// The worker that took the job has no session to send it with: the session's constructor, the initializer or the
     /// auth generator failed. Nothing was sent.
-    #[error("the worker has no session: {}", RootCause(source))]
+    #[error("the worker has no session: {}", Clipped(source))]
     Session {
         /// What they reported.
         source: BoxError,
@@ -327,7 +327,7 @@ pub(crate) fn chain<'a>(
 }
 
 /// Displays the innermost error of a chain.
-struct RootCause<'a>(&'a BoxError);
+pub(crate) struct RootCause<'a>(pub(crate) &'a BoxError);
 
 impl fmt::Display for RootCause<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -359,12 +359,8 @@ impl fmt::Debug for Error {
             Self::Session { .. } => "Session",
             Self::Panicked { .. } => "Panicked",
         };
-        write!(
-            f,
-            "{name}({:?}, sent: {})",
-            self.to_string(),
-            self.was_sent()
-        )
+        // What `Display` writes is escaped already.
+        write!(f, "{name}(\"{self}\", sent: {})", self.was_sent())
     }
 }
 
@@ -380,7 +376,7 @@ pub enum PoolError {
     Spawn(#[source] io::Error),
     /// The first worker could not build its session: the session's constructor, the initializer, the auth generator or
     /// the transport's builder failed or panicked, or they do not fit together.
-    #[error("could not build a session: {}", RootCause(.0))]
+    #[error("could not build a session: {}", Clipped(.0))]
     Session(#[source] BoxError),
 }
 
@@ -391,7 +387,7 @@ impl fmt::Debug for PoolError {
             Self::Spawn(_) => "Spawn",
             Self::Session(_) => "Session",
         };
-        write!(f, "{name}({:?})", self.to_string())
+        write!(f, "{name}(\"{self}\")")
     }
 }
 

@@ -8,29 +8,39 @@ use url::Url;
 /// What stands in for a secret.
 const MASK: &str = "***";
 
-/// Longest text taken over from outside (a URL, a library's message) into one of our messages.
-const LONGEST_TEXT: usize = 400;
+/// Longest text, in bytes, that a message takes over from outside: a URL, a library's message.
+const LONGEST_TEXT: usize = 250;
 
-/// Displays its content with control characters escaped, cut off after [`LONGEST_TEXT`] bytes.
+/// Longest text, in bytes, in one of the many fields of a `Debug` output. All of them together must stay under 2 KiB.
+const LONGEST_FIELD: usize = 120;
+
+/// Displays its content with control characters escaped, cut off after [`LONGEST_TEXT`].
 pub(crate) struct Clipped<T>(pub(crate) T);
 
 impl<T: Display> Display for Clipped<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut writer = ClippingWriter {
-            out: f,
-            left: LONGEST_TEXT,
-            full: false,
-        };
-        match write!(writer, "{}", self.0) {
-            Err(_) if writer.full => Ok(()),
-            other => other,
-        }
+        clip(&self.0, LONGEST_TEXT, f)
     }
 }
 
-impl<T: Display> fmt::Debug for Clipped<T> {
+/// Shows its content with control characters escaped, cut off after [`LONGEST_FIELD`].
+pub(crate) struct Field<T>(pub(crate) T);
+
+impl<T: Display> fmt::Debug for Field<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Display::fmt(self, f)
+        clip(&self.0, LONGEST_FIELD, f)
+    }
+}
+
+fn clip(text: &impl Display, longest: usize, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut writer = ClippingWriter {
+        out,
+        left: longest,
+        full: false,
+    };
+    match write!(writer, "{text}") {
+        Err(_) if writer.full => Ok(()),
+        other => other,
     }
 }
 
@@ -147,7 +157,7 @@ pub(crate) struct HeaderNames<'a>(pub(crate) &'a HeaderMap);
 impl fmt::Debug for HeaderNames<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.0.keys().map(HeaderName::as_str).collect();
-        write!(f, "[{}]", Clipped(names.join(", ")))
+        write!(f, "[{:?}]", Field(names.join(", ")))
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) use body::{BodySourceError, OpenBody};
 use target::Target;
 
 use crate::error::{BoxError, Error};
-use crate::redact::{Clipped, HeaderNames, SafeUrl};
+use crate::redact::{Field, HeaderNames, SafeUrl};
 
 /// A request as data: what to send, and how this one is to be treated.
 ///
@@ -272,7 +272,7 @@ impl fmt::Debug for RequestSpec {
         } = self;
         let mut shown = f.debug_struct("RequestSpec");
         shown
-            .field("method", &Clipped(method))
+            .field("method", &Field(method))
             .field("url", &SafeUrl(target.as_str()));
         if let Some(options) = options {
             options.show(&mut shown);
@@ -308,7 +308,7 @@ impl Options {
             shown.field("redirects", redirects);
         }
         if let Some(proxy) = proxy {
-            shown.field("proxy", &SafeUrl(proxy));
+            shown.field("proxy", &Field(SafeUrl(proxy)));
         }
         if let Some(max_body) = max_body {
             shown.field("max_body", max_body);
@@ -323,7 +323,7 @@ impl Options {
             shown.field("extensions", &extensions.len());
         }
         if let Some(Fault { message, source: _ }) = fault {
-            shown.field("fault", &Clipped(message));
+            shown.field("fault", &Field(message));
         }
     }
 }

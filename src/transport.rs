@@ -12,7 +12,7 @@ use http::{HeaderMap, Method};
 use url::Url;
 
 use crate::error::{BoxError, Error};
-use crate::redact::{Clipped, HeaderNames, SafeUrl};
+use crate::redact::{Field, HeaderNames, SafeUrl};
 use crate::request::RequestBody;
 
 /// Performs exchanges: sends one request, hands back the head of its response and a reader of its body.
@@ -152,7 +152,7 @@ impl fmt::Debug for Exchange<'_> {
             deadline: _,
         } = self;
         f.debug_struct("Exchange")
-            .field("method", &Clipped(method))
+            .field("method", &Field(method))
             .field("url", &SafeUrl(url.as_str()))
             .field("headers", &HeaderNames(headers))
             .field("body", body)

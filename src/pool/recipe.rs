@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ::reqwest::blocking::ClientBuilder;
 use url::Url;
 
-use crate::error::BoxError;
+use crate::error::{BoxError, RootCause};
 use crate::panics;
 use crate::redact::Clipped;
 use crate::session::{OpenSession, Session};
@@ -185,7 +185,7 @@ impl fmt::Display for Step {
 
 /// Why a session could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("{step}: {}", Clipped(source))]
+#[error("{step}: {}", RootCause(source))]
 pub(super) struct SessionFault {
     pub(super) step: Step,
     pub(super) source: BoxError,

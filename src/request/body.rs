@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::error::{Error, is_local_lack};
-use crate::redact::Clipped;
+use crate::redact::{Clipped, Field};
 
 /// The body of a request: bytes in memory, or a file that is read anew for each attempt.
 ///
@@ -256,7 +256,7 @@ impl fmt::Debug for RequestBody {
         } = self;
         match source {
             Source::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
-            Source::File(path) => write!(f, "file {}", Clipped(path.display())),
+            Source::File(path) => write!(f, "file {:?}", Field(path.display())),
             #[cfg(feature = "multipart")]
             Source::Parts(parts) => write!(f, "form of {} pieces", parts.len()),
         }

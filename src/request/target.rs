@@ -62,21 +62,18 @@ impl Target {
 
     pub(super) fn parse(&self) -> Result<Url, Error> {
         let url = match self {
-            Self::Text(text) => {
-                let url = Url::parse(text).map_err(|error| invalid_url(text, error))?;
-                if lacks_host(text) {
-                    // The URL standard reads `http:///path` as `http://path`, which nobody means who writes it.
-                    return Err(invalid_url(text, ParseError::EmptyHost));
-                }
-                url
-            }
+            Self::Text(text) => Url::parse(text).map_err(|error| invalid_url(text, error))?,
             Self::Parsed(url) => Url::clone(url),
         };
         if !matches!(url.scheme(), "http" | "https") {
             return Err(Error::invalid_request(format!(
                 "`{}` is not an http or https URL; other schemes cannot be fetched",
-                SafeUrl(url.as_str()),
+                SafeUrl(self.as_str()),
             )));
+        }
+        if lacks_host(self.as_str()) {
+            // The URL standard reads `http:///path` as `http://path`, which nobody means who writes it.
+            return Err(invalid_url(self.as_str(), ParseError::EmptyHost));
         }
         if url.as_str().len() > LONGEST_URL {
             return Err(Error::invalid_request(format!(

@@ -3,6 +3,23 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api;
+mod connections;
+mod dropping;
+mod faults;
+mod feeding;
+mod invalid_requests;
+mod joining;
+mod original;
+mod outcomes;
+mod plain_data;
+mod regressions;
+mod secrets;
+mod sessions;
+mod sharing;
+mod statuses;
+mod workers;
+
 use support::pools::{self, Outcome};
 use threaded::{Pool, PoolBuilder, RequestSpec, Session};
 

@@ -4,11 +4,12 @@ use std::process::Command;
 
 const MARK: &str = "THREADED_TEST_ALONE";
 
-/// Runs the body in a child process in which no other test runs. `name` is the path of the calling test.
-pub(crate) fn alone(name: &str, environment: &[(&str, &str)], body: impl FnOnce()) {
+/// Runs the body in a child process in which no other test runs. `path` is that of the calling test, crate name included.
+pub(crate) fn alone(path: &str, environment: &[(&str, &str)], body: impl FnOnce()) {
     if std::env::var_os(MARK).is_some() {
         return body();
     }
+    let (_, name) = path.split_once("::").unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(MARK, "1")

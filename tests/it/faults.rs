@@ -1,0 +1,207 @@
+//! What goes wrong on the way: each fault is made for real, ends in its own kind of error, and leaves the pool working.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use threaded::{Error, RequestSpec, ThreadException};
+
+use super::pool;
+use crate::support::pools::outcomes_of;
+use crate::support::raw::{RawServer, read_request, refused_address, reset};
+use crate::support::server::Server;
+use crate::support::tls::certificate_for;
+
+/// The exception that the request ends in, after making sure that the same worker's next job succeeds.
+fn exception(request: impl Into<RequestSpec>) -> ThreadException {
+    let fine = Server::saying("fine");
+    let mut outcomes = outcomes_of(pool(), [request.into(), fine.url("/").into()]);
+    assert_eq!(
+        outcomes.pop().unwrap().unwrap().text(),
+        "fine",
+        "the next job"
+    );
+    outcomes.pop().unwrap().unwrap_err()
+}
+
+macro_rules! assert_variant {
+    ($exception:expr, $variant:pat, sent: $sent:expr) => {
+        let exception: ThreadException = $exception;
+        assert!(matches!(exception.error(), $variant), "{exception:?}");
+        assert_eq!(exception.was_sent(), $sent, "{exception:?}");
+        assert!(
+            std::error::Error::source(exception.error()).is_some(),
+            "{exception:?}"
+        );
+    };
+}
+
+/// Serves one request with a script for what comes after it.
+fn after_request(script: impl Fn(TcpStream) + Send + Sync + 'static) -> RawServer {
+    RawServer::start(move |mut stream, _| {
+        read_request(&mut stream);
+        script(stream);
+    })
+}
+
+#[test]
+fn a_refused_connection() {
+    let exception = exception(format!("http://{}/", refused_address()));
+    assert!(exception.is_connect() && exception.is_retryable());
+    assert_variant!(exception, Error::Connect { .. }, sent: false);
+}
+
+#[test]
+fn an_unknown_host_name() {
+    let exception = exception("http://no-such-host.invalid/");
+    assert!(exception.is_connect() && exception.is_retryable());
+    assert_variant!(exception, Error::Dns { .. }, sent: false);
+}
+
+#[test]
+fn a_connection_closed_or_reset_right_after_it_was_accepted() {
+    let closing = RawServer::start(|stream, _| drop(stream));
+    assert_variant!(exception(closing.url("/")), Error::Closed { .. }, sent: true);
+    let resetting = RawServer::start(|stream, _| reset(stream));
+    assert_variant!(exception(resetting.url("/")), Error::Closed { .. }, sent: true);
+}
+
+#[test]
+fn a_connection_closed_or_reset_inside_the_head() {
+    for end in [drop as fn(TcpStream), reset] {
+        for head in [
+            "",
+            "HT",
+            "HTTP/1.1 200 OK\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Le",
+        ] {
+            let server = after_request(move |mut stream| {
+                stream.write_all(head.as_bytes()).unwrap();
+                end(stream);
+            });
+            assert_variant!(exception(server.url("/")), Error::Closed { .. }, sent: true);
+        }
+    }
+}
+
+#[test]
+fn a_head_that_is_not_http() {
+    let huge = format!(
+        "HTTP/1.1 200 OK\r\n{}\r\n",
+        "X-Filler: 0123456789\r\n".repeat(101)
+    );
+    let heads = [
+        "SSH-2.0-OpenSSH_9.2p1\r\n\r\n",
+        "HTTP/1.1 2x0 OK\r\n\r\n",
+        "HTTP/9.9 200 OK\r\n\r\n",
+        "<html>an answer of HTTP/0.9</html>\r\n\r\n",
+        "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nno colon here\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nbad name: x\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX-Null: a\0b\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: rot13\r\n\r\nuryyb",
+        &huge,
+    ];
+    for head in heads {
+        let server = RawServer::answering(head.to_owned());
+        let exception = exception(server.url("/"));
+        assert!(!exception.is_retryable());
+        assert_variant!(exception, Error::Protocol { .. }, sent: true);
+    }
+}
+
+#[test]
+fn a_body_that_is_cut() {
+    let heads = [
+        "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n12345",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12",
+    ];
+    for head in heads {
+        let server = RawServer::answering(head);
+        let exception = exception(server.url("/"));
+        assert!(exception.is_retryable());
+        assert_variant!(exception, Error::BodyTruncated { .. }, sent: true);
+    }
+}
+
+#[test]
+fn a_connection_reset_inside_the_body() {
+    let server = after_request(|mut stream| {
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n12345")
+            .unwrap();
+        reset(stream);
+    });
+    assert_variant!(exception(server.url("/")), Error::Closed { .. }, sent: true);
+}
+
+#[test]
+fn a_chunk_size_that_is_none() {
+    for size in ["nonsense", "-5", "fffffffffffffffff"] {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let server = RawServer::answering(format!("{head}{size}\r\n12345\r\n0\r\n\r\n"));
+        assert_variant!(exception(server.url("/")), Error::Protocol { .. }, sent: true);
+    }
+}
+
+#[test]
+fn a_body_that_ends_with_its_connection_cannot_be_told_from_a_cut_one() {
+    let server = RawServer::answering("HTTP/1.1 200 OK\r\n\r\nall there is");
+    let outcomes = outcomes_of(pool(), [server.url("/")]);
+    let response = outcomes[0].as_ref().unwrap();
+    assert_eq!(
+        (response.text().as_ref(), response.content_length()),
+        ("all there is", None)
+    );
+}
+
+#[test]
+fn a_server_that_drips() {
+    let server = after_request(|mut stream| {
+        let mut alive = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
+        while alive.is_ok() {
+            thread::sleep(Duration::from_millis(30));
+            alive = stream.write_all(b"x");
+        }
+    });
+    let limit = Duration::from_millis(300);
+    let started = Instant::now();
+    let exception = exception(RequestSpec::get(server.url("/")).timeout(limit));
+    assert!(
+        started.elapsed() < 10 * limit,
+        "the whole body would take 30 s"
+    );
+    assert!(exception.elapsed() >= limit);
+    assert!(matches!(exception.error(), Error::Timeout { after, .. } if *after == limit));
+    assert!(exception.was_sent() && exception.is_retryable());
+}
+
+#[test]
+fn a_certificate_that_is_not_trusted() {
+    let server = Server::start_tls(certificate_for(&["localhost"]).config, |_| {
+        Default::default()
+    });
+    let exception = exception(server.url("/"));
+    assert!(exception.is_connect() && !exception.is_retryable());
+    assert_variant!(exception, Error::Tls { .. }, sent: false);
+    assert_eq!(server.requests(), 0);
+}
+
+#[test]
+fn a_server_that_does_not_speak_tls() {
+    let server = Server::saying("plain");
+    let url = format!("https://{}/", server.address());
+    assert_variant!(exception(url), Error::Tls { .. }, sent: false);
+}
+
+#[test]
+fn a_connection_closed_inside_the_tls_handshake() {
+    let closing = RawServer::start(|stream, _| drop(stream));
+    let url = format!("https://{}/", closing.address());
+    assert_variant!(exception(url), Error::Connect { .. }, sent: false);
+}

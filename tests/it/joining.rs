@@ -1,0 +1,145 @@
+//! Promise 3: `join_all` returns when every job has its outcome, and waits for nothing else.
+
+use threaded::crossbeam_channel::{Receiver, bounded, unbounded};
+use threaded::{Error, Exchange, Pool, RequestSpec, ResponseBody, Session, Transport};
+
+use super::pool;
+use crate::support::pools::says_ok;
+use crate::support::server::Server;
+
+#[test]
+fn after_join_all_every_job_has_its_outcome() {
+    let server = Server::saying("hello");
+    let urls: Vec<String> = (0..100)
+        .map(|page| server.url(&format!("/{page}")))
+        .collect();
+    let mut pool = pool().num_threads(4).build_from_urls(&urls).unwrap();
+    pool.join_all();
+    let stats = pool.stats();
+    assert_eq!((stats.submitted(), stats.responses()), (100, 100));
+    assert_eq!((stats.queued(), stats.in_flight()), (0, 0));
+    assert_eq!(pool.responses().count(), 100);
+    assert_eq!(server.requests(), 100);
+}
+
+#[test]
+fn joining_twice_is_joining_once() {
+    let mut pool = Pool::builder()
+        .session(|| Session::new(says_ok))
+        .build_from_urls(["http://stub.test/"])
+        .unwrap();
+    pool.join_all();
+    pool.join_all();
+    assert_eq!(pool.responses().count(), 1);
+}
+
+#[test]
+fn joining_a_pool_without_jobs_returns() {
+    let mut idle = Pool::builder()
+        .session(|| Session::new(says_ok))
+        .build()
+        .unwrap();
+    idle.join_all();
+    let mut never_started = Pool::from_urls([""; 0]).unwrap();
+    never_started.join_all();
+    assert_eq!(
+        idle.responses().count() + never_started.responses().count(),
+        0
+    );
+}
+
+/// Hangs when it is dropped, until its gate is opened: as a client does that waits for a silent name server.
+struct HangsAtEnd(Receiver<()>);
+
+impl Transport for HangsAtEnd {
+    fn exchange(&mut self, exchange: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> {
+        says_ok(exchange)
+    }
+}
+
+impl Drop for HangsAtEnd {
+    fn drop(&mut self) {
+        let _ = self.0.recv();
+    }
+}
+
+#[test]
+fn join_all_does_not_wait_for_transports_to_be_torn_down() {
+    let (gate, closed) = unbounded();
+    let mut pool = Pool::builder()
+        .num_threads(2)
+        .session(move || Session::new(HangsAtEnd(closed.clone())))
+        .build_from_urls(["http://stub.test/"; 4])
+        .unwrap();
+    pool.join_all();
+    assert_eq!(pool.responses().count(), 4);
+    drop(pool);
+    drop(gate);
+}
+
+#[test]
+fn iterating_does_not_wait_for_transports_to_be_torn_down() {
+    let (gate, closed) = unbounded();
+    let pool = Pool::builder()
+        .num_threads(2)
+        .session(move || Session::new(HangsAtEnd(closed.clone())))
+        .build_from_urls(["http://stub.test/"; 4])
+        .unwrap();
+    assert_eq!(pool.into_iter().count(), 4);
+    drop(gate);
+}
+
+#[test]
+fn a_sender_that_somebody_still_holds_does_not_keep_join_all_waiting() {
+    let (jobs, receiver) = unbounded::<RequestSpec>();
+    let mut pool = Pool::builder()
+        .num_threads(3)
+        .session(|| Session::new(says_ok))
+        .job_queue(receiver)
+        .build()
+        .unwrap();
+    for page in 0..200 {
+        jobs.send(format!("http://stub.test/{page}").into())
+            .unwrap();
+    }
+    pool.join_all();
+    assert_eq!(pool.responses().count(), 200, "all that was queued is done");
+
+    // What comes later is nobody's: the pool does not take it, and it does not disappear either.
+    let late = jobs.send("http://stub.test/late".into());
+    assert!(late.is_ok());
+    pool.join_all();
+    assert_eq!(pool.responses().count(), 0);
+    assert_eq!(jobs.len(), 1);
+}
+
+#[test]
+fn join_all_waits_for_the_job_in_flight_that_came_from_the_channel() {
+    let (jobs, receiver) = bounded::<RequestSpec>(1);
+    let (arrived_tx, arrived) = unbounded();
+    let (gate, closed) = unbounded::<()>();
+    let transport = move |exchange: Exchange<'_>| {
+        arrived_tx.send(()).unwrap();
+        let _ = closed.recv();
+        says_ok(exchange)
+    };
+    let mut pool = Pool::builder()
+        .num_threads(1)
+        .session(move || Session::new(transport.clone()))
+        .job_queue(receiver)
+        .build()
+        .unwrap();
+    jobs.send("http://stub.test/".into()).unwrap();
+    arrived.recv().unwrap();
+    let joined = std::thread::scope(|scope| {
+        let joining = scope.spawn(|| {
+            pool.join_all();
+            pool.responses().count()
+        });
+        assert!(!joining.is_finished());
+        drop(gate);
+        joining.join().unwrap()
+    });
+    assert_eq!(joined, 1);
+    drop(jobs);
+}

@@ -1,0 +1,294 @@
+//! Promise 14: each worker builds its own session on its own thread, and `build` answers for the first one.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
+
+use threaded::crossbeam_channel::{bounded, unbounded};
+use threaded::{BoxError, Error, Exchange, Pool, PoolError, Session, TransportBuilder};
+
+use super::pool;
+use crate::support::pools::{outcomes_of, says_ok};
+use crate::support::process::eventually;
+use crate::support::raw::refused_address;
+use crate::support::server::Server;
+
+type Journal = Arc<Mutex<Vec<(&'static str, ThreadId)>>>;
+
+fn note(journal: &Journal, what: &'static str) {
+    journal.lock().unwrap().push((what, thread::current().id()));
+}
+
+/// Writes into a journal when it is built and when it is used.
+struct Journaling(Journal);
+
+impl TransportBuilder for Journaling {
+    type Transport = Box<dyn FnMut(Exchange<'_>) -> Answer + Send>;
+
+    fn build(self) -> Result<Self::Transport, BoxError> {
+        note(&self.0, "transport");
+        Ok(Box::new(move |exchange| {
+            note(&self.0, "exchange");
+            says_ok(exchange)
+        }))
+    }
+}
+
+type Answer = Result<http::Response<threaded::ResponseBody>, Error>;
+
+#[test]
+fn each_worker_builds_one_session_on_its_own_thread_in_the_documented_order() {
+    const WORKERS: usize = 5;
+
+    let journal = Journal::default();
+    let of = || Arc::clone(&journal);
+    let (first, second, third) = (of(), of(), of());
+    let mut pool = Pool::builder()
+        .num_threads(WORKERS)
+        .session(move || {
+            note(&first, "constructor");
+            Session::new(Journaling(Arc::clone(&first)))
+        })
+        .auth_generator(move |session| {
+            note(&third, "auth");
+            session
+        })
+        .initializer(move |session| {
+            note(&second, "initializer");
+            session
+        })
+        .build()
+        .unwrap();
+    eventually("all workers are up", || {
+        pool.stats().live_workers() == WORKERS
+    });
+    for page in 0..200 {
+        pool.submit(format!("http://stub.test/{page}")).unwrap();
+    }
+    pool.join_all();
+    assert_eq!(pool.responses().count(), 200);
+
+    let journal = journal.lock().unwrap();
+    let mut threads: Vec<ThreadId> = Vec::new();
+    for (what, thread) in journal.iter() {
+        if *what == "constructor" {
+            threads.push(*thread);
+        }
+    }
+    assert_eq!(threads.len(), WORKERS, "sessions built = workers");
+    assert!(!threads.contains(&thread::current().id()));
+    for thread in threads {
+        let steps: Vec<&str> = journal
+            .iter()
+            .filter(|(_, other)| *other == thread)
+            .map(|(what, _)| *what)
+            .collect();
+        assert_eq!(
+            steps[..4],
+            ["constructor", "initializer", "auth", "transport"]
+        );
+        assert!(
+            steps[4..].iter().all(|step| *step == "exchange"),
+            "built once: {steps:?}"
+        );
+    }
+}
+
+#[test]
+fn what_initializer_and_auth_generator_set_is_sent() {
+    let server = Server::start(|request| {
+        let header = |name: &str| request.headers()[name].to_str().unwrap().to_owned();
+        let body = ["user-agent", "accept", "authorization"]
+            .map(header)
+            .join("|");
+        http::Response::new(body.into())
+    });
+    let builder = pool()
+        .initializer(|session| {
+            session
+                .user_agent("my-scraper/0.1")
+                .header("Accept", "application/json")
+        })
+        .auth_generator(|session| session.basic_auth("Aladdin", Some("open sesame")));
+    let outcomes = outcomes_of(builder, [server.url("/")]);
+    assert_eq!(
+        outcomes[0].as_ref().unwrap().text(),
+        "my-scraper/0.1|application/json|Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+    );
+}
+
+/// What `build` says when a step fails.
+fn build_error(builder: threaded::PoolBuilder) -> String {
+    let started = builder
+        .num_threads(3)
+        .build_from_urls([format!("http://{}/", refused_address())]);
+    match started {
+        Err(PoolError::Session(source)) => PoolError::Session(source).to_string(),
+        other => panic!("not a session error: {other:?}"),
+    }
+}
+
+#[test]
+fn build_returns_the_first_workers_error_and_names_the_step() {
+    let table: Vec<(threaded::PoolBuilder, [&str; 2])> = vec![
+        (
+            Pool::builder().try_initializer(|_| Err("no such profile")),
+            ["initializer", "no such profile"],
+        ),
+        (
+            Pool::builder().try_auth_generator(|_| Err(std::io::Error::other("vault is sealed"))),
+            ["auth generator", "vault is sealed"],
+        ),
+        (
+            Pool::builder().initializer(|_| panic!("out of ideas")),
+            ["initializer", "out of ideas"],
+        ),
+        (
+            Pool::builder().auth_generator(|_| panic!("out of keys")),
+            ["auth generator", "out of keys"],
+        ),
+        (
+            Pool::builder().session(|| -> Session { panic!("out of clients") }),
+            ["session constructor", "out of clients"],
+        ),
+        (
+            Pool::builder().initializer(|session| session.header("bad name", "x")),
+            ["bad name", "not a valid header name"],
+        ),
+        (
+            Pool::builder().initializer(|session| session.user_agent("a\nb")),
+            ["user agent", "line breaks"],
+        ),
+        (
+            Pool::builder().initializer(|session| session.client(|c| c.user_agent("a\nb"))),
+            ["transport", "header"],
+        ),
+    ];
+    for (builder, named) in table {
+        let message = build_error(builder);
+        for part in named {
+            assert!(message.contains(part), "`{part}` is not named: {message}");
+        }
+    }
+}
+
+#[test]
+fn hooks_for_another_type_of_session_are_refused() {
+    let message = Pool::builder()
+        .initializer(|session| session)
+        .session(|| Session::new(says_ok))
+        .build()
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("call `session` before them"), "{message}");
+
+    // The same type is no problem: they stay.
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    Pool::builder()
+        .num_threads(1)
+        .initializer(move |session| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            session
+        })
+        .session(Session::default)
+        .build()
+        .unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_later_worker_without_a_session_takes_no_jobs_and_the_statistics_say_so() {
+    let sessions = AtomicUsize::new(0);
+    let mut pool = Pool::builder()
+        .num_threads(4)
+        .session(|| Session::new(says_ok))
+        .try_initializer(
+            move |session| match sessions.fetch_add(1, Ordering::SeqCst) {
+                0 => Ok(session),
+                _ => Err("only one licence"),
+            },
+        )
+        .build_from_urls(["http://stub.test/"; 100])
+        .unwrap();
+    eventually("three workers have given up", || {
+        pool.stats().failed_workers() == 3
+    });
+    assert_eq!(pool.stats().live_workers(), 1);
+    pool.join_all();
+    assert_eq!(pool.responses().count(), 100);
+    assert_eq!(pool.exceptions().count(), 0);
+}
+
+#[test]
+fn jobs_are_not_lost_when_the_last_session_cannot_be_replaced() {
+    let sessions = AtomicUsize::new(0);
+    let panics_once = |exchange: Exchange<'_>| match exchange.url().path() {
+        "/panic" => panic!("the transport panicked"),
+        _ => says_ok(exchange),
+    };
+    let builder = Pool::builder()
+        .session(move || Session::new(panics_once))
+        .try_initializer(
+            move |session| match sessions.fetch_add(1, Ordering::SeqCst) {
+                0 => Ok(session),
+                _ => Err("only one licence"),
+            },
+        );
+    let urls = ["/", "/panic", "/", "/"].map(|path| format!("http://stub.test{path}"));
+    let outcomes = outcomes_of(builder, urls);
+    assert!(outcomes[0].is_ok());
+    assert!(matches!(
+        outcomes[1].as_ref().unwrap_err().error(),
+        Error::Panicked { .. }
+    ));
+    for outcome in &outcomes[2..] {
+        let exception = outcome.as_ref().unwrap_err();
+        assert!(
+            matches!(exception.error(), Error::Session { .. }),
+            "{exception:?}"
+        );
+        assert!(
+            exception.to_string().contains("only one licence"),
+            "{exception}"
+        );
+        assert!(!exception.was_sent());
+    }
+}
+
+#[test]
+fn build_waits_for_the_first_session_only() {
+    let (open, opened) = bounded::<()>(0);
+    let sessions = AtomicUsize::new(0);
+    let (tried_tx, tried) = unbounded();
+    let mut pool = Pool::builder()
+        .num_threads(3)
+        .session(|| Session::new(says_ok))
+        .initializer(move |session| {
+            let _ = tried_tx.send(());
+            if sessions.fetch_add(1, Ordering::SeqCst) > 0 {
+                let _ = opened.recv();
+            }
+            session
+        })
+        .build_from_urls(["http://stub.test/"; 50])
+        .unwrap();
+    for _ in 0..3 {
+        tried.recv().unwrap();
+    }
+    // The other two are still at it: they hold up neither the jobs nor the end.
+    pool.join_all();
+    assert_eq!(pool.responses().count(), 50);
+    drop(open);
+}
+
+#[test]
+fn a_transport_that_was_built_elsewhere_can_be_used() {
+    let server = Server::saying("hello");
+    let builder = Pool::builder().session(|| {
+        let client = reqwest::blocking::Client::builder().no_proxy();
+        Session::new(TransportBuilder::build(client).unwrap())
+    });
+    let outcomes = outcomes_of(builder, [server.url("/")]);
+    assert_eq!(outcomes[0].as_ref().unwrap().text(), "hello");
+}

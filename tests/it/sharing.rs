@@ -1,0 +1,149 @@
+//! Promise 16: sessions are independent, unless they are asked to be shared.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use threaded::Session;
+
+use super::pool;
+use crate::support::alone::alone;
+use crate::support::pools::in_order;
+use crate::support::process::{eventually, threads};
+use crate::support::server::Server;
+
+const WORKERS: usize = 4;
+
+/// Answers once as many requests are there as there are workers, so that each worker has one of them.
+fn server_that_needs_all() -> Server {
+    let all = std::sync::Barrier::new(WORKERS);
+    Server::start(move |_| {
+        all.wait();
+        http::Response::new(Bytes::from("hello"))
+    })
+}
+
+#[test]
+fn each_worker_has_connections_of_its_own_and_reuses_them() {
+    let server = server_that_needs_all();
+    let urls: Vec<String> = (0..WORKERS * 25)
+        .map(|page| server.url(&format!("/{page}")))
+        .collect();
+    let outcomes = in_order(pool().num_threads(WORKERS).build_from_urls(&urls).unwrap());
+    assert!(outcomes.iter().all(Result::is_ok));
+    assert_eq!(server.requests(), urls.len());
+    assert_eq!(server.connections(), WORKERS);
+}
+
+#[test]
+fn with_share_session_everything_is_made_once() {
+    let server = server_that_needs_all();
+    let sessions = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sessions);
+    let pool = pool()
+        .num_threads(WORKERS)
+        .share_session(true)
+        .initializer(move |session: Session| {
+            let number = counted.fetch_add(1, Ordering::SeqCst);
+            session.header("x-session", number.to_string())
+        })
+        .build_from_urls((0..WORKERS * 5).map(|page| server.url(&format!("/{page}"))))
+        .unwrap();
+    assert!(in_order(pool).iter().all(Result::is_ok));
+    assert_eq!(sessions.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn sharing_can_be_taken_back() {
+    let sessions = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sessions);
+    let pool = pool()
+        .num_threads(3)
+        .share_session(true)
+        .share_session(false)
+        .initializer(move |session| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            session
+        })
+        .build()
+        .unwrap();
+    eventually("all are up", || pool.stats().live_workers() == 3);
+    assert_eq!(sessions.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn shared_sessions_take_one_thread_beside_the_workers() {
+    alone(
+        concat!(
+            module_path!(),
+            "::shared_sessions_take_one_thread_beside_the_workers"
+        ),
+        &[],
+        || {
+            let before = threads();
+            let shared = pool().num_threads(7).share_session(true).build().unwrap();
+            eventually("all are up", || shared.stats().live_workers() == 7);
+            assert_eq!(threads(), before + 8);
+            drop(shared);
+            eventually("all are gone", || threads() == before);
+        },
+    );
+}
+
+/// Gives out one cookie per client and tells which ones it gets.
+#[cfg(feature = "cookies")]
+fn cookie_server() -> Server {
+    let all = std::sync::Barrier::new(WORKERS);
+    let given = AtomicUsize::new(0);
+    Server::start(move |request| {
+        if request.uri().path() == "/all" {
+            all.wait();
+        }
+        let mut response = http::Response::new(Bytes::new());
+        match request.headers().get("cookie") {
+            Some(cookie) => *response.body_mut() = Bytes::copy_from_slice(cookie.as_bytes()),
+            None => {
+                let number = given.fetch_add(1, Ordering::SeqCst);
+                let cookie = format!("client={number}").parse().unwrap();
+                response.headers_mut().insert("set-cookie", cookie);
+            }
+        }
+        response
+    })
+}
+
+#[cfg(feature = "cookies")]
+fn cookies_seen(share: bool) -> std::collections::BTreeSet<String> {
+    let server = cookie_server();
+    let mut pool = pool()
+        .num_threads(WORKERS)
+        .share_session(share)
+        .initializer(|session| session.client(|client| client.cookie_store(true)))
+        .build()
+        .unwrap();
+    if share {
+        // All at once, all would be strangers.
+        pool.submit(server.url("/one")).unwrap();
+        pool.response_channel().recv().unwrap();
+    }
+    for _ in 0..3 * WORKERS {
+        pool.submit(server.url("/all")).unwrap();
+    }
+    pool.join_all();
+    let texts = pool
+        .responses()
+        .map(|response| response.text().into_owned());
+    texts.filter(|text| !text.is_empty()).collect()
+}
+
+#[cfg(feature = "cookies")]
+#[test]
+fn cookies_stay_with_their_worker() {
+    assert_eq!(cookies_seen(false).len(), WORKERS);
+}
+
+#[cfg(feature = "cookies")]
+#[test]
+fn shared_sessions_share_their_cookies() {
+    assert_eq!(Vec::from_iter(cookies_seen(true)), ["client=0"]);
+}
