@@ -1,4 +1,174 @@
-//! Fetch any number of URLs on plain threads.
+//! Fetch any number of URLs on plain threads, without going async.
+//!
+//! A [`Pool`] is a number of workers, each on a thread and with a blocking HTTP client of its own. It turns requests
+//! ([`RequestSpec`]) into outcomes: a [`ThreadResponse`] is what a server has answered, whatever its status; a
+//! [`ThreadException`] is an [`Error`] and the request that it happened to. **Every job that is handed over ends in exactly
+//! one outcome, and an outcome is plain data.**
+//!
+//! # Get every answer
+//!
+//! [`map`] sends all requests, waits, and returns the responses and the exceptions:
+//!
+//! ```
+//! # let base = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! let urls = [format!("{base}/a"), format!("{base}/missing"), "http://no-such-host.invalid/".to_owned()];
+//! let (responses, exceptions) = threaded::map(&urls)?;
+//!
+//! for response in responses {
+//!     println!("{} {} {} bytes", response.status(), response.request().url(), response.bytes().len());
+//! }
+//! for exception in exceptions {
+//!     eprintln!("{exception}");
+//! #   assert_eq!(exception.index(), 2);
+//! }
+//! # Ok::<(), threaded::PoolError>(())
+//! ```
+//!
+//! [`Pool::builder`] has the settings, [`RequestSpec`] those of one request:
+//!
+//! ```
+//! # let base = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! use std::time::Duration;
+//! use threaded::{Pool, RequestSpec};
+//!
+//! let (responses, exceptions) = Pool::builder()
+//!     .num_threads(32)
+//!     .timeout(Duration::from_secs(10))
+//!     .map([
+//!         RequestSpec::get(format!("{base}/search")).query(&[("q", "fork"), ("page", "2")]),
+//!         RequestSpec::post(format!("{base}/items")).form(&[("name", "fork")]).bearer_auth("s3cr3t"),
+//!         RequestSpec::head(format!("{base}/large")).redirects(0),
+//!     ])?;
+//! assert_eq!((responses.count(), exceptions.count()), (3, 0));
+//! # Ok::<(), threaded::PoolError>(())
+//! ```
+//!
+//! # Take each outcome as it comes
+//!
+//! A pool is iterated over in the order in which its jobs are done:
+//!
+//! ```
+//! # let base = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! use threaded::Pool;
+//!
+//! let urls = (0..20).map(|page| format!("{base}/{page}"));
+//! for outcome in Pool::from_urls(urls)? {
+//!     match outcome {
+//!         Ok(response) => println!("{} {}", response.status(), response.request().url()),
+//!         Err(exception) => eprintln!("{exception}"),
+//!     }
+//! }
+//! # Ok::<(), threaded::PoolError>(())
+//! ```
+//!
+//! # Send again what failed
+//!
+//! An exception is a request again, with [`Pool::from_exceptions`] for all of them. [`Error::is_retryable`] says whether
+//! repeating may help, [`Error::was_sent`] and [`RequestSpec::is_idempotent`] whether it may harm:
+//!
+//! ```
+//! # let base = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! use threaded::Pool;
+//!
+//! let mut pool = Pool::from_urls([format!("{base}/a"), "http://no-such-host.invalid/".to_owned()])?;
+//! pool.join_all();
+//! let again = pool.exceptions().filter(|exception| {
+//!     exception.is_retryable() && (!exception.was_sent() || exception.request().is_idempotent())
+//! });
+//! let mut second = Pool::from_exceptions(again)?;
+//! second.join_all();
+//! # assert_eq!(second.exceptions().count(), 1);
+//! # Ok::<(), threaded::PoolError>(())
+//! ```
+//!
+//! # Set up each worker
+//!
+//! The [`initializer`](PoolBuilder::initializer) sets up each worker's [`Session`], then the
+//! [`auth_generator`](PoolBuilder::auth_generator) gives it its credentials:
+//!
+//! ```
+//! # let base = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! use threaded::{Pool, user_agent};
+//!
+//! # fn read_token() -> std::io::Result<String> { Ok("s3cr3t".to_owned()) }
+//! let (responses, exceptions) = Pool::builder()
+//!     .initializer(|session| session.user_agent(user_agent("my-scraper", "0.1")).header("Accept", "text/html"))
+//!     .try_auth_generator(|session| Ok::<_, std::io::Error>(session.bearer_auth(read_token()?)))
+//!     .map([format!("{base}/private")])?;
+//! # assert_eq!((responses.count(), exceptions.count()), (1, 0));
+//! # Ok::<(), threaded::PoolError>(())
+//! ```
+//!
+//! # Feed it from your own channel
+//!
+//! ```
+//! # let base = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! use threaded::{Pool, RequestSpec};
+//!
+//! let (jobs, receiver) = threaded::crossbeam_channel::bounded::<RequestSpec>(10);
+//! std::thread::spawn(move || {
+//!     for page in 0..50 {
+//!         // Waits while 10 jobs are waiting; fails once the pool is gone.
+//!         if jobs.send(format!("{base}/{page}").into()).is_err() {
+//!             break;
+//!         }
+//!     }
+//! });
+//! let answered = Pool::new(receiver)?.into_iter().filter(Result::is_ok).count();
+//! assert_eq!(answered, 50);
+//! # Ok::<(), threaded::PoolError>(())
+//! ```
+//!
+//! # Test without a network
+//!
+//! What performs the HTTP exchanges is a [`Transport`]: [`ReqwestTransport`] by default, and any closure will do:
+//!
+//! ```
+//! use threaded::{Exchange, Pool, ResponseBody, Session};
+//!
+//! let answer = |exchange: Exchange<'_>| {
+//!     let page = format!("this is {}", exchange.url().path());
+//!     Ok(http::Response::new(ResponseBody::from(page)))
+//! };
+//! let (mut responses, _) = Pool::builder()
+//!     .session(move || Session::new(answer))
+//!     .map(["http://stub.test/page"])?;
+//! assert_eq!(responses.next().unwrap().text(), "this is /page");
+//! # Ok::<(), threaded::PoolError>(())
+//! ```
+//!
+//! # Coming from Python
+//!
+//! The crate implements `requests_toolbelt.threaded`:
+//!
+//! | there | here |
+//! |---|---|
+//! | `threaded.map(requests, num_processes=10, initializer=f)` | `Pool::builder().num_threads(10).initializer(f).map(requests)?` |
+//! | `Pool(job_queue=q)` | [`Pool::new`]`(receiver)?` |
+//! | `Pool.from_urls(urls, request_kwargs)` | [`Pool::from_urls`]`(urls)?`, [`Pool::from_urls_with`]`(urls, &template)?` |
+//! | `Pool.from_exceptions(p.exceptions())` | [`Pool::from_exceptions`]`(pool.exceptions())?` |
+//! | `initializer(session)`, then `auth_generator(session)` | the same, once for each worker |
+//! | `session=` any callable that returns a session | [`PoolBuilder::session`]`(\|\| Session::new(…))` |
+//! | `num_processes=None`: the number of processors; 0: `ValueError` | the same; 0: [`PoolError::NoThreads`] |
+//! | `response.request_kwargs`, `exc.request_kwargs` | [`ThreadResponse::request`], [`ThreadException::request`] |
+//! | `response.<anything>`, `exc.<anything>` | the same: they deref to [`Response`] and [`Error`] |
+//!
+//! # Cargo features
+//!
+//! | feature | by default | what it does |
+//! |---|---|---|
+//! | `default-tls` | yes | HTTPS by reqwest's default, rustls |
+//! | `native-tls` | | HTTPS by the system's library |
+//! | `http2` | yes | HTTP/2, where a server offers it over TLS |
+//! | `system-proxy` | yes | the proxies of the environment (`HTTP_PROXY` …) |
+//! | `socks` | | SOCKS proxies |
+//! | `cookies` | | a cookie store: `session.client(\|client\| client.cookie_store(true))` |
+//! | `hickory-dns` | | name resolution in Rust: `session.client(\|client\| client.hickory_dns(true))` |
+//! | `gzip` | yes | decodes gzip and deflate |
+//! | `brotli`, `zstd` | | decode those |
+//! | `charset` | yes | [`Response::text`] in other encodings than UTF-8 |
+//! | `json` | yes | [`RequestSpec::json`], [`Response::json`] |
+//! | `multipart` | | [`RequestSpec::multipart`](RequestSpec#method.multipart): forms with files |
 
 mod auth;
 mod error;
@@ -35,7 +205,15 @@ pub use user_agent::user_agent;
 // Their types are part of this crate's own interface.
 pub use {::reqwest, bytes, crossbeam_channel, http, url};
 
-/// Sends all these requests with the default settings and waits until each has its outcome.
+/// Sends all these requests and waits until each has its outcome, as many at a time as there are processors.
+///
+/// Takes whatever iterates over URLs or [`RequestSpec`]s. The responses and the exceptions come in the order in which the
+/// jobs were done; [`index`](ThreadResponse::index) is the place of the request in what was handed over. Short for
+/// [`Pool::builder`]`().`[`map`](PoolBuilder::map)`(requests)`, which takes settings too.
+///
+/// # Errors
+///
+/// If no worker can be started: as [`PoolError`] lists them. What goes wrong with a request is an exception.
 pub fn map<I>(requests: I) -> Result<(Responses, Exceptions), PoolError>
 where
     I: IntoIterator,
