@@ -124,7 +124,7 @@
 //! What performs the HTTP exchanges is a [`Transport`]: [`ReqwestTransport`] by default, and any closure will do:
 //!
 //! ```
-//! use threaded::{Exchange, Pool, ResponseBody, Session};
+//! use threaded::{Exchange, Pool, ResponseBody, Session, http};
 //!
 //! let answer = |exchange: Exchange<'_>| {
 //!     let page = format!("this is {}", exchange.url().path());

@@ -30,22 +30,13 @@ const MOST_ENCODINGS: usize = 5;
 #[cfg(feature = "zstd")]
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Encoding {
-    #[cfg(feature = "gzip")]
-    Gzip,
-    #[cfg(feature = "gzip")]
-    Deflate,
-    #[cfg(feature = "brotli")]
-    Brotli,
-    #[cfg(feature = "zstd")]
-    Zstd,
-}
+/// Undoes one coding.
+pub(super) type Decoder = for<'a> fn(Box<dyn BufRead + 'a>) -> io::Result<Box<dyn Read + 'a>>;
 
-/// The codings of a body in the order in which they were applied; none if one of them is unknown, for then the body is
-/// handed on as it is.
-pub(super) fn encodings(headers: &HeaderMap) -> Result<Vec<Encoding>, Error> {
-    let mut encodings = Vec::new();
+/// What undoes the codings of a body, in the order in which they were applied; nothing if one of them is unknown, for
+/// then the body is handed on as it is.
+pub(super) fn decoders(headers: &HeaderMap) -> Result<Vec<Decoder>, Error> {
+    let mut decoders = Vec::new();
     for value in headers.get_all(CONTENT_ENCODING) {
         let Ok(value) = value.to_str() else {
             return Ok(Vec::new());
@@ -54,62 +45,57 @@ pub(super) fn encodings(headers: &HeaderMap) -> Result<Vec<Encoding>, Error> {
             if token.is_empty() || token.eq_ignore_ascii_case("identity") {
                 continue;
             }
-            match encoding(token) {
-                Some(encoding) => encodings.push(encoding),
+            match decoder(token) {
+                Some(decoder) => decoders.push(decoder),
                 None => return Ok(Vec::new()),
             }
         }
     }
-    if encodings.len() > MOST_ENCODINGS {
+    if decoders.len() > MOST_ENCODINGS {
         return Err(Error::Decode {
             source: format!(
                 "{} codings on top of each other; at most {MOST_ENCODINGS} are undone",
-                encodings.len()
+                decoders.len()
             )
             .into(),
         });
     }
-    Ok(encodings)
+    Ok(decoders)
 }
 
-fn encoding(token: &str) -> Option<Encoding> {
-    match token.to_ascii_lowercase().as_str() {
-        #[cfg(feature = "gzip")]
-        "gzip" | "x-gzip" => Some(Encoding::Gzip),
-        #[cfg(feature = "gzip")]
-        "deflate" => Some(Encoding::Deflate),
-        #[cfg(feature = "brotli")]
-        "br" => Some(Encoding::Brotli),
-        #[cfg(feature = "zstd")]
-        "zstd" => Some(Encoding::Zstd),
-        _ => None,
-    }
-}
-
-/// Undoes the codings, the last one first.
-pub(super) fn decoder<'a>(
+/// Undoes all codings, the last one first.
+pub(super) fn decoded<'a>(
     source: &'a mut dyn BufRead,
-    encodings: &[Encoding],
+    decoders: &[Decoder],
 ) -> io::Result<Box<dyn BufRead + 'a>> {
     let mut decoded: Box<dyn BufRead + 'a> = Box::new(source);
-    for encoding in encodings.iter().rev() {
-        let decoder: Box<dyn Read + 'a> = match encoding {
-            #[cfg(feature = "gzip")]
-            Encoding::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(decoded)),
-            #[cfg(feature = "gzip")]
-            Encoding::Deflate => deflate(decoded)?,
-            #[cfg(feature = "brotli")]
-            Encoding::Brotli => Box::new(brotli_decompressor::Decompressor::new(decoded, 8 << 10)),
-            #[cfg(feature = "zstd")]
-            Encoding::Zstd => {
-                let mut decoder = zstd::stream::read::Decoder::with_buffer(decoded)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-                Box::new(decoder)
-            }
-        };
-        decoded = Box::new(BufReader::new(decoder));
+    for decoder in decoders.iter().rev() {
+        decoded = Box::new(BufReader::new(decoder(decoded)?));
     }
     Ok(decoded)
+}
+
+fn decoder(token: &str) -> Option<Decoder> {
+    match token.to_ascii_lowercase().as_str() {
+        #[cfg(feature = "gzip")]
+        "gzip" | "x-gzip" => {
+            Some(|source| Ok(Box::new(flate2::bufread::MultiGzDecoder::new(source))))
+        }
+        #[cfg(feature = "gzip")]
+        "deflate" => Some(deflate),
+        #[cfg(feature = "brotli")]
+        "br" => Some(|source| {
+            let decoder = brotli_decompressor::Decompressor::new(source, 8 << 10);
+            Ok(Box::new(decoder))
+        }),
+        #[cfg(feature = "zstd")]
+        "zstd" => Some(|source| {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(source)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+            Ok(Box::new(decoder))
+        }),
+        _ => None,
+    }
 }
 
 /// `deflate` means the zlib format, but some servers send the bare one (RFC 9110, section 8.4.1.2). The first byte tells:

@@ -25,17 +25,17 @@ pub(super) fn receive(
     let body = if has_no_body(&outgoing.method, parts.status) {
         Bytes::new()
     } else {
-        let encodings = match outgoing.wants_decoding() {
-            true => decode::encodings(&parts.headers)?,
+        let decoders = match outgoing.wants_decoding() {
+            true => decode::decoders(&parts.headers)?,
             false => Vec::new(),
         };
-        if encodings.is_empty() {
+        if decoders.is_empty() {
             sink::plain_into_memory(body, content_length, max_body, deadline)?
         } else {
             // They describe what came over the wire, not what the user gets.
             parts.headers.remove(CONTENT_ENCODING);
             parts.headers.remove(CONTENT_LENGTH);
-            sink::decoded_into_memory(body, &encodings, max_body, deadline)?
+            sink::decoded_into_memory(body, &decoders, max_body, deadline)?
         }
     };
     let head = ResponseHead {

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use bytes::Bytes;
 
 use super::deadline::Deadline;
-use super::decode::{self, Encoding};
+use super::decode::{self, Decoder};
 use super::incoming::{self, Incoming};
 use crate::error::Error;
 use crate::transport::ResponseBody;
@@ -36,10 +36,10 @@ pub(super) fn plain_into_memory(
     }
 }
 
-/// Reads a body and undoes its encodings. The limit is on what comes out.
+/// Reads a body and undoes its codings. The limit is on what comes out.
 pub(super) fn decoded_into_memory(
     body: ResponseBody,
-    encodings: &[Encoding],
+    decoders: &[Decoder],
     max_body: u64,
     deadline: &Deadline,
 ) -> Result<Bytes, Error> {
@@ -52,8 +52,8 @@ pub(super) fn decoded_into_memory(
     {
         return Ok(Bytes::new());
     }
-    let decoder = decode::decoder(&mut incoming, encodings).map_err(decode_error)?;
-    let content = read(decoder, 0, max_body)?.map_err(decode_error)?;
+    let decoded = decode::decoded(&mut incoming, decoders).map_err(decode_error)?;
+    let content = read(decoded, 0, max_body)?.map_err(decode_error)?;
     // Some formats end before the body does, and a connection is only used again after its end.
     incoming::drain(incoming);
     Ok(content)
