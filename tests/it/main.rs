@@ -3,12 +3,25 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod redirect_secrets;
+mod redirects;
+
 use support::pools::{self, Outcome};
 use threaded::{Pool, PoolBuilder, RequestSpec, Session};
 
 /// A pool's settings on the real transport, without the proxies that the environment may name.
 fn pool() -> PoolBuilder {
     Pool::builder().session(|| Session::default().client(|client| client.no_proxy()))
+}
+
+/// The same for servers that show this certificate (PEM).
+#[cfg(any(feature = "default-tls", feature = "native-tls"))]
+fn trusting_pool(pem: &str) -> PoolBuilder {
+    let trusted = threaded::reqwest::Certificate::from_pem(pem.as_bytes()).unwrap();
+    Pool::builder().session(move || {
+        let trusted = trusted.clone();
+        Session::default().client(|client| client.no_proxy().tls_certs_merge([trusted]))
+    })
 }
 
 /// The outcome of one request, by a pool of its own.

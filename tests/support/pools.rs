@@ -30,6 +30,9 @@ where
     I: IntoIterator,
     I::Item: Into<threaded::RequestSpec>,
 {
-    let pool = builder.num_threads(1).build_from_requests(requests).unwrap();
+    let pool = builder
+        .num_threads(1)
+        .build_from_requests(requests)
+        .unwrap();
     in_order(pool)
 }
