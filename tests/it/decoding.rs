@@ -87,19 +87,44 @@ fn labelled(coding: &'static str, body: Vec<u8>) -> Keeper {
     })
 }
 
-/// The outcome of a GET that is answered with these bytes.
+/// The outcomes of GETs that are answered with these bytes, by one worker.
+fn outcomes_of_answers(answers: Vec<Vec<u8>>) -> Vec<Outcome> {
+    let servers: Vec<_> = answers.into_iter().map(RawServer::answering).collect();
+    outcomes_of(pool(), servers.iter().map(|server| server.url("/")))
+}
+
 fn outcome_of(bytes: Vec<u8>) -> Outcome {
-    outcome(RawServer::answering(bytes).url("/"))
+    outcomes_of_answers(vec![bytes]).remove(0)
+}
+
+/// Answers that differ in one thing each, and what to call them.
+#[derive(Default)]
+struct Table(Vec<(String, Vec<u8>)>);
+
+impl Table {
+    fn add(&mut self, what: String, answer: Vec<u8>) {
+        self.0.push((what, answer));
+    }
+
+    fn outcomes(self) -> impl Iterator<Item = (String, Outcome)> {
+        let (names, answers): (Vec<_>, Vec<_>) = self.0.into_iter().unzip();
+        assert!(!names.is_empty());
+        names.into_iter().zip(outcomes_of_answers(answers))
+    }
 }
 
 #[test]
 fn every_coding_is_undone_in_every_framing() {
+    let mut table = Table::default();
     for (coding, body) in codings() {
         for framing in FRAMINGS {
             let headers = format!("Content-Encoding: {coding}\r\n");
-            let response = outcome_of(answer(framing, &headers, &body)).unwrap();
-            assert_eq!(response.text(), TEXT, "{coding}, {framing:?}");
+            let what = format!("{coding}, {framing:?}");
+            table.add(what, answer(framing, &headers, &body));
         }
+    }
+    for (what, outcome) in table.outcomes() {
+        assert_eq!(outcome.unwrap().text(), TEXT, "{what}");
     }
 }
 
@@ -214,6 +239,11 @@ fn two_members_come_whole_however_they_were_cut() {
         border + 10,
         both.len() - 1,
     ];
+    let mut urls = Vec::new();
+    let mut servers = Vec::new();
+    let mut table = Table::default();
+    let chunked_head =
+        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n";
     for at in cuts {
         let (start, end) = both.split_at(at);
         let pieces = [head.as_bytes().to_vec(), start.to_vec(), end.to_vec()];
@@ -222,20 +252,20 @@ fn two_members_come_whole_however_they_were_cut() {
             let pause = Duration::from_millis(20);
             drip(&mut stream, pause, pieces.iter().map(Vec::as_slice));
         });
-        let response = outcome(server.url("/")).unwrap();
-        assert_eq!(response.text(), TEXT, "TCP cut at {at}");
-
-        let mut bytes =
-            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
-                .to_vec();
-        bytes.extend(chunked([start, end]));
-        assert_eq!(outcome_of(bytes).unwrap().text(), TEXT, "chunk cut at {at}");
+        urls.push(server.url("/"));
+        servers.push(server);
+        let bytes = [chunked_head.as_bytes(), &chunked([start, end])].concat();
+        table.add(format!("chunk cut at {at}"), bytes);
     }
-    let single_bytes = both.chunks(1);
-    let mut bytes =
-        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
-    bytes.extend(chunked(single_bytes));
-    assert_eq!(outcome_of(bytes).unwrap().text(), TEXT, "single bytes");
+    let single_bytes = [chunked_head.as_bytes(), &chunked(both.chunks(1))].concat();
+    table.add("single bytes".to_owned(), single_bytes);
+
+    for (at, outcome) in cuts.into_iter().zip(outcomes_of(pool(), urls)) {
+        assert_eq!(outcome.unwrap().text(), TEXT, "TCP cut at {at}");
+    }
+    for (what, outcome) in table.outcomes() {
+        assert_eq!(outcome.unwrap().text(), TEXT, "{what}");
+    }
 }
 
 #[test]
@@ -271,20 +301,24 @@ fn a_body_that_is_not_what_its_coding_says_cannot_be_decoded() {
         let encoded = zstd::encode_all(TEXT.as_bytes(), 3).unwrap();
         rows.push(("zstd", encoded[..encoded.len() - 1].to_vec()));
     }
+    let mut table = Table::default();
     for (row, (coding, body)) in rows.into_iter().enumerate() {
         for framing in FRAMINGS {
             let headers = format!("Content-Encoding: {coding}\r\n");
-            let exception = outcome_of(answer(framing, &headers, &body)).unwrap_err();
-            assert!(
-                matches!(exception.error(), Error::Decode { .. }),
-                "row {row}, {coding}, {framing:?}: {exception:?}"
-            );
+            let what = format!("row {row}, {coding}, {framing:?}");
+            table.add(what, answer(framing, &headers, &body));
         }
+    }
+    for (what, outcome) in table.outcomes() {
+        let exception = outcome.expect_err(&what);
+        let is_expected = matches!(exception.error(), Error::Decode { .. });
+        assert!(is_expected, "{what}: {exception:?}");
     }
 }
 
 #[test]
 fn a_connection_that_ends_early_is_not_the_codings_fault() {
+    let mut table = Table::default();
     for (coding, body) in codings() {
         for framing in [Framing::Announced, Framing::Chunked] {
             for left in [0, 1, body.len() / 2, body.len() - 1] {
@@ -293,24 +327,29 @@ fn a_connection_that_ends_early_is_not_the_codings_fault() {
                 // Of a chunked one, the line that ends it and that of its last chunk go too.
                 let extra = if framing == Framing::Chunked { 7 } else { 0 };
                 bytes.truncate(bytes.len() - extra - (body.len() - left));
-                let exception = outcome_of(bytes).unwrap_err();
-                assert!(
-                    matches!(exception.error(), Error::BodyTruncated { .. }),
-                    "{coding}, {framing:?}, {left} bytes came: {exception:?}"
-                );
+                table.add(format!("{coding}, {framing:?}, {left} bytes came"), bytes);
             }
         }
+    }
+    for (what, outcome) in table.outcomes() {
+        let exception = outcome.expect_err(&what);
+        let is_expected = matches!(exception.error(), Error::BodyTruncated { .. });
+        assert!(is_expected, "{what}: {exception:?}");
     }
 }
 
 #[test]
 fn an_empty_body_is_empty_whatever_its_label() {
+    let mut table = Table::default();
     for coding in ["gzip", "deflate", "gzip, gzip", "br", "zstd"] {
         for framing in FRAMINGS {
             let headers = format!("Content-Encoding: {coding}\r\n");
-            let response = outcome_of(answer(framing, &headers, b"")).unwrap();
-            assert!(response.bytes().is_empty(), "{coding}, {framing:?}");
+            let what = format!("{coding}, {framing:?}");
+            table.add(what, answer(framing, &headers, b""));
         }
+    }
+    for (what, outcome) in table.outcomes() {
+        assert!(outcome.unwrap().bytes().is_empty(), "{what}");
     }
 }
 

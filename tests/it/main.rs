@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bodies;
 mod decoding;
 mod redirect_secrets;
 mod redirects;
