@@ -4,9 +4,12 @@
 mod support;
 
 mod bodies;
+mod deadlines;
 mod decoding;
 mod redirect_secrets;
 mod redirects;
+mod requests;
+mod specs;
 
 use support::pools::{self, Outcome};
 use threaded::{Pool, PoolBuilder, RequestSpec, Session};
