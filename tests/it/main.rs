@@ -6,6 +6,8 @@ mod support;
 mod bodies;
 mod deadlines;
 mod decoding;
+mod multipart;
+mod proxies;
 mod redirect_secrets;
 mod redirects;
 mod requests;

@@ -56,6 +56,10 @@ impl Keeper {
         self.server.address().port()
     }
 
+    pub(crate) fn connections(&self) -> usize {
+        self.server.connections()
+    }
+
     pub(crate) fn received(&self) -> Vec<Request<Bytes>> {
         self.received.lock().unwrap().clone()
     }
