@@ -370,3 +370,32 @@ fn the_proxy_of_the_environment_is_used_unless_told_otherwise() {
         assert_eq!(outcome(get()).unwrap().text(), "ok");
     });
 }
+
+#[cfg(feature = "system-proxy")]
+#[test]
+fn a_proxy_of_the_environment_that_refuses_is_a_proxy_error() {
+    let proxy = format!("http://{}/", refused_address());
+    let test = "a_proxy_of_the_environment_that_refuses_is_a_proxy_error";
+    where_proxy_is(&proxy, test, || {
+        let outcome = outcomes_of(Pool::builder(), ["http://nobody.test/"]).remove(0);
+        let exception = outcome.unwrap_err();
+        let is_expected = matches!(exception.error(), Error::Proxy { .. });
+        assert!(is_expected, "{exception:?}");
+        assert!(!exception.was_sent());
+    });
+}
+
+#[cfg(feature = "system-proxy")]
+#[test]
+fn a_bad_proxy_in_the_environment_is_not_passed_by() {
+    let test = "a_bad_proxy_in_the_environment_is_not_passed_by";
+    where_proxy_is("http://[::bad/", test, || {
+        let server = Keeper::saying_ok();
+        let built = Pool::builder().build_from_urls([server.url("/")]);
+        assert!(
+            matches!(built, Err(threaded::PoolError::Session(_))),
+            "{built:?}"
+        );
+        assert!(server.received().is_empty());
+    });
+}

@@ -18,7 +18,7 @@ impl Keeper {
     where
         F: Fn(&Request<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
     {
-        Self::start_with(handler, |answer| Server::start(answer))
+        Self::start_with(handler, Server::start)
     }
 
     pub(crate) fn start_tls<F>(config: Arc<rustls::ServerConfig>, handler: F) -> Self
