@@ -180,6 +180,7 @@ mod observe;
 mod outcome;
 mod panics;
 mod pool;
+mod proxy;
 mod redact;
 mod request;
 mod response;

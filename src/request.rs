@@ -19,6 +19,7 @@ pub(crate) use body::{BodySourceError, OpenBody};
 use target::Target;
 
 use crate::error::{BoxError, Error};
+use crate::proxy;
 use crate::redact::{Field, HeaderNames, SafeUrl};
 
 /// A request as data: what to send, and how this one is to be treated.
@@ -229,7 +230,7 @@ impl RequestSpec {
             .as_ref()
             .and_then(|options| options.proxy.as_deref())
         {
-            Some(proxy) => target::parse_proxy(proxy).map(Some),
+            Some(proxy) => proxy::parse(proxy).map(Some),
             None => Ok(None),
         }
     }

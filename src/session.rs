@@ -10,6 +10,8 @@ use url::Url;
 use crate::auth::Auth;
 use crate::error::BoxError;
 use crate::headers;
+#[cfg(feature = "system-proxy")]
+use crate::proxy;
 use crate::redact::{HeaderNames, SafeUrl};
 use crate::transport::{Transport, TransportBuilder};
 
@@ -40,10 +42,19 @@ pub struct Session<B: TransportBuilder = ClientBuilder> {
 
 /// A session on a fresh reqwest client, which calls itself `reqwest-threaded/<version>` as long as neither session nor
 /// request sets another `User-Agent`.
+///
+/// With the feature `system-proxy`, a variable of the environment that should name a proxy (`HTTP_PROXY` …) and does not
+/// makes it fail to open, rather than send past the proxy. To ignore the environment, begin with
+/// `Session::new(ClientBuilder::new().no_proxy())`.
 impl Default for Session {
     fn default() -> Self {
         let name = concat!("reqwest-threaded/", env!("CARGO_PKG_VERSION"));
-        Self::new(ClientBuilder::new().user_agent(name))
+        let session = Self::new(ClientBuilder::new().user_agent(name));
+        #[cfg(feature = "system-proxy")]
+        if let Err(fault) = proxy::check_environment() {
+            return session.faulty(fault);
+        }
+        session
     }
 }
 

@@ -3,7 +3,7 @@
 use url::{ParseError, Url};
 
 use crate::error::Error;
-use crate::redact::{Clipped, SafeUrl};
+use crate::redact::SafeUrl;
 
 /// Longest URL that the `http` crate, and so every transport, can hold.
 const LONGEST_URL: usize = u16::MAX as usize - 1;
@@ -109,42 +109,6 @@ fn invalid_url(text: &str, error: ParseError) -> Error {
         message: format!("`{}` is not a URL: {error}{advice}", SafeUrl(text)),
         source: Some(error.into()),
     }
-}
-
-/// Schemes of the proxies that the reqwest transport can use with the features that are switched on.
-const PROXY_SCHEMES: &[&str] = &[
-    "http",
-    "https",
-    #[cfg(feature = "socks")]
-    "socks4",
-    #[cfg(feature = "socks")]
-    "socks4a",
-    #[cfg(feature = "socks")]
-    "socks5",
-    #[cfg(feature = "socks")]
-    "socks5h",
-];
-
-/// Reads the URL of a proxy; `host:port` alone means an HTTP proxy, as everywhere.
-pub(super) fn parse_proxy(text: &str) -> Result<Url, Error> {
-    let with_scheme = if text.contains("://") {
-        Url::parse(text)
-    } else {
-        Url::parse(&format!("http://{text}"))
-    };
-    let url = with_scheme.map_err(|error| Error::InvalidRequest {
-        message: format!("the proxy `{}` is not a URL: {error}", SafeUrl(text)),
-        source: Some(error.into()),
-    })?;
-    if !PROXY_SCHEMES.contains(&url.scheme()) || !url.has_host() {
-        return Err(Error::invalid_request(format!(
-            "cannot use `{}` as a proxy: its scheme `{}` is none of {} (the SOCKS ones need the feature `socks`)",
-            SafeUrl(text),
-            Clipped(url.scheme()),
-            PROXY_SCHEMES.join(", "),
-        )));
-    }
-    Ok(url)
 }
 
 #[cfg(test)]

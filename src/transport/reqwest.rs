@@ -8,6 +8,8 @@ mod detach;
 use ::reqwest::ResponseBuilderExt;
 use ::reqwest::blocking::{Body, Client, ClientBuilder, Request, Response as BlockingResponse};
 use ::reqwest::{Proxy, redirect};
+use bytes::Bytes;
+use http::Method;
 use url::Url;
 
 use self::body::IncomingBody;
@@ -76,12 +78,21 @@ impl Transport for ReqwestTransport {
         let mut request = Request::new(exchange.method().clone(), exchange.url().clone());
         *request.headers_mut() = exchange.take_headers();
         *request.timeout_mut() = exchange.timeout();
-        if let Some(body) = exchange.body() {
-            *request.body_mut() = Some(match body.open_to_send()? {
+        *request.body_mut() = match exchange.body() {
+            Some(body) => Some(match body.open_to_send()? {
                 OpenBody::Bytes(bytes) => Body::from(bytes),
                 OpenBody::Reader { reader, length } => Body::sized(reader, length),
-            });
-        }
+            }),
+            // These announce that nothing follows; servers answer 411 otherwise (RFC 9110, section 8.6).
+            None if matches!(
+                *request.method(),
+                Method::POST | Method::PUT | Method::PATCH
+            ) =>
+            {
+                Some(Body::from(Bytes::new()))
+            }
+            None => None,
+        };
 
         let before = self.connecting.as_ref().map(ConnectWatch::snapshot);
         let answer = self.client.execute(request).map_err(|error| {

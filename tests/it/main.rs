@@ -4,19 +4,28 @@
 mod support;
 
 mod api;
+mod bodies;
 mod connections;
+mod deadlines;
+mod decoding;
 mod dropping;
 mod faults;
 mod feeding;
 mod invalid_requests;
 mod joining;
+mod multipart;
 mod original;
 mod outcomes;
 mod plain_data;
+mod proxies;
+mod redirect_secrets;
+mod redirects;
 mod regressions;
+mod requests;
 mod secrets;
 mod sessions;
 mod sharing;
+mod specs;
 mod statuses;
 mod workers;
 
@@ -26,6 +35,16 @@ use threaded::{Pool, PoolBuilder, RequestSpec, Session};
 /// A pool's settings on the real transport, without the proxies that the environment may name.
 fn pool() -> PoolBuilder {
     Pool::builder().session(|| Session::default().client(|client| client.no_proxy()))
+}
+
+/// The same for servers that show this certificate (PEM).
+#[cfg(any(feature = "default-tls", feature = "native-tls"))]
+fn trusting_pool(pem: &str) -> PoolBuilder {
+    let trusted = threaded::reqwest::Certificate::from_pem(pem.as_bytes()).unwrap();
+    Pool::builder().session(move || {
+        let trusted = trusted.clone();
+        Session::default().client(|client| client.no_proxy().tls_certs_merge([trusted]))
+    })
 }
 
 /// The outcome of one request, by a pool of its own.

@@ -1,0 +1,62 @@
+//! Which proxies can be used: those that requests name, and those of the environment.
+
+use url::Url;
+
+use crate::error::Error;
+use crate::redact::{Clipped, SafeUrl};
+
+/// Schemes of the proxies that the reqwest transport can use with the features that are switched on.
+const PROXY_SCHEMES: &[&str] = &[
+    "http",
+    "https",
+    #[cfg(feature = "socks")]
+    "socks4",
+    #[cfg(feature = "socks")]
+    "socks4a",
+    #[cfg(feature = "socks")]
+    "socks5",
+    #[cfg(feature = "socks")]
+    "socks5h",
+];
+
+/// Reads the URL of a proxy; `host:port` alone means an HTTP proxy, as everywhere.
+pub(crate) fn parse(text: &str) -> Result<Url, Error> {
+    let with_scheme = if text.contains("://") {
+        Url::parse(text)
+    } else {
+        Url::parse(&format!("http://{text}"))
+    };
+    let url = with_scheme.map_err(|error| Error::InvalidRequest {
+        message: format!("the proxy `{}` is not a URL: {error}", SafeUrl(text)),
+        source: Some(error.into()),
+    })?;
+    if !PROXY_SCHEMES.contains(&url.scheme()) || !url.has_host() {
+        return Err(Error::invalid_request(format!(
+            "cannot use `{}` as a proxy: its scheme `{}` is none of {} (the SOCKS ones need the feature `socks`)",
+            SafeUrl(text),
+            Clipped(url.scheme()),
+            PROXY_SCHEMES.join(", "),
+        )));
+    }
+    Ok(url)
+}
+
+/// What is wrong with the proxies that the environment names. reqwest would silently send past one that it cannot use.
+#[cfg(feature = "system-proxy")]
+pub(crate) fn check_environment() -> Result<(), String> {
+    for scheme in ["http", "https", "all"] {
+        let (lower, upper) = (
+            format!("{scheme}_proxy"),
+            format!("{scheme}_proxy").to_uppercase(),
+        );
+        for name in [upper, lower] {
+            let Some(value) = std::env::var_os(&name).filter(|value| !value.is_empty()) else {
+                continue;
+            };
+            parse(&value.to_string_lossy()).map_err(|error| {
+                format!("the environment variable {name} is of no use: {error}")
+            })?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,270 @@
+//! Promise 8, the part in memory: a body comes whole, within its limit, and can be read in many ways.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::Response;
+use threaded::{Error, RequestSpec};
+
+use super::{outcome, pool};
+use crate::support::framing::{FRAMINGS, Framing, answer};
+use crate::support::keeper::Keeper;
+use crate::support::pools::{Outcome, outcomes_of};
+use crate::support::raw::RawServer;
+
+/// Bytes without a short period.
+fn content(length: usize) -> Vec<u8> {
+    let mut state = 1_u32;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+fn assert_too_large(outcome: Outcome, limit: u64, what: &str) {
+    let exception = outcome.expect_err(what);
+    match exception.error() {
+        Error::BodyTooLarge { limit: told } => assert_eq!(*told, limit, "{what}"),
+        other => panic!("{what}: {other:?}"),
+    }
+    assert!(exception.was_sent());
+    assert!(!exception.is_retryable());
+}
+
+#[test]
+fn bodies_come_whole_in_every_framing() {
+    for length in [0, 1, 8192, 2 << 20] {
+        let content = content(length);
+        for framing in FRAMINGS {
+            let server = RawServer::answering(answer(framing, "", &content));
+            let response = outcome(server.url("/")).unwrap();
+            assert!(*response.bytes() == content, "{length}, {framing:?}");
+            let expected = (framing == Framing::Announced).then_some(length as u64);
+            assert_eq!(response.content_length(), expected, "{framing:?}");
+        }
+    }
+}
+
+#[test]
+fn a_body_may_be_as_large_as_the_limit_and_not_larger() {
+    for limit in [0_u64, 1, 1000, 100_000] {
+        for framing in FRAMINGS {
+            let what = format!("limit {limit}, {framing:?}");
+            let servers = [limit, limit + 1].map(|length| {
+                let content = content(length as usize);
+                RawServer::answering(answer(framing, "", &content))
+            });
+            let good = Keeper::saying_ok();
+            let specs = [
+                RequestSpec::get(servers[0].url("/")).max_body(limit),
+                RequestSpec::get(servers[1].url("/")).max_body(limit),
+                RequestSpec::get(good.url("/")),
+            ];
+            let mut outcomes = outcomes_of(pool(), specs);
+            assert_eq!(outcomes.pop().unwrap().unwrap().text(), "ok", "{what}");
+            assert_too_large(outcomes.pop().unwrap(), limit, &what);
+            let response = outcomes.pop().unwrap().unwrap();
+            assert_eq!(response.bytes().len() as u64, limit, "{what}");
+        }
+    }
+}
+
+#[test]
+fn the_limit_of_the_spec_goes_before_that_of_the_pool() {
+    let server = Keeper::start(|_| Response::new(Bytes::from_static(&[b'x'; 100])));
+    let get = || RequestSpec::get(server.url("/"));
+    let specs = [
+        get(),
+        get().max_body(100),
+        get().max_body(50),
+        get().max_body(u64::MAX),
+    ];
+    let mut outcomes = outcomes_of(pool().max_body(99), specs).into_iter();
+    assert_too_large(outcomes.next().unwrap(), 99, "the pool's");
+    assert_eq!(outcomes.next().unwrap().unwrap().bytes().len(), 100);
+    assert_too_large(outcomes.next().unwrap(), 50, "the spec's");
+    assert_eq!(outcomes.next().unwrap().unwrap().bytes().len(), 100);
+}
+
+#[test]
+fn an_announcement_beyond_the_default_limit_is_enough() {
+    const LIMIT: u64 = 64 << 20;
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", LIMIT + 1);
+    let server = RawServer::answering(head);
+    assert_too_large(outcome(server.url("/")), LIMIT, "the default");
+}
+
+#[cfg(feature = "gzip")]
+#[test]
+fn the_limit_counts_decoded_bytes() {
+    use crate::support::framing::gzip;
+
+    let gzipped = |content: &[u8], framing| {
+        RawServer::answering(answer(
+            framing,
+            "Content-Encoding: gzip\r\n",
+            &gzip(content),
+        ))
+    };
+    let bomb = vec![0; 16 << 20];
+    for framing in FRAMINGS {
+        let what = format!("{framing:?}");
+        // Small on the wire and large in memory.
+        let server = gzipped(&bomb, framing);
+        let spec = RequestSpec::get(server.url("/")).max_body(1 << 20);
+        assert_too_large(outcome(spec), 1 << 20, &what);
+
+        let server = gzipped(&bomb[..1000], framing);
+        let get = RequestSpec::get(server.url("/"));
+        let mut outcomes = outcomes_of(pool(), [get.clone().max_body(1000), get.max_body(999)]);
+        assert_too_large(outcomes.remove(1), 999, &what);
+        assert_eq!(outcomes.remove(0).unwrap().bytes().len(), 1000, "{what}");
+
+        // Larger on the wire than in memory.
+        let server = gzipped(b"ab", framing);
+        let response = outcome(RequestSpec::get(server.url("/")).max_body(2)).unwrap();
+        assert_eq!(response.text(), "ab", "{what}");
+    }
+}
+
+#[test]
+fn some_answers_have_no_body_whatever_they_announce() {
+    let rows = [
+        ("HEAD", "200 OK"),
+        ("HEAD", "404 Not Found"),
+        ("GET", "204 No Content"),
+        ("GET", "304 Not Modified"),
+    ];
+    for (method, status) in rows {
+        let server =
+            RawServer::answering(format!("HTTP/1.1 {status}\r\nContent-Length: 5000\r\n\r\n"));
+        let spec = RequestSpec::new(method, server.url("/")).max_body(10);
+        let response = outcome(spec).unwrap();
+        assert!(response.bytes().is_empty(), "{method}, {status}");
+        assert_eq!(response.content_length(), Some(5000), "{method}, {status}");
+        assert_eq!(response.headers()["content-length"], "5000");
+    }
+}
+
+#[test]
+fn a_body_that_ends_before_its_time_is_cut() {
+    let cut_chunk = answer(Framing::Chunked, "", b"hello")[..]
+        .strip_suffix(b"\r\n0\r\n\r\n")
+        .unwrap()
+        .to_vec();
+    let rows = [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello".to_vec(),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n".to_vec(),
+        cut_chunk,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n".to_vec(),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec(),
+    ];
+    for bytes in rows {
+        let what = String::from_utf8_lossy(&bytes).into_owned();
+        let exception = outcome(RawServer::answering(bytes).url("/")).expect_err(&what);
+        let is_expected = matches!(exception.error(), Error::BodyTruncated { .. });
+        assert!(is_expected, "{what}: {exception:?}");
+        assert!(exception.was_sent());
+    }
+}
+
+/// The answer to a GET of a server that says this and calls it that.
+fn answered(content_type: Option<&'static str>, body: &'static [u8]) -> threaded::Response {
+    let server = Keeper::start(move |_| {
+        let mut answer = Response::new(Bytes::from_static(body));
+        if let Some(content_type) = content_type {
+            let value = http::HeaderValue::from_static(content_type);
+            answer.headers_mut().insert("content-type", value);
+        }
+        answer
+    });
+    outcome(server.url("/path#top")).unwrap().into_parts().1
+}
+
+#[cfg(feature = "charset")]
+#[test]
+fn text_is_read_in_its_encoding() {
+    let rows: [(Option<&str>, &[u8], &str); 10] = [
+        (None, b"caf\xc3\xa9", "café"),
+        (None, b"caf\xe9", "caf\u{fffd}"),
+        (Some("text/plain"), b"caf\xc3\xa9", "café"),
+        (Some("text/plain; charset=utf-8"), b"caf\xc3\xa9", "café"),
+        (Some("text/plain; charset=iso-8859-1"), b"caf\xe9", "café"),
+        (
+            Some("text/html; charset=\"ISO-8859-1\""),
+            b"caf\xe9",
+            "café",
+        ),
+        (Some("text/plain; charset=no-such"), b"caf\xc3\xa9", "café"),
+        (Some("not a media type"), b"caf\xc3\xa9", "café"),
+        // A byte order mark goes before the header, and is not part of the text.
+        (
+            Some("text/plain; charset=iso-8859-1"),
+            b"\xff\xfec\0a\0f\0\xe9\0",
+            "café",
+        ),
+        (None, b"\xfe\xff\0c\0a\0f\0\xe9", "café"),
+    ];
+    for (content_type, body, expected) in rows {
+        let response = answered(content_type, body);
+        assert_eq!(response.text(), expected, "{content_type:?}, {body:?}");
+        // Reading does not consume.
+        assert_eq!(response.text(), expected);
+        assert_eq!(response.bytes(), body);
+    }
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn json_is_read_or_an_error() {
+    let response = answered(None, br#"{"a": 1, "b": 2}"#);
+    let read: BTreeMap<String, u8> = response.json().unwrap();
+    assert_eq!(
+        read,
+        BTreeMap::from([("a".to_owned(), 1), ("b".to_owned(), 2)])
+    );
+    // Of another type, and none at all.
+    for error in [
+        response.json::<Vec<u8>>().unwrap_err(),
+        answered(None, b"{\"a\": ")
+            .json::<BTreeMap<String, u8>>()
+            .unwrap_err(),
+        answered(None, b"")
+            .json::<BTreeMap<String, u8>>()
+            .unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::Decode { .. }), "{error:?}");
+        assert!(std::error::Error::source(&error).is_some());
+    }
+}
+
+#[test]
+fn a_response_becomes_that_of_other_crates() {
+    let response = answered(Some("text/plain"), b"hello");
+    let url = response.url().clone();
+    for http in [
+        response.clone().into_http(),
+        Response::from(response.clone()),
+    ] {
+        assert_eq!(http.status(), 200);
+        assert_eq!(http.version(), http::Version::HTTP_11);
+        assert_eq!(http.headers()["content-type"], "text/plain");
+        assert_eq!(http.body(), "hello");
+    }
+    let reqwest = threaded::reqwest::blocking::Response::from(response);
+    assert_eq!(reqwest.status(), 200);
+    assert_eq!(reqwest.version(), http::Version::HTTP_11);
+    assert_eq!(reqwest.headers()["content-type"], "text/plain");
+    assert_eq!(*reqwest.url(), url);
+    assert_eq!(reqwest.text().unwrap(), "hello");
+}
+
+#[test]
+fn a_response_tells_who_sent_it() {
+    let server = Keeper::saying_ok();
+    let response = outcome(server.url("/")).unwrap();
+    let address = response.remote_addr().unwrap();
+    assert_eq!(address.port(), server.port());
+    assert!(address.ip().is_loopback());
+}

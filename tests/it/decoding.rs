@@ -1,0 +1,387 @@
+//! Promise 10: bodies are decoded by the crate, whole, and faults of the coding are told from faults of the connection.
+#![cfg(feature = "gzip")]
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::read::{DeflateEncoder, ZlibEncoder};
+use http::Response;
+use threaded::{Error, RequestSpec};
+
+use super::{outcome, pool};
+use crate::support::framing::{FRAMINGS, Framing, answer, chunked, drip, gzip};
+use crate::support::keeper::{Keeper, values};
+use crate::support::pools::{Outcome, outcomes_of};
+use crate::support::raw::{RawServer, read_request};
+
+const TEXT: &str = "We have met the enemy and he is us. We have met the enemy and he is us.";
+
+fn gzip_text() -> Vec<u8> {
+    gzip(TEXT.as_bytes())
+}
+
+fn zlib(content: &[u8]) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    let mut encoder = ZlibEncoder::new(content, Compression::default());
+    encoder.read_to_end(&mut encoded).unwrap();
+    encoded
+}
+
+fn raw_deflate(content: &[u8]) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    let mut encoder = DeflateEncoder::new(content, Compression::default());
+    encoder.read_to_end(&mut encoded).unwrap();
+    encoded
+}
+
+/// One uncompressed meta-block of up to 65,536 bytes, and the empty one that ends the stream (RFC 7932, section 9.2).
+#[cfg(feature = "brotli")]
+fn brotli(content: &[u8]) -> Vec<u8> {
+    let length = content.len() as u32 - 1;
+    let header = 0b1011 | length << 7 | 1 << 23;
+    [&header.to_le_bytes()[..3], content, &[3]].concat()
+}
+
+/// Each coding, by its name, with the text in it.
+fn codings() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("gzip", gzip_text()),
+        ("x-gzip", gzip_text()),
+        ("GZip", gzip_text()),
+        ("deflate", zlib(TEXT.as_bytes())),
+        ("deflate", raw_deflate(TEXT.as_bytes())),
+        ("gzip, gzip", gzip(&gzip_text())),
+        ("deflate, gzip", gzip(&zlib(TEXT.as_bytes()))),
+        ("gzip,,identity , deflate", zlib(&gzip_text())),
+        ("gzip, gzip, gzip, gzip, gzip", many_times_gzip(5)),
+        #[cfg(feature = "brotli")]
+        ("br", brotli(TEXT.as_bytes())),
+        #[cfg(feature = "brotli")]
+        ("gzip, br", brotli(&gzip_text())),
+        #[cfg(feature = "zstd")]
+        ("zstd", zstd::encode_all(TEXT.as_bytes(), 3).unwrap()),
+        #[cfg(feature = "zstd")]
+        (
+            "zstd",
+            [
+                zstd::encode_all(&TEXT.as_bytes()[..9], 3).unwrap(),
+                zstd::encode_all(&TEXT.as_bytes()[9..], 3).unwrap(),
+            ]
+            .concat(),
+        ),
+    ]
+}
+
+fn many_times_gzip(times: usize) -> Vec<u8> {
+    (0..times).fold(TEXT.as_bytes().to_vec(), |body, _| gzip(&body))
+}
+
+/// A server whose answers have this `Content-Encoding` and this body.
+fn labelled(coding: &'static str, body: Vec<u8>) -> Keeper {
+    let body = Bytes::from(body);
+    Keeper::start(move |_| {
+        let answer = Response::builder().header("content-encoding", coding);
+        answer.body(body.clone()).unwrap()
+    })
+}
+
+/// The outcomes of GETs that are answered with these bytes, by one worker.
+fn outcomes_of_answers(answers: Vec<Vec<u8>>) -> Vec<Outcome> {
+    let servers: Vec<_> = answers.into_iter().map(RawServer::answering).collect();
+    outcomes_of(pool(), servers.iter().map(|server| server.url("/")))
+}
+
+fn outcome_of(bytes: Vec<u8>) -> Outcome {
+    outcomes_of_answers(vec![bytes]).remove(0)
+}
+
+/// Answers that differ in one thing each, and what to call them.
+#[derive(Default)]
+struct Table(Vec<(String, Vec<u8>)>);
+
+impl Table {
+    fn add(&mut self, what: String, answer: Vec<u8>) {
+        self.0.push((what, answer));
+    }
+
+    fn outcomes(self) -> impl Iterator<Item = (String, Outcome)> {
+        let (names, answers): (Vec<_>, Vec<_>) = self.0.into_iter().unzip();
+        assert!(!names.is_empty());
+        names.into_iter().zip(outcomes_of_answers(answers))
+    }
+}
+
+#[test]
+fn every_coding_is_undone_in_every_framing() {
+    let mut table = Table::default();
+    for (coding, body) in codings() {
+        for framing in FRAMINGS {
+            let headers = format!("Content-Encoding: {coding}\r\n");
+            let what = format!("{coding}, {framing:?}");
+            table.add(what, answer(framing, &headers, &body));
+        }
+    }
+    for (what, outcome) in table.outcomes() {
+        assert_eq!(outcome.unwrap().text(), TEXT, "{what}");
+    }
+}
+
+#[test]
+fn codings_may_stand_in_several_header_fields() {
+    let headers = "Content-Encoding: deflate\r\nContent-Encoding: gzip\r\n";
+    let body = gzip(&zlib(TEXT.as_bytes()));
+    let response = outcome_of(answer(Framing::Announced, headers, &body)).unwrap();
+    assert_eq!(response.text(), TEXT);
+}
+
+#[test]
+fn headers_tell_of_the_decoded_body_and_content_length_of_the_wire() {
+    for (coding, body) in codings() {
+        let (length, server) = (body.len() as u64, labelled(coding, body));
+        let response = outcome(server.url("/")).unwrap();
+        for name in ["content-encoding", "content-length"] {
+            assert!(!response.headers().contains_key(name), "{coding}: {name}");
+        }
+        assert!(response.headers().contains_key("date"));
+        assert_eq!(response.content_length(), Some(length), "{coding}");
+    }
+    let chunked = answer(Framing::Chunked, "Content-Encoding: gzip\r\n", &gzip_text());
+    assert_eq!(outcome_of(chunked).unwrap().content_length(), None);
+}
+
+#[test]
+fn six_codings_are_refused() {
+    let six = "gzip, gzip, gzip, gzip, gzip, gzip";
+    let server = labelled(six, many_times_gzip(6));
+    let good = Keeper::saying_ok();
+    let mut outcomes = outcomes_of(pool(), [server.url("/"), good.url("/")]);
+    assert_eq!(outcomes.remove(1).unwrap().text(), "ok");
+    let exception = outcomes.remove(0).unwrap_err();
+    assert!(
+        matches!(exception.error(), Error::Decode { .. }),
+        "{exception:?}"
+    );
+}
+
+#[test]
+fn a_coding_that_nobody_knows_is_handed_on() {
+    for coding in ["rot13", "gzip, rot13", "rot13, gzip", "gzip;q=1"] {
+        let response = outcome(labelled(coding, gzip_text()).url("/")).unwrap();
+        assert_eq!(*response.bytes(), gzip_text(), "{coding}");
+        assert_eq!(response.headers()["content-encoding"], coding);
+        assert_eq!(response.content_length(), Some(gzip_text().len() as u64));
+    }
+}
+
+#[test]
+fn without_decoding_the_body_stays_as_it_came() {
+    for (coding, body) in codings() {
+        let server = labelled(coding, body.clone());
+        let response = outcome(RequestSpec::get(server.url("/")).decode(false)).unwrap();
+        assert_eq!(*response.bytes(), body, "{coding}");
+        assert_eq!(response.headers()["content-encoding"], coding);
+        assert!(response.headers().contains_key("content-length"));
+        assert_eq!(values(&server.only(), "accept-encoding"), [""; 0]);
+    }
+}
+
+#[test]
+fn what_can_be_decoded_is_asked_for() {
+    let server = Keeper::saying_ok();
+    let get = RequestSpec::get(server.url("/"));
+    let specs = [
+        get.clone(),
+        get.clone().header("Accept-Encoding", "identity"),
+        get.clone().header("Accept-Encoding", "gzip").decode(false),
+        get.clone().header("Range", "bytes=0-9"),
+    ];
+    outcomes_of(pool(), specs);
+    let sent: Vec<_> = server
+        .received()
+        .iter()
+        .map(|request| values(request, "accept-encoding"))
+        .collect();
+    let offered: Vec<&str> = sent[0][0].split(", ").collect();
+    for (coding, is_offered) in [
+        ("gzip", true),
+        ("deflate", true),
+        ("br", cfg!(feature = "brotli")),
+        ("zstd", cfg!(feature = "zstd")),
+    ] {
+        assert_eq!(offered.contains(&coding), is_offered, "{coding}");
+    }
+    assert_eq!(sent[1], ["identity"]);
+    assert_eq!(sent[2], ["gzip"]);
+    // A part of an encoded body could not be decoded.
+    assert_eq!(sent[3], [""; 0]);
+}
+
+#[test]
+fn two_members_come_whole_however_they_were_cut() {
+    let (one, two) = (gzip(&TEXT.as_bytes()[..30]), gzip(&TEXT.as_bytes()[30..]));
+    let border = one.len();
+    let both = [one, two].concat();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+        both.len()
+    );
+    let cuts = [
+        0,
+        1,
+        9,
+        10,
+        border - 8,
+        border - 1,
+        border,
+        border + 1,
+        border + 10,
+        both.len() - 1,
+    ];
+    let mut urls = Vec::new();
+    let mut servers = Vec::new();
+    let mut table = Table::default();
+    let chunked_head =
+        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for at in cuts {
+        let (start, end) = both.split_at(at);
+        let pieces = [head.as_bytes().to_vec(), start.to_vec(), end.to_vec()];
+        let server = RawServer::start(move |mut stream, _| {
+            read_request(&mut stream);
+            let pause = Duration::from_millis(20);
+            drip(&mut stream, pause, pieces.iter().map(Vec::as_slice));
+        });
+        urls.push(server.url("/"));
+        servers.push(server);
+        let bytes = [chunked_head.as_bytes(), &chunked([start, end])].concat();
+        table.add(format!("chunk cut at {at}"), bytes);
+    }
+    let single_bytes = [chunked_head.as_bytes(), &chunked(both.chunks(1))].concat();
+    table.add("single bytes".to_owned(), single_bytes);
+
+    for (at, outcome) in cuts.into_iter().zip(outcomes_of(pool(), urls)) {
+        assert_eq!(outcome.unwrap().text(), TEXT, "TCP cut at {at}");
+    }
+    for (what, outcome) in table.outcomes() {
+        assert_eq!(outcome.unwrap().text(), TEXT, "{what}");
+    }
+}
+
+#[test]
+fn a_body_that_is_not_what_its_coding_says_cannot_be_decoded() {
+    let whole = gzip_text();
+    let bad_checksum = {
+        let mut body = whole.clone();
+        let at = body.len() - 8;
+        body[at] ^= 0xff;
+        body
+    };
+    let cut = |by: usize| whole[..whole.len() - by].to_vec();
+    let mut rows = vec![
+        ("gzip", cut(1)),
+        ("gzip", cut(8)),
+        ("gzip", cut(20)),
+        ("gzip", whole[..5].to_vec()),
+        ("gzip", bad_checksum),
+        ("gzip", TEXT.as_bytes().to_vec()),
+        ("gzip", [gzip_text(), cut(9)].concat()),
+        ("deflate", TEXT.as_bytes().to_vec()),
+        ("deflate", zlib(TEXT.as_bytes())[..20].to_vec()),
+        ("gzip, gzip", gzip_text()),
+    ];
+    if cfg!(feature = "brotli") {
+        rows.push(("br", TEXT.as_bytes().to_vec()));
+        #[cfg(feature = "brotli")]
+        rows.push(("br", brotli(TEXT.as_bytes())[..20].to_vec()));
+    }
+    #[cfg(feature = "zstd")]
+    {
+        rows.push(("zstd", TEXT.as_bytes().to_vec()));
+        let encoded = zstd::encode_all(TEXT.as_bytes(), 3).unwrap();
+        rows.push(("zstd", encoded[..encoded.len() - 1].to_vec()));
+    }
+    let mut table = Table::default();
+    for (row, (coding, body)) in rows.into_iter().enumerate() {
+        for framing in FRAMINGS {
+            let headers = format!("Content-Encoding: {coding}\r\n");
+            let what = format!("row {row}, {coding}, {framing:?}");
+            table.add(what, answer(framing, &headers, &body));
+        }
+    }
+    for (what, outcome) in table.outcomes() {
+        let exception = outcome.expect_err(&what);
+        let is_expected = matches!(exception.error(), Error::Decode { .. });
+        assert!(is_expected, "{what}: {exception:?}");
+    }
+}
+
+#[test]
+fn a_connection_that_ends_early_is_not_the_codings_fault() {
+    let mut table = Table::default();
+    for (coding, body) in codings() {
+        for framing in [Framing::Announced, Framing::Chunked] {
+            for left in [0, 1, body.len() / 2, body.len() - 1] {
+                let headers = format!("Content-Encoding: {coding}\r\n");
+                let mut bytes = answer(framing, &headers, &body);
+                // Of a chunked one, the line that ends it and that of its last chunk go too.
+                let extra = if framing == Framing::Chunked { 7 } else { 0 };
+                bytes.truncate(bytes.len() - extra - (body.len() - left));
+                table.add(format!("{coding}, {framing:?}, {left} bytes came"), bytes);
+            }
+        }
+    }
+    for (what, outcome) in table.outcomes() {
+        let exception = outcome.expect_err(&what);
+        let is_expected = matches!(exception.error(), Error::BodyTruncated { .. });
+        assert!(is_expected, "{what}: {exception:?}");
+    }
+}
+
+#[test]
+fn an_empty_body_is_empty_whatever_its_label() {
+    let mut table = Table::default();
+    for coding in ["gzip", "deflate", "gzip, gzip", "br", "zstd"] {
+        for framing in FRAMINGS {
+            let headers = format!("Content-Encoding: {coding}\r\n");
+            let what = format!("{coding}, {framing:?}");
+            table.add(what, answer(framing, &headers, b""));
+        }
+    }
+    for (what, outcome) in table.outcomes() {
+        assert!(outcome.unwrap().bytes().is_empty(), "{what}");
+    }
+}
+
+#[test]
+fn the_answer_to_a_head_has_nothing_to_decode() {
+    for label in ["gzip", "gzip, gzip, gzip, gzip, gzip, gzip"] {
+        let server = labelled(label, gzip_text());
+        let response = outcome(RequestSpec::head(server.url("/"))).unwrap();
+        assert!(response.bytes().is_empty());
+        assert_eq!(response.content_length(), Some(gzip_text().len() as u64));
+    }
+    let bytes = b"HTTP/1.1 304 Not Modified\r\nContent-Encoding: gzip\r\n\r\n";
+    let response = outcome_of(bytes.to_vec()).unwrap();
+    assert_eq!(response.status(), 304);
+    assert!(response.bytes().is_empty());
+}
+
+#[test]
+fn the_connection_serves_again_after_a_decoded_answer() {
+    for (coding, body) in codings() {
+        for framing in [Framing::Announced, Framing::Chunked] {
+            let headers = format!("Content-Encoding: {coding}\r\n");
+            let bytes = answer(framing, &headers, &body);
+            let server = RawServer::start(move |mut stream, _| {
+                while !read_request(&mut stream).is_empty() {
+                    stream.write_all(&bytes).unwrap();
+                }
+            });
+            for outcome in outcomes_of(pool(), vec![server.url("/"); 4]) {
+                assert_eq!(outcome.unwrap().text(), TEXT);
+            }
+            assert_eq!(server.connections(), 1, "{coding}, {framing:?}");
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! Promise 9: redirects are followed hop by hop, within a limit, as RFC 9110 has it.
+
+use bytes::Bytes;
+use http::Response;
+use threaded::{Error, RequestSpec};
+
+use super::{outcome, pool};
+use crate::support::keeper::{Keeper, redirect, values};
+use crate::support::pools::outcomes_of;
+
+/// Redirects `/<status>` to `/to`, which answers `done`.
+fn crossroads() -> Keeper {
+    Keeper::start(|request| match request.uri().path()[1..].parse() {
+        Ok(status) => redirect(status, "/to"),
+        Err(_) => Response::new(Bytes::from_static(b"done")),
+    })
+}
+
+/// `/n` redirects n times.
+fn staircase() -> Keeper {
+    Keeper::start(|request| match request.uri().path()[1..].parse().unwrap() {
+        0 => Response::new(Bytes::from_static(b"down")),
+        left => redirect(302, format!("/{}", left - 1)),
+    })
+}
+
+#[test]
+fn method_and_body_change_as_the_status_says() {
+    // Rows: what was sent. Columns: 301, 302, 303, 307, 308. Cells: what the target receives.
+    let table = [
+        ("GET", ["GET", "GET", "GET", "GET", "GET"]),
+        ("POST", ["GET", "GET", "GET", "POST", "POST"]),
+        ("PUT", ["PUT", "PUT", "GET", "PUT", "PUT"]),
+        ("HEAD", ["HEAD", "HEAD", "HEAD", "HEAD", "HEAD"]),
+        ("DELETE", ["DELETE", "DELETE", "GET", "DELETE", "DELETE"]),
+    ];
+    for (method, row) in table {
+        for (status, expected) in [301, 302, 303, 307, 308].into_iter().zip(row) {
+            let what = format!("{method}, {status}");
+            let server = crossroads();
+            let from = server.url(&format!("/{status}"));
+            let mut spec = RequestSpec::new(method, &from);
+            if matches!(method, "POST" | "PUT") {
+                spec = spec.body("content");
+            }
+            let response = outcome(spec).unwrap();
+
+            let received = server.received();
+            let methods: Vec<_> = received.iter().map(|r| r.method().as_str()).collect();
+            assert_eq!(methods, [method, expected], "{what}");
+            let expected_body = match expected {
+                "POST" | "PUT" => "content",
+                _ => "",
+            };
+            assert_eq!(received[1].body(), expected_body, "{what}");
+            assert_eq!(received[1].uri().path(), "/to", "{what}");
+
+            assert_eq!(response.status(), 200, "{what}");
+            let expected_text = if method == "HEAD" { "" } else { "done" };
+            assert_eq!(response.text(), expected_text, "{what}");
+            assert_eq!(response.url().as_str(), server.url("/to"), "{what}");
+            let history: Vec<_> = response.history().iter().collect();
+            assert_eq!(history.len(), 1, "{what}");
+            assert_eq!(history[0].url().as_str(), from, "{what}");
+            assert_eq!(history[0].status(), status, "{what}");
+            assert_eq!(response.request().url(), from, "{what}");
+        }
+    }
+}
+
+#[test]
+fn history_tells_all_hops_in_order() {
+    let server = Keeper::start(|request| match request.uri().path() {
+        "/a" => redirect(301, "/b"),
+        "/b" => redirect(307, "/c"),
+        "/c" => redirect(303, "/d"),
+        _ => Response::new(Bytes::new()),
+    });
+    let response = outcome(server.url("/a")).unwrap();
+    let history: Vec<_> = response
+        .history()
+        .iter()
+        .map(|hop| (hop.url().path(), hop.status().as_u16()))
+        .collect();
+    assert_eq!(history, [("/a", 301), ("/b", 307), ("/c", 303)]);
+    assert_eq!(response.url().path(), "/d");
+}
+
+#[test]
+fn what_described_a_body_goes_with_it() {
+    let describing = [
+        ("content-type", "text/plain"),
+        ("content-encoding", "x-own"),
+        ("content-language", "en"),
+        ("content-location", "/doc"),
+    ];
+    let server = crossroads();
+    let mut spec = RequestSpec::post(server.url("/302"))
+        .body("content")
+        .header("x-kept", "1");
+    for (name, value) in describing {
+        spec = spec.header(name, value);
+    }
+    outcome(spec).unwrap();
+    outcome(RequestSpec::post(server.url("/303")).form(&[("a", "1")])).unwrap();
+
+    let received = server.received();
+    for (name, value) in describing {
+        assert_eq!(values(&received[0], name), [value]);
+        assert_eq!(values(&received[1], name), [""; 0]);
+        assert_eq!(values(&received[3], name), [""; 0]);
+    }
+    assert_eq!(values(&received[1], "content-length"), [""; 0]);
+    assert_eq!(values(&received[1], "x-kept"), ["1"]);
+}
+
+#[test]
+fn bodies_are_sent_again_in_full() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let content: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+    std::fs::write(file.path(), &content).unwrap();
+    for status in [307, 308] {
+        let server = crossroads();
+        let post =
+            RequestSpec::post(server.url(&format!("/{status}"))).header("content-type", "x/y");
+        for spec in [
+            post.clone().body(content.clone()),
+            post.clone().body_from_file(file.path()),
+        ] {
+            outcome(spec).unwrap();
+        }
+        let received = server.received();
+        assert_eq!(received.len(), 4);
+        for request in received {
+            assert_eq!(request.method(), "POST");
+            assert!(*request.body() == content, "{status}: another body");
+            assert_eq!(values(&request, "content-length"), ["300000"]);
+            assert_eq!(values(&request, "content-type"), ["x/y"]);
+        }
+    }
+}
+
+#[test]
+fn a_limit_of_0_hands_back_the_redirect_itself() {
+    let server = crossroads();
+    let url = server.url("/302");
+    let rows = [
+        (pool(), RequestSpec::get(&url).redirects(0), 302),
+        (pool().redirects(0), RequestSpec::get(&url), 302),
+        (
+            pool().redirects(0),
+            RequestSpec::get(&url).redirects(1),
+            200,
+        ),
+        (
+            pool().redirects(3),
+            RequestSpec::get(&url).redirects(0),
+            302,
+        ),
+    ];
+    for (row, (builder, spec, status)) in rows.into_iter().enumerate() {
+        let response = outcomes_of(builder, [spec]).remove(0).unwrap();
+        assert_eq!(response.status(), status, "row {row}");
+        if status == 302 {
+            assert_eq!(response.headers()["location"], "/to");
+            assert_eq!(response.text(), "look elsewhere");
+            assert_eq!(response.url().as_str(), url);
+            assert!(response.history().is_empty());
+        }
+    }
+}
+
+#[test]
+fn ten_redirects_are_followed_unless_told_otherwise() {
+    let rows = [(None, 10), (Some(2), 2), (Some(20), 20)];
+    for (limit, most) in rows {
+        let server = staircase();
+        let builder = || match limit {
+            None => pool(),
+            Some(limit) => pool().redirects(limit),
+        };
+        let specs = [most, most + 1].map(|hops| server.url(&format!("/{hops}")));
+        let mut outcomes = outcomes_of(builder(), specs);
+
+        let exception = outcomes.remove(1).unwrap_err();
+        assert!(exception.was_sent());
+        match exception.error() {
+            Error::Redirect { hops, .. } => {
+                assert_eq!(hops.len(), most + 1, "limit {limit:?}");
+                assert_eq!(hops[0].url().path(), format!("/{}", most + 1));
+                assert_eq!(hops[most].url().path(), "/1");
+            }
+            other => panic!("{other:?}"),
+        }
+        let response = outcomes.remove(0).unwrap();
+        assert_eq!(response.text(), "down");
+        assert_eq!(response.history().len(), most);
+    }
+}
+
+#[test]
+fn a_loop_ends_at_the_limit() {
+    let server = Keeper::start(|_| redirect(307, "/"));
+    let error = outcome(RequestSpec::post(server.url("/")).body("x")).unwrap_err();
+    match error.error() {
+        Error::Redirect { hops, .. } => assert_eq!(hops.len(), 11),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(server.received().len(), 11);
+}
+
+#[test]
+fn only_http_places_that_can_be_read_are_followed() {
+    let locations: [&[u8]; 9] = [
+        b"file:///etc/passwd",
+        b"data:text/plain,hello",
+        b"javascript:alert(1)",
+        b"ftp://127.0.0.1/",
+        b"mailto:me@example.com",
+        b"http://",
+        b"http://[::1",
+        b"http://127.0.0.1:99999/",
+        b"/caf\xe9",
+    ];
+    for location in locations {
+        let what = String::from_utf8_lossy(location);
+        let server = Keeper::start(move |_| redirect(302, location));
+        let good = Keeper::saying_ok();
+        let mut outcomes = outcomes_of(pool(), [server.url("/bad"), good.url("/")]);
+        assert_eq!(outcomes.remove(1).unwrap().text(), "ok", "{what}");
+        let exception = outcomes.remove(0).unwrap_err();
+        match exception.error() {
+            Error::Redirect { hops, .. } => {
+                assert_eq!(hops.len(), 1, "{what}");
+                assert_eq!(hops[0].url().as_str(), server.url("/bad"));
+                assert_eq!(hops[0].status(), 302);
+            }
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_status_that_leads_nowhere_is_the_answer() {
+    let rows = [
+        (300, Some("/to")),
+        (304, Some("/to")),
+        (305, Some("/to")),
+        (201, Some("/to")),
+        (302, None),
+        (308, None),
+    ];
+    for (status, location) in rows {
+        let server = Keeper::start(move |_| {
+            let answer = Response::builder().status(status);
+            let answer = match location {
+                Some(location) => answer.header("location", location),
+                None => answer,
+            };
+            answer.body(Bytes::new()).unwrap()
+        });
+        let response = outcome(server.url("/")).unwrap();
+        assert_eq!(response.status(), status);
+        assert!(response.history().is_empty(), "{status}");
+        assert_eq!(server.received().len(), 1, "{status}");
+    }
+}
+
+#[test]
+fn a_relative_location_counts_from_the_url_that_was_asked() {
+    let rows = [
+        ("c", "/a/c"),
+        ("../c", "/c"),
+        ("/c?y=2", "/c?y=2"),
+        ("?y=2", "/a/b?y=2"),
+        ("./c/../d", "/a/d"),
+        ("/with space", "/with%20space"),
+        ("/ä", "/%C3%A4"),
+    ];
+    for (location, expected) in rows {
+        let server = Keeper::start(move |request| match request.uri().query() {
+            Some("x=1") => redirect(302, location),
+            _ => Response::new(Bytes::new()),
+        });
+        let response = outcome(server.url("/a/b?x=1")).unwrap();
+        assert_eq!(response.url().as_str(), server.url(expected), "{location}");
+        assert_eq!(server.received()[1].uri(), expected, "{location}");
+    }
+}
+
+#[test]
+fn a_location_without_a_scheme_keeps_that_of_the_request() {
+    let target = Keeper::saying_ok();
+    let location = target.url("/to").replace("http:", "");
+    let server = Keeper::start(move |_| redirect(302, &location));
+    let response = outcome(server.url("/")).unwrap();
+    assert_eq!(response.url().as_str(), target.url("/to"));
+}
+
+#[test]
+fn the_fragment_holds_on_until_a_location_has_its_own() {
+    let rows = [
+        ("/#top", "/to", "/to#top"),
+        ("/#top", "/to#other", "/to#other"),
+        ("/", "/to#other", "/to#other"),
+        ("/", "/to", "/to"),
+    ];
+    for (asked, location, expected) in rows {
+        let server = Keeper::start(move |request| match request.uri().path() {
+            "/" => redirect(302, location),
+            "/to" => redirect(302, "/end"),
+            _ => Response::new(Bytes::new()),
+        });
+        let response = outcome(server.url(asked)).unwrap();
+        assert_eq!(
+            response.url().as_str(),
+            server.url(expected).replace("/to", "/end")
+        );
+        assert_eq!(response.history()[1].url().as_str(), server.url(expected));
+        assert_eq!(server.received()[1].uri(), "/to");
+    }
+}
