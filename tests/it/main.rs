@@ -6,6 +6,7 @@ mod support;
 mod bodies;
 mod deadlines;
 mod decoding;
+mod environment;
 mod multipart;
 mod proxies;
 mod redirect_secrets;
