@@ -98,7 +98,7 @@ fn an_announcement_beyond_the_default_limit_is_enough() {
 #[cfg(feature = "gzip")]
 #[test]
 fn the_limit_counts_decoded_bytes() {
-    use crate::support::framing::gzip;
+    use crate::support::codings::gzip;
 
     let gzipped = |content: &[u8], framing| {
         RawServer::answering(answer(

@@ -116,7 +116,7 @@ fn a_body_that_drips_is_a_timeout_in_every_framing() {
 #[test]
 fn an_encoded_body_that_drips_is_a_timeout() {
     let content: Vec<u8> = (0..2000_u32).flat_map(|n| (n * n).to_le_bytes()).collect();
-    let body = crate::support::framing::gzip(&content);
+    let body = crate::support::codings::gzip(&content);
     let server = RawServer::start(move |mut stream, _| {
         read_request(&mut stream);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n");

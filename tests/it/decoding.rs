@@ -1,82 +1,19 @@
 //! Promise 10: bodies are decoded by the crate, whole, and faults of the coding are told from faults of the connection.
 #![cfg(feature = "gzip")]
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::read::{DeflateEncoder, ZlibEncoder};
 use http::Response;
 use threaded::{Error, RequestSpec};
 
 use super::{outcome, pool};
-use crate::support::framing::{FRAMINGS, Framing, answer, chunked, drip, gzip};
+use crate::support::codings::{TEXT, codings, gzip, gzip_text, many_times_gzip, zlib};
+use crate::support::framing::{FRAMINGS, Framing, answer, chunked, drip};
 use crate::support::keeper::{Keeper, values};
 use crate::support::pools::{Outcome, outcomes_of};
 use crate::support::raw::{RawServer, read_request};
-
-const TEXT: &str = "We have met the enemy and he is us. We have met the enemy and he is us.";
-
-fn gzip_text() -> Vec<u8> {
-    gzip(TEXT.as_bytes())
-}
-
-fn zlib(content: &[u8]) -> Vec<u8> {
-    let mut encoded = Vec::new();
-    let mut encoder = ZlibEncoder::new(content, Compression::default());
-    encoder.read_to_end(&mut encoded).unwrap();
-    encoded
-}
-
-fn raw_deflate(content: &[u8]) -> Vec<u8> {
-    let mut encoded = Vec::new();
-    let mut encoder = DeflateEncoder::new(content, Compression::default());
-    encoder.read_to_end(&mut encoded).unwrap();
-    encoded
-}
-
-/// One uncompressed meta-block of up to 65,536 bytes, and the empty one that ends the stream (RFC 7932, section 9.2).
-#[cfg(feature = "brotli")]
-fn brotli(content: &[u8]) -> Vec<u8> {
-    let length = content.len() as u32 - 1;
-    let header = 0b1011 | length << 7 | 1 << 23;
-    [&header.to_le_bytes()[..3], content, &[3]].concat()
-}
-
-/// Each coding, by its name, with the text in it.
-fn codings() -> Vec<(&'static str, Vec<u8>)> {
-    vec![
-        ("gzip", gzip_text()),
-        ("x-gzip", gzip_text()),
-        ("GZip", gzip_text()),
-        ("deflate", zlib(TEXT.as_bytes())),
-        ("deflate", raw_deflate(TEXT.as_bytes())),
-        ("gzip, gzip", gzip(&gzip_text())),
-        ("deflate, gzip", gzip(&zlib(TEXT.as_bytes()))),
-        ("gzip,,identity , deflate", zlib(&gzip_text())),
-        ("gzip, gzip, gzip, gzip, gzip", many_times_gzip(5)),
-        #[cfg(feature = "brotli")]
-        ("br", brotli(TEXT.as_bytes())),
-        #[cfg(feature = "brotli")]
-        ("gzip, br", brotli(&gzip_text())),
-        #[cfg(feature = "zstd")]
-        ("zstd", zstd::encode_all(TEXT.as_bytes(), 3).unwrap()),
-        #[cfg(feature = "zstd")]
-        (
-            "zstd",
-            [
-                zstd::encode_all(&TEXT.as_bytes()[..9], 3).unwrap(),
-                zstd::encode_all(&TEXT.as_bytes()[9..], 3).unwrap(),
-            ]
-            .concat(),
-        ),
-    ]
-}
-
-fn many_times_gzip(times: usize) -> Vec<u8> {
-    (0..times).fold(TEXT.as_bytes().to_vec(), |body, _| gzip(&body))
-}
 
 /// A server whose answers have this `Content-Encoding` and this body.
 fn labelled(coding: &'static str, body: Vec<u8>) -> Keeper {
@@ -290,9 +227,11 @@ fn a_body_that_is_not_what_its_coding_says_cannot_be_decoded() {
         ("deflate", zlib(TEXT.as_bytes())[..20].to_vec()),
         ("gzip, gzip", gzip_text()),
     ];
-    if cfg!(feature = "brotli") {
+    #[cfg(feature = "brotli")]
+    {
+        use crate::support::codings::brotli;
+
         rows.push(("br", TEXT.as_bytes().to_vec()));
-        #[cfg(feature = "brotli")]
         rows.push(("br", brotli(TEXT.as_bytes())[..20].to_vec()));
     }
     #[cfg(feature = "zstd")]

@@ -1,8 +1,10 @@
 //! Promise 9: redirects leak nothing.
 
+use std::sync::mpsc;
+
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
-use threaded::{PoolBuilder, RequestSpec};
+use threaded::{Exchange, Pool, PoolBuilder, RequestSpec, ResponseBody, Session};
 
 use super::{outcome, pool};
 use crate::support::keeper::{Keeper, redirect, values};
@@ -222,5 +224,39 @@ fn https_to_http_is_another_origin() {
     for name in ["authorization", "cookie", "x-api-key"] {
         assert_eq!(carried(&secure, name), [true, true], "{name}");
         assert!(!has(&plain.only(), name), "{name}");
+    }
+}
+
+#[test]
+fn an_origin_is_scheme_host_and_port() {
+    let rows = [
+        ("http://test/", "http://test/to", true),
+        ("http://test/", "http://test:80/to", true),
+        ("https://test:443/", "https://TEST/to", true),
+        ("http://test:81/", "http://test:81/to", true),
+        ("http://test:81/", "http://test:82/to", false),
+        ("http://test/", "http://a.test/to", false),
+        ("http://a.test/", "http://test/to", false),
+        ("http://test:81/", "https://test:81/to", false),
+        ("https://test:81/", "http://test:81/to", false),
+        ("http://127.0.0.1/", "http://localhost/to", false),
+    ];
+    for (from, to, is_same) in rows {
+        let (tell, told) = mpsc::channel();
+        let stub = move |exchange: Exchange<'_>| {
+            tell.send(exchange.headers().contains_key("authorization"))
+                .unwrap();
+            let answer = http::Response::builder();
+            let answer = match exchange.url().path() {
+                "/" => answer.status(302).header("location", to),
+                _ => answer,
+            };
+            Ok(answer.body(ResponseBody::empty()).unwrap())
+        };
+        let builder = Pool::builder().session(move || Session::new(stub.clone()));
+        let spec = RequestSpec::get(from).bearer_auth(SECRET);
+        outcomes_of(builder, [spec]).remove(0).unwrap();
+        let told: Vec<bool> = told.try_iter().collect();
+        assert_eq!(told, [true, is_same], "{from} to {to}");
     }
 }

@@ -59,11 +59,3 @@ pub(crate) fn drip<'a>(
         thread::sleep(pause);
     }
 }
-
-#[cfg(feature = "gzip")]
-pub(crate) fn gzip(content: &[u8]) -> Vec<u8> {
-    let level = flate2::Compression::default();
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
-    encoder.write_all(content).unwrap();
-    encoder.finish().unwrap()
-}

@@ -1,0 +1,45 @@
+//! The system's TLS library reports faults in its own way; they are the same errors.
+
+#![cfg(feature = "native-tls")]
+
+use threaded::{Error, Pool, PoolBuilder, Session};
+
+use crate::support::pools::outcomes_of;
+use crate::support::raw::RawServer;
+use crate::support::server::Server;
+use crate::support::tls::certificate_for;
+
+fn pool() -> PoolBuilder {
+    Pool::builder()
+        .session(|| Session::default().client(|client| client.no_proxy().tls_backend_native()))
+}
+
+#[test]
+fn failures_to_agree_on_a_secure_connection_are_told_apart() {
+    let certificate = certificate_for(&["localhost"]);
+    let untrusted = Server::start_tls(certificate.config, |_| http::Response::default());
+    let plain = Server::saying("plain");
+    let closing = RawServer::start(|stream, _| drop(stream));
+    let https = |address| format!("https://{address}/");
+    let urls = [untrusted.url("/"), https(plain.address()), https(closing.address()), plain.url("/")];
+
+    let mut outcomes = outcomes_of(pool(), urls);
+    assert_eq!(outcomes.pop().unwrap().unwrap().text(), "plain");
+    let errors: Vec<_> = outcomes.into_iter().map(Result::unwrap_err).collect();
+    assert!(matches!(errors[0].error(), Error::Tls { .. }), "{:?}", errors[0]);
+    assert!(matches!(errors[1].error(), Error::Tls { .. }), "{:?}", errors[1]);
+    assert!(matches!(errors[2].error(), Error::Connect { .. }), "{:?}", errors[2]);
+    assert!(errors.iter().all(|exception| !exception.was_sent()));
+}
+
+#[test]
+fn a_trusted_server_is_talked_to() {
+    let certificate = certificate_for(&["localhost"]);
+    let server = Server::start_tls(certificate.config, |_| http::Response::new("secure".into()));
+    let trusted = reqwest::Certificate::from_pem(certificate.pem.as_bytes()).unwrap();
+    let builder = pool().initializer(move |session| {
+        session.client(|client| client.tls_certs_merge([trusted.clone()]))
+    });
+    let outcomes = outcomes_of(builder, [server.url("/")]);
+    assert_eq!(outcomes[0].as_ref().unwrap().text(), "secure");
+}
