@@ -8,7 +8,7 @@ mod receive;
 mod redirect;
 mod sink;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use url::Url;
 
@@ -50,15 +50,14 @@ impl AttemptLimits {
     }
 }
 
-/// Performs one attempt at a request; its time runs from `started`.
+/// Performs one attempt at a request. Its time runs from now.
 pub(crate) fn fetch(
     session: &mut OpenSession,
     spec: &RequestSpec,
     defaults: &AttemptLimits,
-    started: Instant,
 ) -> Result<Response, Error> {
     let limits = AttemptLimits::of(spec, defaults);
-    let deadline = Deadline::new(started, limits.timeout);
+    let deadline = Deadline::after(limits.timeout);
     let mut history = Vec::new();
     follow(session, spec, &limits, &deadline, &mut history).map_err(|error| {
         let error = error.with_time_limit(limits.timeout);
@@ -80,13 +79,13 @@ fn follow(
 ) -> Result<Response, Error> {
     let mut outgoing = Outgoing::new(spec)?;
     loop {
+        deadline.check(!history.is_empty())?;
         let answer = send(session, &outgoing, deadline)?;
         match redirect::next(&outgoing, &answer, limits.redirects, history)? {
             Some(next) => {
                 history.push(RedirectHop::new(outgoing.url, answer.status()));
                 outgoing = next;
                 incoming::drain(Incoming::new(answer.into_body(), deadline));
-                deadline.check()?;
             }
             None => {
                 let mut response = receive::receive(answer, outgoing, limits.max_body, deadline)?;

@@ -12,8 +12,8 @@ pub(super) struct Deadline {
 
 impl Deadline {
     /// A limit that lies beyond what the clock can tell is none.
-    pub(super) fn new(started: Instant, limit: Option<Duration>) -> Self {
-        let at = limit.and_then(|limit| started.checked_add(limit));
+    pub(super) fn after(limit: Option<Duration>) -> Self {
+        let at = limit.and_then(|limit| Instant::now().checked_add(limit));
         Self { at, limit }
     }
 
@@ -21,12 +21,12 @@ impl Deadline {
         self.at
     }
 
-    /// The error that there is no time left, if so.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    /// The error that there is no time left, if so. `sent` is whether a server may have seen anything by now.
+    pub(super) fn check(&self, sent: bool) -> Result<(), Error> {
         if self.at.is_some_and(|at| Instant::now() >= at) {
             return Err(Error::Timeout {
                 after: self.limit.unwrap_or_default(),
-                sent: true,
+                sent,
                 source: None,
             });
         }

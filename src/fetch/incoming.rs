@@ -25,7 +25,7 @@ impl<'a> Incoming<'a> {
 impl Read for Incoming<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         // The transport keeps the deadline while it waits; this is for one that always has a little more.
-        self.deadline.check().map_err(io::Error::other)?;
+        self.deadline.check(true).map_err(io::Error::other)?;
         match self.body.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
             Err(error) => Err(io::Error::other(Error::from_body_read(error))),

@@ -87,7 +87,7 @@ impl Worker {
     fn outcome(&mut self, job: Job) -> Outcome {
         let started = Instant::now();
         self.tally.job_started();
-        let result = match panics::caught(|| self.attempt(&job.request, started)) {
+        let result = match panics::caught(|| self.attempt(&job.request)) {
             Ok(result) => result,
             Err(message) => {
                 self.close_sessions();
@@ -116,12 +116,13 @@ impl Worker {
         outcome
     }
 
-    fn attempt(&mut self, request: &RequestSpec, started: Instant) -> Result<Response, Error> {
+    fn attempt(&mut self, request: &RequestSpec) -> Result<Response, Error> {
         let limits = self.crew.limits;
         let sessions = self.open_sessions().map_err(|fault| Error::Session {
             source: fault.into(),
         })?;
-        fetch(sessions.for_request(request)?, request, &limits, started)
+        // The time of the attempt does not run while a session is opened.
+        fetch(sessions.for_request(request)?, request, &limits)
     }
 
     fn open_sessions(&mut self) -> Result<&mut Sessions, SessionFault> {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use threaded::RequestSpec;
 
-use super::pool;
+use super::{pool, trusting_pool};
 use crate::support::pools::outcomes_of;
 use crate::support::raw::{RawServer, read_request};
 use crate::support::server::Server;
@@ -113,12 +113,10 @@ fn a_connection_that_the_server_closes_on_the_second_request_ends_that_job_as_cl
 fn over_tls_http2_is_agreed_on() {
     let certificate = certificate_for(&["localhost"]);
     let server = Server::start_tls(certificate.config, |_| http::Response::new("secure".into()));
-    let pem = certificate.pem;
-    let builder = pool().initializer(move |session| {
-        let trusted = reqwest::Certificate::from_pem(pem.as_bytes()).unwrap();
-        session.client(|client| client.tls_certs_only([trusted]))
-    });
-    let outcomes = outcomes_of(builder, (0..10).map(|page| server.url(&format!("/{page}"))));
+    let outcomes = outcomes_of(
+        trusting_pool(&certificate.pem),
+        (0..10).map(|page| server.url(&format!("/{page}"))),
+    );
     for outcome in outcomes {
         let response = outcome.unwrap();
         assert_eq!(

@@ -34,19 +34,25 @@ mod workers;
 use support::pools::{self, Outcome};
 use threaded::{Pool, PoolBuilder, RequestSpec, Session};
 
-/// A pool's settings on the real transport, without the proxies that the environment may name.
+/// A pool's settings on the real transport, without what the system brings along: proxies of the environment, and
+/// certificates, which take longer to load than most of the tests take.
 fn pool() -> PoolBuilder {
-    Pool::builder().session(|| Session::default().client(|client| client.no_proxy()))
+    Pool::builder().session(|| isolated([]))
+}
+
+fn isolated(trusted: impl IntoIterator<Item = threaded::reqwest::Certificate>) -> Session {
+    Session::default().client(|client| {
+        let client = client.no_proxy().tls_certs_only(trusted);
+        #[cfg(feature = "default-tls")]
+        let client = client.tls_backend_rustls();
+        client
+    })
 }
 
 /// The same for servers that show this certificate (PEM).
-#[cfg(any(feature = "default-tls", feature = "native-tls"))]
 fn trusting_pool(pem: &str) -> PoolBuilder {
     let trusted = threaded::reqwest::Certificate::from_pem(pem.as_bytes()).unwrap();
-    Pool::builder().session(move || {
-        let trusted = trusted.clone();
-        Session::default().client(|client| client.no_proxy().tls_certs_merge([trusted]))
-    })
+    Pool::builder().session(move || isolated([trusted.clone()]))
 }
 
 /// The outcome of one request, by a pool of its own.

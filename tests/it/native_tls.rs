@@ -21,14 +21,31 @@ fn failures_to_agree_on_a_secure_connection_are_told_apart() {
     let plain = Server::saying("plain");
     let closing = RawServer::start(|stream, _| drop(stream));
     let https = |address| format!("https://{address}/");
-    let urls = [untrusted.url("/"), https(plain.address()), https(closing.address()), plain.url("/")];
+    let urls = [
+        untrusted.url("/"),
+        https(plain.address()),
+        https(closing.address()),
+        plain.url("/"),
+    ];
 
     let mut outcomes = outcomes_of(pool(), urls);
     assert_eq!(outcomes.pop().unwrap().unwrap().text(), "plain");
     let errors: Vec<_> = outcomes.into_iter().map(Result::unwrap_err).collect();
-    assert!(matches!(errors[0].error(), Error::Tls { .. }), "{:?}", errors[0]);
-    assert!(matches!(errors[1].error(), Error::Tls { .. }), "{:?}", errors[1]);
-    assert!(matches!(errors[2].error(), Error::Connect { .. }), "{:?}", errors[2]);
+    assert!(
+        matches!(errors[0].error(), Error::Tls { .. }),
+        "{:?}",
+        errors[0]
+    );
+    assert!(
+        matches!(errors[1].error(), Error::Tls { .. }),
+        "{:?}",
+        errors[1]
+    );
+    assert!(
+        matches!(errors[2].error(), Error::Connect { .. }),
+        "{:?}",
+        errors[2]
+    );
     assert!(errors.iter().all(|exception| !exception.was_sent()));
 }
 
