@@ -269,13 +269,45 @@ fn a_tunnel_that_does_not_open_is_the_proxys_fault() {
 #[test]
 fn a_tunnel_that_never_opens_is_a_timeout_and_nothing_was_sent() {
     let proxy = RawServer::start(|mut stream, _| {
-        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        if read_request(&mut stream).starts_with("CONNECT ") {
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        }
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
     });
-    let limit = Duration::from_millis(300);
-    let spec = RequestSpec::post("https://nobody.test/").timeout(limit);
-    let exception = outcome(spec.proxy(proxy.url("/"))).unwrap_err();
+    // The first one opens the session with the proxy, so that all of the limit is for the tunnel.
+    let first = RequestSpec::get("http://nobody.test/");
+    let stuck = RequestSpec::post("https://nobody.test/").timeout(Duration::from_secs(1));
+    let specs = [first, stuck].map(|spec| spec.proxy(proxy.url("/")));
+    let mut outcomes = outcomes_of(pool(), specs);
+    let exception = outcomes.remove(1).unwrap_err();
     assert!(exception.is_timeout(), "{exception:?}");
     assert!(!exception.was_sent());
+    assert!(outcomes.remove(0).is_ok());
+    assert_eq!(proxy.connections(), 2);
+}
+
+#[test]
+fn the_time_that_it_takes_to_open_a_session_does_not_make_a_request_sent() {
+    let proxy = Proxy::start("proxy");
+    let limit = Duration::from_millis(100);
+    let builder = pool().initializer(move |session| {
+        thread::sleep(limit * 3);
+        session
+    });
+    // Another user each time, and so another session.
+    let specs = ["a", "b", "c", "d"].map(|user| {
+        let spec = RequestSpec::post(format!("http://{user}.test/")).timeout(limit);
+        spec.proxy(proxy.url_with(user))
+    });
+    // Whether that time counts is one thing; that nothing was sent meanwhile is sure.
+    for outcome in outcomes_of(builder, specs) {
+        if let Err(exception) = outcome {
+            assert!(exception.is_timeout(), "{exception:?}");
+            let url = exception.request().url();
+            let has_come = proxy.heads().iter().any(|head| head.contains(url));
+            assert_eq!(exception.was_sent(), has_come, "{exception:?}");
+        }
+    }
 }
 
 #[test]
