@@ -371,6 +371,9 @@ pub enum PoolError {
     /// `num_threads(0)` was asked for.
     #[error("a pool needs at least one thread; num_threads was 0")]
     NoThreads,
+    /// `window(0)` was asked for.
+    #[error("a window needs room for at least one job; window was 0")]
+    NoWindow,
     /// The operating system gave no thread for the first worker.
     #[error("could not start the first worker's thread: {0}")]
     Spawn(#[source] io::Error),
@@ -384,6 +387,7 @@ impl fmt::Debug for PoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {
             Self::NoThreads => "NoThreads",
+            Self::NoWindow => "NoWindow",
             Self::Spawn(_) => "Spawn",
             Self::Session(_) => "Session",
         };

@@ -176,6 +176,7 @@ mod exception;
 mod fetch;
 mod headers;
 mod history;
+mod imap;
 mod observe;
 mod outcome;
 mod panics;
@@ -192,8 +193,9 @@ pub use auth::Auth;
 pub use error::{BoxError, Error, PoolError, SubmitError};
 pub use exception::ThreadException;
 pub use history::RedirectHop;
+pub use imap::{Imap, ImapUnordered};
 pub use observe::Stats;
-pub use pool::{Exceptions, Outcomes, Pool, PoolBuilder, Responses};
+pub use pool::{Exceptions, Handle, Outcomes, Pool, PoolBuilder, Responses};
 #[cfg(feature = "multipart")]
 pub use request::multipart;
 pub use request::{RequestBody, RequestSpec};
@@ -221,4 +223,35 @@ where
     I::Item: Into<RequestSpec>,
 {
     Pool::builder().map(requests)
+}
+
+/// Sends the requests that an iterator yields, and yields their outcomes in the order of the requests: a lazy [`map`] that
+/// holds few jobs at a time, however many there are.
+///
+/// See [`PoolBuilder::imap`], which takes settings too.
+///
+/// # Errors
+///
+/// As [`PoolError`] lists them.
+pub fn imap<I>(requests: I) -> Result<Imap<I::IntoIter>, PoolError>
+where
+    I: IntoIterator,
+    I::Item: Into<RequestSpec>,
+{
+    Pool::builder().imap(requests)
+}
+
+/// Sends the requests that an iterator yields, and yields their outcomes as they come.
+///
+/// See [`PoolBuilder::imap_unordered`], which takes settings too.
+///
+/// # Errors
+///
+/// As [`PoolError`] lists them.
+pub fn imap_unordered<I>(requests: I) -> Result<ImapUnordered<I::IntoIter>, PoolError>
+where
+    I: IntoIterator,
+    I::Item: Into<RequestSpec>,
+{
+    Pool::builder().imap_unordered(requests)
 }

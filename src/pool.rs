@@ -2,6 +2,8 @@
 
 mod builder;
 mod crew;
+mod handle;
+pub(crate) mod lazy;
 mod queue;
 mod recipe;
 mod results;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 pub use builder::PoolBuilder;
+pub use handle::Handle;
 pub use results::{Exceptions, Responses};
 
 use self::crew::Crew;
@@ -199,11 +202,12 @@ impl Pool {
     ///
     /// If the pool takes no more jobs, because [`join_all`](Self::join_all) was called. The error gives the request back.
     pub fn submit(&self, request: impl Into<RequestSpec>) -> Result<usize, SubmitError> {
-        let crew = &self.running.crew;
-        let index = crew.queue.submit(request.into())?;
-        // A pool made from a few known jobs has started just as many workers.
-        crew.start_another();
-        Ok(index)
+        self.running.crew.submit(request.into())
+    }
+
+    /// A way to reach the pool from elsewhere: from other threads, or while iterating over it.
+    pub fn handle(&self) -> Handle {
+        Handle::new(&self.running.crew)
     }
 
     /// A response, if one is there.
@@ -286,27 +290,42 @@ impl IntoIterator for Pool {
     type IntoIter = Outcomes;
 
     fn into_iter(self) -> Outcomes {
-        self.running.crew.queue.close_intake();
         Outcomes {
             merged: self.running.inbox.merge(),
             running: self.running,
+            is_intake_open: true,
         }
     }
 }
 
 /// The outcomes of a pool, in the order in which the jobs are done. Made by iterating over a [`Pool`].
 ///
-/// It waits for the next one and ends when the work is over. Dropping it early cancels what is queued and does not wait.
+/// It waits for the next one and ends when the work is over. What the loop over it submits through a
+/// [`Handle`](crate::Handle) is part of the work: an outcome counts as dealt with when the next one is asked for. Dropping
+/// it early cancels what is queued and does not wait.
 pub struct Outcomes {
     merged: Merged,
     running: Running,
+    /// What came before the iteration is dealt with first, since it may lead to further jobs.
+    is_intake_open: bool,
 }
 
 impl Iterator for Outcomes {
     type Item = Outcome;
 
     fn next(&mut self) -> Option<Outcome> {
-        self.merged.next()
+        let Self {
+            merged,
+            running,
+            is_intake_open,
+        } = self;
+        let queue = &running.crew.queue;
+        merged.next(|finished| {
+            queue.finished(finished);
+            if std::mem::take(is_intake_open) {
+                queue.close_intake();
+            }
+        })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -318,7 +337,11 @@ impl FusedIterator for Outcomes {}
 
 impl fmt::Debug for Outcomes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { merged, running } = self;
+        let Self {
+            merged,
+            running,
+            is_intake_open: _,
+        } = self;
         f.debug_struct("Outcomes")
             .field("there", &merged.len())
             .field("stats", &running.crew.queue.tally().snapshot())

@@ -9,15 +9,20 @@ use crossbeam_channel::Receiver;
 
 use super::Pool;
 use super::crew::{Crew, ThreadSettings};
+use super::lazy::Lazy;
 use super::queue::Queue;
 use super::recipe::SessionPlan;
 use super::results::{self, Exceptions, Responses};
 use crate::error::{BoxError, PoolError};
 use crate::exception::ThreadException;
 use crate::fetch::AttemptLimits;
+use crate::imap::{Imap, ImapUnordered};
 use crate::request::RequestSpec;
 use crate::session::Session;
 use crate::transport::TransportBuilder;
+
+/// The default window: one job that is being sent, one that waits, and two that wait to be read.
+const JOBS_PER_WORKER: usize = 4;
 
 /// The settings of a [`Pool`]. Made by [`Pool::builder`].
 ///
@@ -38,6 +43,7 @@ use crate::transport::TransportBuilder;
 pub struct PoolBuilder<B: TransportBuilder = ClientBuilder> {
     num_threads: Option<usize>,
     job_queue: Option<Receiver<RequestSpec>>,
+    window: Option<usize>,
     plan: SessionPlan<B>,
     limits: AttemptLimits,
     error_for_status: bool,
@@ -50,6 +56,7 @@ impl Default for PoolBuilder {
         Self {
             num_threads: None,
             job_queue: None,
+            window: None,
             plan: SessionPlan::default(),
             limits: AttemptLimits::default(),
             error_for_status: false,
@@ -71,9 +78,21 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
 
     /// Takes jobs out of a channel of yours, beside those that are submitted.
     ///
-    /// Workers take a job when they are free, so a bounded channel holds its producer back. Defaults to none.
+    /// Workers take a job when they are free, so a bounded channel holds its producer back. [`imap`](Self::imap) and
+    /// [`imap_unordered`](Self::imap_unordered) have no use for it: they drop it, so that its senders see it closed.
+    /// Defaults to none.
     pub fn job_queue(mut self, jobs: Receiver<RequestSpec>) -> Self {
         self.job_queue = Some(jobs);
+        self
+    }
+
+    /// How many jobs [`imap`](Self::imap) and [`imap_unordered`](Self::imap_unordered) hold at most: queued, in flight, or
+    /// done and not yet handed out. Memory is bounded by it.
+    ///
+    /// With fewer than there are workers, some of them idle. 0 is refused with [`PoolError::NoWindow`]. Defaults to 4 for
+    /// each worker.
+    pub fn window(mut self, jobs: usize) -> Self {
+        self.window = Some(jobs);
         self
     }
 
@@ -89,6 +108,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         let Self {
             num_threads,
             job_queue,
+            window,
             plan,
             limits,
             error_for_status,
@@ -98,6 +118,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         PoolBuilder {
             num_threads,
             job_queue,
+            window,
             plan: plan.with_constructor(Arc::new(constructor)),
             limits,
             error_for_status,
@@ -285,13 +306,62 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         Ok((pool.responses(), pool.exceptions()))
     }
 
+    /// Sends the requests that an iterator yields, and yields their outcomes in the order of the requests.
+    ///
+    /// Otherwise like [`imap_unordered`](Self::imap_unordered). A job that takes long holds back the outcomes after it, and
+    /// once the [`window`](Self::window) is full of them, the input too.
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolError`] lists them.
+    pub fn imap<I>(self, requests: I) -> Result<Imap<I::IntoIter>, PoolError>
+    where
+        I: IntoIterator,
+        I::Item: Into<RequestSpec>,
+    {
+        Ok(Imap::new(self.start_lazily(requests.into_iter())?))
+    }
+
+    /// Sends the requests that an iterator yields, and yields their outcomes as they come.
+    ///
+    /// The input is only advanced inside `next`, on the caller's thread, and only while fewer jobs than the
+    /// [`window`](Self::window) are held. So it may borrow, be endless, and depend on the outcomes before.
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolError`] lists them.
+    pub fn imap_unordered<I>(self, requests: I) -> Result<ImapUnordered<I::IntoIter>, PoolError>
+    where
+        I: IntoIterator,
+        I::Item: Into<RequestSpec>,
+    {
+        Ok(ImapUnordered::new(self.start_lazily(requests.into_iter())?))
+    }
+
+    fn start_lazily<I: Iterator>(mut self, requests: I) -> Result<Lazy<I>, PoolError> {
+        let window = match self.window {
+            Some(0) => return Err(PoolError::NoWindow),
+            Some(window) => window,
+            None => self.most_workers().saturating_mul(JOBS_PER_WORKER),
+        };
+        self.job_queue = None;
+        // Each job that is admitted starts one more worker, until there are enough.
+        let first = usize::from(requests.size_hint().1 != Some(0));
+        let pool = self.start(Vec::new(), Some(first))?;
+        Ok(Lazy::new(pool, requests, window))
+    }
+
+    fn most_workers(&self) -> usize {
+        self.num_threads.unwrap_or_else(num_cpus::get)
+    }
+
     /// `known_jobs` is how many jobs there will be, unless more are submitted.
     fn start(
         self,
         requests: Vec<RequestSpec>,
         known_jobs: Option<usize>,
     ) -> Result<Pool, PoolError> {
-        let most = self.num_threads.unwrap_or_else(num_cpus::get);
+        let most = self.most_workers();
         if most == 0 {
             return Err(PoolError::NoThreads);
         }
@@ -326,6 +396,7 @@ impl<B: TransportBuilder> fmt::Debug for PoolBuilder<B> {
         let Self {
             num_threads,
             job_queue,
+            window,
             plan: _,
             limits,
             error_for_status,
@@ -335,6 +406,7 @@ impl<B: TransportBuilder> fmt::Debug for PoolBuilder<B> {
         f.debug_struct("PoolBuilder")
             .field("num_threads", num_threads)
             .field("job_queue", &job_queue.is_some())
+            .field("window", window)
             .field("limits", limits)
             .field("error_for_status", error_for_status)
             .field("thread_stack_size", thread_stack_size)

@@ -10,8 +10,9 @@ use crossbeam_channel::bounded;
 use super::queue::Queue;
 use super::recipe::Recipe;
 use super::worker::Worker;
-use crate::error::PoolError;
+use crate::error::{PoolError, SubmitError};
 use crate::fetch::AttemptLimits;
+use crate::request::RequestSpec;
 
 pub(super) struct Crew {
     pub(super) queue: Queue,
@@ -69,13 +70,17 @@ impl Crew {
         Ok(())
     }
 
+    /// Adds a job, and a worker if there may be one more: a pool made from a few known jobs has started just as many.
+    pub(super) fn submit(self: &Arc<Self>, request: RequestSpec) -> Result<usize, SubmitError> {
+        let index = self.queue.submit(request)?;
+        self.start_another();
+        Ok(index)
+    }
+
     /// Starts one more worker, if there may be one more.
     pub(super) fn start_another(self: &Arc<Self>) -> bool {
-        if self.started() >= self.threads.most {
-            return false;
-        }
         match self.spawn(Worker::run) {
-            Ok(()) => true,
+            Ok(is_started) => is_started,
             Err(error) => {
                 self.queue.tally().worker_failed();
                 log::warn!("a worker's thread could not be started: {error}");
@@ -84,8 +89,16 @@ impl Crew {
         }
     }
 
-    fn spawn(self: &Arc<Self>, run: impl FnOnce(Worker) + Send + 'static) -> io::Result<()> {
-        let number = self.started.fetch_add(1, Ordering::SeqCst);
+    /// `Ok(false)` if there are as many workers as there may be.
+    fn spawn(self: &Arc<Self>, run: impl FnOnce(Worker) + Send + 'static) -> io::Result<bool> {
+        let number = self
+            .started
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |started| {
+                (started < self.threads.most).then_some(started + 1)
+            });
+        let Ok(number) = number else {
+            return Ok(false);
+        };
         // A name with a NUL would make `spawn` panic.
         let name = (self.threads.name)(number).replace('\0', "");
         let mut thread = thread::Builder::new().name(name);
@@ -94,10 +107,12 @@ impl Crew {
         }
         let worker = Worker::new(Arc::clone(self));
         // Nobody waits for the thread itself: it may outlive the work by the time that its transport takes to close.
-        let spawned = thread.spawn(move || run(worker)).map(drop);
-        if spawned.is_err() {
-            self.started.fetch_sub(1, Ordering::SeqCst);
+        match thread.spawn(move || run(worker)) {
+            Ok(_) => Ok(true),
+            Err(error) => {
+                self.started.fetch_sub(1, Ordering::SeqCst);
+                Err(error)
+            }
         }
-        spawned
     }
 }

@@ -6,13 +6,14 @@
 //! ```text
 //! the pool, until its intake is closed               1
 //! the user's channel, until it is drained            1
-//! each job, from its acceptance to its outcome       1
+//! each job, from its acceptance to its outcome       1    (and on, while somebody iterates, until they ask for the next)
 //! each worker that is looking into the channel       1    (it becomes the one of the job that it finds there)
 //! ```
 //!
 //! Whoever takes the count to 0 ends the work. The last line is why no job slips through: a worker that takes the last
 //! job out of the channel holds the queue open before another one can find the channel empty.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, unbounded};
@@ -44,7 +45,7 @@ pub(super) struct Queue {
     is_cancelled: AtomicBool,
     /// Closed when the work is over.
     outbox: Outbox,
-    tally: Tally,
+    tally: Arc<Tally>,
 }
 
 /// The job channel that the user has brought.
@@ -73,7 +74,7 @@ impl Queue {
             is_intake_closed: AtomicBool::new(false),
             is_cancelled: AtomicBool::new(false),
             outbox,
-            tally: Tally::default(),
+            tally: Arc::default(),
         }
     }
 
@@ -81,7 +82,7 @@ impl Queue {
         &self.outbox
     }
 
-    pub(super) fn tally(&self) -> &Tally {
+    pub(super) fn tally(&self) -> &Arc<Tally> {
         &self.tally
     }
 
@@ -103,9 +104,11 @@ impl Queue {
         }
     }
 
-    /// A job has its outcome, and the outcome is in its lane.
-    pub(super) fn finished(&self) {
-        self.let_go();
+    /// So many jobs have their outcomes, and whoever reads them has dealt with them or will not be waited for.
+    pub(super) fn finished(&self, jobs: usize) {
+        if jobs > 0 && self.open.fetch_sub(jobs, Ordering::SeqCst) == jobs {
+            self.end();
+        }
     }
 
     /// Takes no more jobs from outside. The user's channel goes on until its senders are gone.
@@ -195,9 +198,7 @@ impl Queue {
     }
 
     fn let_go(&self) {
-        if self.open.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.end();
-        }
+        self.finished(1);
     }
 
     fn end(&self) {

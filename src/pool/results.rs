@@ -56,11 +56,11 @@ enum Arrival {
 }
 
 impl Lanes {
-    pub(super) fn send(&self, outcome: Outcome) {
+    /// Whether the reader has been told to hold the work open in the job's place, until it asks for the next outcome.
+    pub(super) fn send(&self, outcome: Outcome) -> bool {
         // Without a receiver, the pool and its iterators are gone, and with them who wanted to know.
         if self.is_merging.load(Ordering::Relaxed) {
-            let _ = self.merged.send(Arrival::Outcome(outcome));
-            return;
+            return self.merged.send(Arrival::Outcome(outcome)).is_ok();
         }
         match outcome {
             Ok(response) => drop(self.responses.send(response)),
@@ -69,9 +69,7 @@ impl Lanes {
         // Either the iterator's look at the lanes, which comes after it has set the flag, finds what was sent above; or the
         // flag is seen here. The fences, here and there, exclude that neither happens.
         fence(Ordering::SeqCst);
-        if self.is_merging.load(Ordering::Relaxed) {
-            let _ = self.merged.send(Arrival::LookAtLanes);
-        }
+        self.is_merging.load(Ordering::Relaxed) && self.merged.send(Arrival::LookAtLanes).is_ok()
     }
 }
 
@@ -129,6 +127,7 @@ impl Inbox {
             arrivals: self.merged.clone(),
             early: None,
             look_at_lanes: true,
+            held: 0,
             is_over: false,
         }
     }
@@ -184,12 +183,17 @@ pub(super) struct Merged {
     /// Taken out of one lane while what the other one has to offer was done before it.
     early: Option<Outcome>,
     look_at_lanes: bool,
+    /// How many jobs hold the work open until their outcomes, handed out already, have been dealt with.
+    held: usize,
     is_over: bool,
 }
 
 impl Merged {
     /// The next outcome; blocks until there is one. `None` when the work is over and all has been handed out.
-    pub(super) fn next(&mut self) -> Option<Outcome> {
+    ///
+    /// Who asks for the next one is done with those before, and has submitted what follows from them. So before it waits,
+    /// it calls `let_go` with how many jobs no longer hold the work open.
+    pub(super) fn next(&mut self, mut let_go: impl FnMut(usize)) -> Option<Outcome> {
         loop {
             if self.look_at_lanes {
                 match self.next_of_lanes() {
@@ -200,9 +204,16 @@ impl Merged {
             if self.is_over {
                 return None;
             }
+            let_go(std::mem::take(&mut self.held));
             match self.arrivals.recv() {
-                Ok(Arrival::Outcome(outcome)) => return Some(outcome),
-                Ok(Arrival::LookAtLanes) => self.look_at_lanes = true,
+                Ok(Arrival::Outcome(outcome)) => {
+                    self.held += 1;
+                    return Some(outcome);
+                }
+                Ok(Arrival::LookAtLanes) => {
+                    self.held += 1;
+                    self.look_at_lanes = true;
+                }
                 Ok(Arrival::End) | Err(_) => self.is_over = true,
             }
         }

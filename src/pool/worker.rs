@@ -61,8 +61,10 @@ impl Worker {
             return;
         };
         while let Some(job) = self.crew.queue.next() {
-            lanes.send(self.outcome(job));
-            self.crew.queue.finished();
+            let is_held_by_reader = lanes.send(self.outcome(job));
+            if !is_held_by_reader {
+                self.crew.queue.finished(1);
+            }
             if self.is_dispensable() {
                 return;
             }

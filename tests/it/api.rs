@@ -31,6 +31,10 @@ fn outcomes_and_specs_are_plain_data() {
 #[test]
 fn pools_and_their_iterators_can_be_shared_and_moved() {
     is_plain_data::<Pool>();
+    is_plain_data::<Handle>();
+    is_cloneable::<Handle>();
+    is_movable::<Imap<std::vec::IntoIter<String>>>();
+    is_movable::<ImapUnordered<std::vec::IntoIter<String>>>();
     is_plain_data::<Responses>();
     is_plain_data::<Exceptions>();
     is_movable::<Outcomes>();

@@ -12,6 +12,8 @@ mod dropping;
 mod environment;
 mod faults;
 mod feeding;
+mod handles;
+mod imap;
 mod invalid_requests;
 mod joining;
 mod multipart;
