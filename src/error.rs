@@ -82,7 +82,7 @@ pub enum Error {
     /// The attempt was not over, body included, when its time was.
     #[error("timed out after {after:?}")]
     Timeout {
-        /// The limit that was exceeded.
+        /// The limit that was exceeded, or how long it took until something else (the operating system) gave up.
         after: Duration,
         /// See [`was_sent`](Error::was_sent).
         sent: bool,
@@ -151,6 +151,13 @@ pub enum Error {
         /// What they reported.
         source: BoxError,
     },
+    /// The job was called off: by [`Handle::cancel`](crate::Handle::cancel), or by the
+    /// [`deadline`](crate::PoolBuilder::deadline) of the run.
+    #[error("cancelled{}", if *sent { " while it was under way" } else { " before it was sent" })]
+    Cancelled {
+        /// See [`was_sent`](Error::was_sent).
+        sent: bool,
+    },
     /// A closure, a transport or a library panicked while it worked on this job.
     #[error("panicked: {}", Clipped(message))]
     Panicked {
@@ -204,6 +211,7 @@ impl Error {
             | Self::Decode { .. }
             | Self::Redirect { .. }
             | Self::Session { .. }
+            | Self::Cancelled { .. }
             | Self::Panicked { .. } => false,
         }
     }
@@ -221,7 +229,8 @@ impl Error {
             | Self::Proxy { sent, .. }
             | Self::Timeout { sent, .. }
             | Self::Closed { sent, .. }
-            | Self::LocalResource { sent, .. } => *sent,
+            | Self::LocalResource { sent, .. }
+            | Self::Cancelled { sent } => *sent,
             Self::Protocol { .. }
             | Self::BodyTruncated { .. }
             | Self::BodyTooLarge { .. }
@@ -250,6 +259,14 @@ impl Error {
             | Self::Timeout { sent, .. }
             | Self::Closed { sent, .. }
             | Self::LocalResource { sent, .. } => *sent = true,
+            // The request was as it should be when it began: a file to be sent again has gone, for example.
+            Self::InvalidRequest { message, source } => {
+                let source = source.take();
+                return Self::LocalResource {
+                    sent: true,
+                    source: source.unwrap_or_else(|| std::mem::take(message).into()),
+                };
+            }
             _ => {}
         }
         self
@@ -277,10 +294,11 @@ impl Error {
         }
     }
 
-    /// The same error, with the limit of the whole attempt where the transport only knew what was left of it.
-    pub(crate) fn with_time_limit(mut self, limit: Option<Duration>) -> Self {
-        if let (Self::Timeout { after, .. }, Some(limit)) = (&mut self, limit) {
-            *after = limit;
+    /// The same error, with the time after which it struck where the transport did not know it.
+    pub(crate) fn with_time(mut self, time: impl FnOnce() -> Duration) -> Self {
+        match &mut self {
+            Self::Timeout { after, .. } if after.is_zero() => *after = time(),
+            _ => {}
         }
         self
     }
@@ -357,6 +375,7 @@ impl fmt::Debug for Error {
             Self::Status { .. } => "Status",
             Self::LocalResource { .. } => "LocalResource",
             Self::Session { .. } => "Session",
+            Self::Cancelled { .. } => "Cancelled",
             Self::Panicked { .. } => "Panicked",
         };
         // What `Display` writes is escaped already.
@@ -395,17 +414,32 @@ impl fmt::Debug for PoolError {
     }
 }
 
-/// A request that a pool did not accept, because its intake is closed or it was cancelled.
+/// A request that a pool did not accept: because its intake is closed, because it was cancelled or has gone, or because no
+/// worker could be started for it.
 #[derive(thiserror::Error)]
-#[error("the pool takes no more jobs; {} {} was not accepted", .request.method(), SafeUrl(.request.url()))]
+#[error(
+    "{}; {} {} was not accepted",
+    match .source { None => "the pool takes no more jobs", Some(_) => "no worker could be started" },
+    Clipped(.request.method()),
+    SafeUrl(.request.url())
+)]
 pub struct SubmitError {
     request: Box<RequestSpec>,
+    source: Option<io::Error>,
 }
 
 impl SubmitError {
     pub(crate) fn new(request: RequestSpec) -> Self {
         Self {
             request: Box::new(request),
+            source: None,
+        }
+    }
+
+    pub(crate) fn without_worker(request: RequestSpec, error: io::Error) -> Self {
+        Self {
+            request: Box::new(request),
+            source: Some(error),
         }
     }
 
@@ -422,9 +456,10 @@ impl SubmitError {
 
 impl fmt::Debug for SubmitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { request } = self;
+        let Self { request, source } = self;
         f.debug_struct("SubmitError")
             .field("request", request)
+            .field("source", source)
             .finish()
     }
 }

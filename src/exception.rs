@@ -76,6 +76,16 @@ impl ThreadException {
         self.0.record.elapsed
     }
 
+    /// Request, error, and the response if there was one.
+    pub fn into_parts(self) -> (RequestSpec, Error, Option<Response>) {
+        let Parts {
+            record,
+            error,
+            response,
+        } = *self.0;
+        (record.request, error, response)
+    }
+
     /// The request, to be sent again or mended.
     pub fn into_request(self) -> RequestSpec {
         self.0.record.request
@@ -116,8 +126,8 @@ impl fmt::Debug for ThreadException {
 }
 
 impl std::error::Error for ThreadException {
-    /// The [`Error`]; its own sources follow.
+    /// The source of the [`Error`], which itself is what this displays.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(self.error())
+        self.error().source()
     }
 }

@@ -60,7 +60,7 @@ pub(crate) fn fetch(
     let deadline = Deadline::after(limits.timeout);
     let mut history = Vec::new();
     follow(session, spec, &limits, &deadline, &mut history).map_err(|error| {
-        let error = error.with_time_limit(limits.timeout);
+        let error = error.with_time(|| deadline.time_taken());
         if history.is_empty() {
             error
         } else {
@@ -104,7 +104,7 @@ fn send(
     let exchange = Exchange {
         method: &outgoing.method,
         url: &outgoing.url,
-        headers: outgoing.headers(&session.headers),
+        headers: outgoing.headers(&session.headers)?,
         body: outgoing.body,
         deadline: deadline.at(),
     };

@@ -1,6 +1,6 @@
 //! Header fields as users give them: checked, and marked sensitive where they carry credentials.
 
-use http::header::Entry;
+use http::header::MaxSizeReached;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::BoxError;
@@ -32,35 +32,38 @@ where
     Ok((name.clone(), marked(&name, value)))
 }
 
+/// What to say when a header map is full.
+pub(crate) const TOO_MANY: &str = "there are too many headers; a request can have about 24,000";
+
 /// Sets all fields of `other`; those that `own` has under the same names go.
-pub(crate) fn replace(own: &mut HeaderMap, other: HeaderMap) {
+pub(crate) fn replace(own: &mut HeaderMap, other: HeaderMap) -> Result<(), MaxSizeReached> {
     let mut current = None;
     for (name, value) in other {
         // A name comes once, with its first value; the further values come without it.
         match (name, &current) {
             (Some(name), _) => {
-                own.insert(&name, marked(&name, value));
+                own.try_insert(&name, marked(&name, value))?;
                 current = Some(name);
             }
             (None, Some(name)) => {
-                own.append(name, marked(name, value));
+                own.try_append(name, marked(name, value))?;
             }
             (None, None) => {}
         }
     }
+    Ok(())
 }
 
 /// Sets all fields of `defaults` whose names `own` does not have.
-pub(crate) fn fill_in(own: &mut HeaderMap, defaults: &HeaderMap) {
+pub(crate) fn fill_in(own: &mut HeaderMap, defaults: &HeaderMap) -> Result<(), MaxSizeReached> {
     for name in defaults.keys() {
-        if let Entry::Vacant(vacant) = own.entry(name) {
-            let mut values = defaults.get_all(name).iter().cloned();
-            if let Some(first) = values.next() {
-                let mut entry = vacant.insert_entry(first);
-                values.for_each(|further| entry.append(further));
+        if !own.contains_key(name) {
+            for value in defaults.get_all(name) {
+                own.try_append(name, value.clone())?;
             }
         }
     }
+    Ok(())
 }
 
 /// Takes away all fields that no other origin may see: those marked sensitive, and what a transport might not mark.
@@ -82,21 +85,21 @@ fn marked(name: &HeaderName, mut value: HeaderValue) -> HeaderValue {
 
 /// Whether a header of this name carries a credential, as `X-Api-Key` and `X-Auth-Token` do.
 fn is_secret(name: &HeaderName) -> bool {
-    const SIGNS: [&str; 7] = [
+    const SIGNS: [&str; 10] = [
         "authorization",
+        "authenticat",
         "cookie",
         "token",
         "secret",
         "password",
         "apikey",
         "credential",
+        "session",
+        "signature",
     ];
-    let letters: String = name
-        .as_str()
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .collect();
-    SIGNS.iter().any(|sign| letters.contains(sign))
+    let words = || name.as_str().split(|c: char| !c.is_ascii_alphanumeric());
+    let letters: String = words().collect();
+    words().any(|word| word == "auth") || SIGNS.iter().any(|sign| letters.contains(sign))
 }
 
 #[cfg(test)]
@@ -113,10 +116,21 @@ mod tests {
             "x-api-key",
             "x_api_key",
             "x-auth-token",
+            "x-auth-key",
+            "x-session",
+            "x-signature",
+            "www-authenticate",
         ] {
             assert!(is_secret(&HeaderName::from_static(name)), "{name}");
         }
-        for name in ["accept", "idempotency-key", "user-agent", "x-request-id"] {
+        for name in [
+            "accept",
+            "idempotency-key",
+            "user-agent",
+            "x-request-id",
+            "x-author",
+            "content-type",
+        ] {
             assert!(!is_secret(&HeaderName::from_static(name)), "{name}");
         }
     }

@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a pool has done so far, as it was at one moment.
 ///
-/// The numbers agree with each other: `submitted() == queued() + in_flight() + responses() + exceptions()`.
+/// The numbers agree with each other:
+/// `submitted() == queued() + in_flight() + responses() + exceptions() + given_back()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stats {
     submitted: usize,
     started: usize,
     responses: usize,
     exceptions: usize,
+    given_back: usize,
     live_workers: usize,
     failed_workers: usize,
 }
@@ -24,7 +26,7 @@ impl Stats {
 
     /// Jobs that wait for a worker.
     pub fn queued(&self) -> usize {
-        self.submitted - self.started
+        self.submitted - self.started - self.given_back
     }
 
     /// Jobs that a worker is at.
@@ -42,6 +44,11 @@ impl Stats {
         self.exceptions
     }
 
+    /// Jobs that [`Pool::shutdown`](crate::Pool::shutdown) has given back.
+    pub fn given_back(&self) -> usize {
+        self.given_back
+    }
+
     /// Workers that have a session to send with. Those that are still opening theirs do not count.
     pub fn live_workers(&self) -> usize {
         self.live_workers
@@ -57,6 +64,7 @@ impl Stats {
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     submitted: AtomicUsize,
+    given_back: AtomicUsize,
     live_workers: AtomicUsize,
     failed_workers: AtomicUsize,
     /// Each worker counts for itself: counters that all of them write to would wander from processor to processor.
@@ -75,6 +83,10 @@ impl Tally {
     /// Counts a job in; returns its index.
     pub(crate) fn job_submitted(&self) -> usize {
         self.submitted.fetch_add(1, Ordering::SeqCst)
+    }
+
+    pub(crate) fn job_given_back(&self) {
+        self.given_back.fetch_add(1, Ordering::SeqCst);
     }
 
     /// The counters of one more worker.
@@ -114,12 +126,14 @@ impl Tally {
         let exceptions = sum(|worker| &worker.exceptions);
         let responses = sum(|worker| &worker.responses);
         let started = sum(|worker| &worker.started);
+        let given_back = self.given_back.load(Ordering::SeqCst);
         let submitted = self.submitted.load(Ordering::SeqCst);
         Stats {
             submitted,
             started,
             responses,
             exceptions,
+            given_back,
             live_workers: self.live_workers(),
             failed_workers: self.failed_workers.load(Ordering::SeqCst),
         }

@@ -2,12 +2,15 @@
 
 mod builder;
 mod crew;
+mod deadline;
 mod handle;
+mod in_flight;
 pub(crate) mod lazy;
 mod queue;
 mod recipe;
 mod results;
 mod sessions;
+mod teardown;
 mod worker;
 
 use std::fmt;
@@ -200,9 +203,14 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// If the pool takes no more jobs, because [`join_all`](Self::join_all) was called. The error gives the request back.
+    /// If the pool takes no more jobs, because [`join_all`](Self::join_all) was called or it was cancelled, or if not even
+    /// one worker can be started. The error gives the request back.
     pub fn submit(&self, request: impl Into<RequestSpec>) -> Result<usize, SubmitError> {
-        self.running.crew.submit(request.into())
+        let crew = &self.running.crew;
+        if crew.queue.is_intake_closed() {
+            return Err(SubmitError::new(request.into()));
+        }
+        crew.submit(request.into())
     }
 
     /// A way to reach the pool from elsewhere: from other threads, or while iterating over it.
@@ -230,12 +238,21 @@ impl Pool {
         self.running.inbox.exceptions()
     }
 
-    /// The channel of the responses, for a `select!` of your own. It is disconnected soon after the work is over.
+    /// Takes no more jobs from [`submit`](Self::submit), and does not wait: the work ends when what is under way is done. It
+    /// does not close a job channel of your own; dropping its senders does.
+    pub fn close(&self) {
+        self.running.crew.queue.close_intake();
+    }
+
+    /// The channel of the responses, for a `select!` of your own.
+    ///
+    /// It is disconnected soon after the work is over, for which the intake has to be closed: see [`close`](Self::close).
+    /// Iterating over the pool draws the outcomes away from it.
     pub fn response_channel(&self) -> &Receiver<ThreadResponse> {
         &self.running.inbox.responses
     }
 
-    /// The channel of the exceptions, for a `select!` of your own. It is disconnected soon after the work is over.
+    /// The channel of the exceptions, for a `select!` of your own, like [`response_channel`](Self::response_channel).
     pub fn exception_channel(&self) -> &Receiver<ThreadException> {
         &self.running.inbox.exceptions
     }
@@ -243,12 +260,43 @@ impl Pool {
     /// Closes the intake and returns when every job has its outcome.
     ///
     /// With your own job channel, the jobs that are in it now are done, and a sender that somebody still holds keeps nobody
-    /// waiting. The threads of the workers may take a little longer to end than this call.
+    /// waiting: with nobody left to take them, further jobs cannot be sent. The threads of the workers may take a little longer to end than this call.
     pub fn join_all(&mut self) {
         let Running { crew, inbox } = &self.running;
         crew.queue.close_intake();
         crew.queue.drain_channel();
         inbox.wait_until_over();
+    }
+
+    /// Sends nothing new, waits for the jobs in flight, and gives back those that were not sent: first the accepted ones, in
+    /// the order of their acceptance, then what is left in your own job channel.
+    ///
+    /// The outcomes of the others stay in the pool, to be read. To not even wait for the jobs in flight, see
+    /// [`Handle::cancel`].
+    ///
+    /// ```
+    /// # use threaded::{Exchange, ResponseBody, Session};
+    /// use threaded::Pool;
+    ///
+    /// # let answer = |_: Exchange<'_>| Ok(http::Response::new(ResponseBody::empty()));
+    /// # let builder = Pool::builder().num_threads(2).session(move || Session::new(answer));
+    /// # let mut pool = builder.build_from_urls(["http://test/"; 100])?;
+    /// // let mut pool = Pool::from_urls(…)?;
+    /// let unsent = pool.shutdown();
+    /// assert_eq!(unsent.len() + pool.responses().count() + pool.exceptions().count(), 100);
+    /// # Ok::<(), threaded::PoolError>(())
+    /// ```
+    pub fn shutdown(&mut self) -> Vec<RequestSpec> {
+        let Running { crew, inbox } = &self.running;
+        let channel = crew.queue.give_back();
+        inbox.wait_until_over();
+        let mut unsent = crew.queue.take_given_back();
+        if let Some(channel) = channel {
+            // Somebody may go on sending, but not for us.
+            let left = channel.len();
+            unsent.extend(channel.try_iter().take(left));
+        }
+        unsent
     }
 
     /// What the pool has done so far.
@@ -280,7 +328,7 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.crew.queue.cancel();
+        self.crew.queue.forget();
     }
 }
 
@@ -326,10 +374,6 @@ impl Iterator for Outcomes {
                 queue.close_intake();
             }
         })
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.merged.len(), None)
     }
 }
 

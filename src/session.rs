@@ -3,7 +3,7 @@
 use std::fmt;
 
 use ::reqwest::blocking::ClientBuilder;
-use http::header::{AUTHORIZATION, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use url::Url;
 
@@ -80,10 +80,10 @@ impl<B: TransportBuilder> Session<B> {
         V::Error: Into<http::Error>,
     {
         match headers::checked(name.as_ref(), value) {
-            Ok((name, value)) => {
-                self.headers.append(name, value);
-                self
-            }
+            Ok((name, value)) => match self.headers.try_append(name, value) {
+                Ok(_) => self,
+                Err(_) => self.faulty(headers::TOO_MANY),
+            },
             Err((message, _)) => self.faulty(message),
         }
     }
@@ -91,8 +91,10 @@ impl<B: TransportBuilder> Session<B> {
     /// Sends all headers of the map, in the way of [`header`](Self::header). Those set before under the same names are
     /// replaced. Defaults to none.
     pub fn headers(mut self, headers: HeaderMap) -> Self {
-        headers::replace(&mut self.headers, headers);
-        self
+        match headers::replace(&mut self.headers, headers) {
+            Ok(()) => self,
+            Err(_) => self.faulty(headers::TOO_MANY),
+        }
     }
 
     /// Sets the `User-Agent`; see [`user_agent`](crate::user_agent) for a good one.
@@ -154,6 +156,14 @@ impl<B: TransportBuilder> Session<B> {
             proxy,
             fault,
         } = self;
+        for name in [CONTENT_LENGTH, TRANSFER_ENCODING] {
+            if headers.contains_key(&name) {
+                let message = format!(
+                    "the header `{name}` cannot be set for a session; it follows from each body"
+                );
+                return Err(message.into());
+            }
+        }
         match fault {
             Some(fault) => Err(fault),
             None => Ok(OpenSession {

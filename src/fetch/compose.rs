@@ -70,7 +70,7 @@ impl<'a> Outgoing<'a> {
     }
 
     /// The headers of this exchange.
-    pub(super) fn headers(&self, session: &HeaderMap) -> HeaderMap {
+    pub(super) fn headers(&self, session: &HeaderMap) -> Result<HeaderMap, Error> {
         let mut all = self.spec.header_map().clone();
         all.remove(CONTENT_LENGTH);
         let has_lost_body = self.body.is_none() && self.spec.request_body().is_some();
@@ -93,7 +93,10 @@ impl<'a> Outgoing<'a> {
                 all.insert(CONTENT_TYPE, content_type.clone());
             }
         }
-        headers::fill_in(&mut all, session);
+        headers::fill_in(&mut all, session).map_err(|error| Error::InvalidRequest {
+            message: headers::TOO_MANY.to_owned(),
+            source: Some(error.into()),
+        })?;
         if self.left_origin {
             headers::remove_sensitive(&mut all);
             all.remove(HOST);
@@ -104,7 +107,7 @@ impl<'a> Outgoing<'a> {
                 all.insert(ACCEPT_ENCODING, HeaderValue::from_static(accepted));
             }
         }
-        all
+        Ok(all)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::error::Error;
 
 /// The end of an attempt's time, fixed when it starts.
 pub(super) struct Deadline {
+    started: Instant,
     at: Option<Instant>,
     limit: Option<Duration>,
 }
@@ -13,12 +14,22 @@ pub(super) struct Deadline {
 impl Deadline {
     /// A limit that lies beyond what the clock can tell is none.
     pub(super) fn after(limit: Option<Duration>) -> Self {
-        let at = limit.and_then(|limit| Instant::now().checked_add(limit));
-        Self { at, limit }
+        let started = Instant::now();
+        Self {
+            started,
+            at: limit.and_then(|limit| started.checked_add(limit)),
+            limit,
+        }
     }
 
     pub(super) fn at(&self) -> Option<Instant> {
         self.at
+    }
+
+    /// The limit if it was reached, otherwise the time until now.
+    pub(super) fn time_taken(&self) -> Duration {
+        let taken = self.started.elapsed();
+        self.limit.map_or(taken, |limit| limit.min(taken))
     }
 
     /// The error that there is no time left, if so. `sent` is whether a server may have seen anything by now.

@@ -75,6 +75,16 @@ pub(super) fn decoded<'a>(
     Ok(decoded)
 }
 
+/// What comes next, without taking it; empty at the end.
+pub(super) fn peek(source: &mut impl BufRead) -> io::Result<&[u8]> {
+    while let Err(error) = source.fill_buf() {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    source.fill_buf()
+}
+
 fn decoder(token: &str) -> Option<Decoder> {
     match token.to_ascii_lowercase().as_str() {
         #[cfg(feature = "gzip")]
@@ -103,8 +113,7 @@ fn decoder(token: &str) -> Option<Decoder> {
 /// encoder writes.
 #[cfg(feature = "gzip")]
 fn deflate<'a>(mut source: Box<dyn BufRead + 'a>) -> io::Result<Box<dyn Read + 'a>> {
-    let is_zlib = source
-        .fill_buf()?
+    let is_zlib = peek(&mut source)?
         .first()
         .is_some_and(|first| first & 0x0f == 8 && first >> 4 <= 7);
     Ok(if is_zlib {

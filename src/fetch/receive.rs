@@ -50,18 +50,19 @@ pub(super) fn receive(
     Ok(Response { head, body })
 }
 
-/// Refuses a body whose end the transport cannot know (RFC 9112, section 6.3): it would be handed on with its framing.
+/// Refuses transfer codings that no transport undoes (RFC 9112, section 7): the body would be handed on with its framing.
 fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
-    let codings = headers.get_all(TRANSFER_ENCODING).iter().next_back();
-    let is_chunked = codings.is_none_or(|codings| {
-        let last = codings.as_bytes().rsplit(|byte| *byte == b',').next();
-        last.is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"))
-    });
-    if is_chunked {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if codings.all(|coding| {
+        coding
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"chunked")
+    }) {
         return Ok(());
     }
     Err(Error::Protocol {
-        source: "it has a Transfer-Encoding that does not end in `chunked`".into(),
+        source: "it has a Transfer-Encoding other than `chunked`".into(),
     })
 }
 
@@ -73,7 +74,11 @@ fn has_no_body(method: &Method, status: StatusCode) -> bool {
         || status == StatusCode::NOT_MODIFIED
 }
 
+/// What the server announced, and is bound by: a `Transfer-Encoding` overrides it (RFC 9112, section 6.3).
 fn content_length(headers: &HeaderMap) -> Option<u64> {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return None;
+    }
     headers
         .get(CONTENT_LENGTH)?
         .to_str()

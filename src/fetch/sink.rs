@@ -1,6 +1,6 @@
 //! Where bodies go: into memory, up to a limit.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 
 use bytes::Bytes;
 
@@ -45,8 +45,7 @@ pub(super) fn decoded_into_memory(
 ) -> Result<Bytes, Error> {
     let mut incoming = BufReader::new(Incoming::new(body, deadline));
     // Servers label empty bodies as encoded; no decoder would accept them.
-    if incoming
-        .fill_buf()
+    if decode::peek(&mut incoming)
         .map_err(Error::from_body_read)?
         .is_empty()
     {

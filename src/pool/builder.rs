@@ -9,6 +9,7 @@ use crossbeam_channel::Receiver;
 
 use super::Pool;
 use super::crew::{Crew, ThreadSettings};
+use super::deadline;
 use super::lazy::Lazy;
 use super::queue::Queue;
 use super::recipe::SessionPlan;
@@ -44,6 +45,7 @@ pub struct PoolBuilder<B: TransportBuilder = ClientBuilder> {
     num_threads: Option<usize>,
     job_queue: Option<Receiver<RequestSpec>>,
     window: Option<usize>,
+    deadline: Option<Duration>,
     plan: SessionPlan<B>,
     limits: AttemptLimits,
     error_for_status: bool,
@@ -57,10 +59,11 @@ impl Default for PoolBuilder {
             num_threads: None,
             job_queue: None,
             window: None,
+            deadline: None,
             plan: SessionPlan::default(),
             limits: AttemptLimits::default(),
             error_for_status: false,
-            thread_name: Box::new(|number| format!("threaded-{number}")),
+            thread_name: Box::new(ThreadSettings::default_name),
             thread_stack_size: None,
         }
     }
@@ -96,6 +99,14 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self
     }
 
+    /// The time for all jobs together, from when the pool is started. When it is over, every job without an outcome ends as
+    /// [`Error::Cancelled`](crate::Error::Cancelled), as with [`Handle::cancel`](crate::Handle::cancel). Takes one more
+    /// thread. `None` lifts the limit. Defaults to `None`.
+    pub fn deadline(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.deadline = limit.into();
+        self
+    }
+
     /// How each worker makes its session, on its own thread, once. Any [`TransportBuilder`] will do.
     ///
     /// Initializer, auth generator and `share_session` that were set before stay if the new sessions have the same
@@ -109,6 +120,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             num_threads,
             job_queue,
             window,
+            deadline,
             plan,
             limits,
             error_for_status,
@@ -119,6 +131,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             num_threads,
             job_queue,
             window,
+            deadline,
             plan: plan.with_constructor(Arc::new(constructor)),
             limits,
             error_for_status,
@@ -209,7 +222,9 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self
     }
 
-    /// Names the worker threads by their number, for debuggers and panic messages. Defaults to `threaded-0`, `threaded-1` …
+    /// Names the worker threads by their number, for debuggers and panic messages. It is called on the thread that starts
+    /// the worker: the one that builds the pool, or submits to it. Defaults to `threaded-0`, `threaded-1` …, also for a
+    /// number at which it panics.
     pub fn thread_name<F>(mut self, name: F) -> Self
     where
         F: Fn(usize) -> String + Send + Sync + 'static,
@@ -347,8 +362,9 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self.job_queue = None;
         // Each job that is admitted starts one more worker, until there are enough.
         let first = usize::from(requests.size_hint().1 != Some(0));
+        let may_be_cut = self.deadline.is_some();
         let pool = self.start(Vec::new(), Some(first))?;
-        Ok(Lazy::new(pool, requests, window))
+        Ok(Lazy::new(pool, requests, window, may_be_cut))
     }
 
     fn most_workers(&self) -> usize {
@@ -385,6 +401,9 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
                 stack_size: self.thread_stack_size,
             },
         );
+        if let Some(limit) = self.deadline {
+            deadline::watch(&crew, inbox.over(), limit)?;
+        }
         let pool = Pool::new_running(crew, inbox);
         pool.start(requests, workers)?;
         Ok(pool)
@@ -397,6 +416,7 @@ impl<B: TransportBuilder> fmt::Debug for PoolBuilder<B> {
             num_threads,
             job_queue,
             window,
+            deadline,
             plan: _,
             limits,
             error_for_status,
@@ -407,6 +427,7 @@ impl<B: TransportBuilder> fmt::Debug for PoolBuilder<B> {
             .field("num_threads", num_threads)
             .field("job_queue", &job_queue.is_some())
             .field("window", window)
+            .field("deadline", deadline)
             .field("limits", limits)
             .field("error_for_status", error_for_status)
             .field("thread_stack_size", thread_stack_size)

@@ -4,18 +4,28 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 
-use super::queue::Queue;
+use super::in_flight::InFlight;
+use super::queue::{Fate, Job, Queue};
 use super::recipe::Recipe;
+use super::results::{Lanes, Outcome};
 use super::worker::Worker;
-use crate::error::{PoolError, SubmitError};
+use crate::error::{Error, PoolError, SubmitError};
+use crate::exception::ThreadException;
 use crate::fetch::AttemptLimits;
+use crate::observe::WorkerTally;
+use crate::outcome::Record;
+use crate::panics;
 use crate::request::RequestSpec;
 
 pub(super) struct Crew {
     pub(super) queue: Queue,
+    pub(super) in_flight: InFlight,
+    /// Counts the jobs that were taken from their workers, or from the queue.
+    called_off: Arc<WorkerTally>,
     pub(super) recipe: Arc<Recipe>,
     pub(super) limits: AttemptLimits,
     pub(super) error_for_status: bool,
@@ -30,6 +40,12 @@ pub(super) struct ThreadSettings {
     pub(super) stack_size: Option<usize>,
 }
 
+impl ThreadSettings {
+    pub(super) fn default_name(number: usize) -> String {
+        format!("threaded-{number}")
+    }
+}
+
 impl Crew {
     pub(super) fn new(
         queue: Queue,
@@ -39,7 +55,9 @@ impl Crew {
         threads: ThreadSettings,
     ) -> Arc<Self> {
         Arc::new(Self {
+            called_off: queue.tally().add_worker(),
             queue,
+            in_flight: InFlight::default(),
             recipe,
             limits,
             error_for_status,
@@ -72,9 +90,61 @@ impl Crew {
 
     /// Adds a job, and a worker if there may be one more: a pool made from a few known jobs has started just as many.
     pub(super) fn submit(self: &Arc<Self>, request: RequestSpec) -> Result<usize, SubmitError> {
+        let has_workers = self.started() > 0;
+        if !has_workers {
+            // Without any, the job would wait in vain.
+            if let Err(error) = self.spawn(Worker::run) {
+                return Err(SubmitError::without_worker(request, error));
+            }
+        }
         let index = self.queue.submit(request)?;
-        self.start_another();
+        if has_workers {
+            self.start_another();
+        }
+        if self.queue.fate() == Fate::CalledOff {
+            // It came in between: the job may wait for workers that are all busy.
+            self.call_off();
+        }
         Ok(index)
+    }
+
+    /// Ends all jobs now. Their workers may go on with what they are at, and nobody waits for them.
+    pub(super) fn call_off(&self) {
+        self.queue.call_off();
+        let Some(lanes) = self.queue.outbox().lanes() else {
+            return;
+        };
+        self.queue.for_each_waiting(|job| {
+            self.called_off.job_started();
+            self.end_called_off(&lanes, &job, None);
+        });
+        for begun in self.in_flight.take_all() {
+            self.end_called_off(&lanes, &begun.job, Some(begun.at));
+        }
+    }
+
+    fn end_called_off(&self, lanes: &Lanes, job: &Job, begun_at: Option<Instant>) {
+        let finished_at = Instant::now();
+        let record = Record {
+            request: job.request.clone(),
+            index: job.index,
+            attempts: u32::from(begun_at.is_some()),
+            elapsed: begun_at.map_or(Duration::ZERO, |at| finished_at - at),
+            finished_at,
+        };
+        let error = Error::Cancelled {
+            sent: begun_at.is_some(),
+        };
+        self.called_off.job_failed();
+        self.deliver(lanes, Err(ThreadException::new(record, error, None)));
+    }
+
+    /// Hands an outcome over; with it, the job no longer holds the work open, unless its reader wants it to.
+    pub(super) fn deliver(&self, lanes: &Lanes, outcome: Outcome) {
+        let is_held_by_reader = lanes.send(outcome);
+        if !is_held_by_reader {
+            self.queue.finished(1);
+        }
     }
 
     /// Starts one more worker, if there may be one more.
@@ -99,15 +169,16 @@ impl Crew {
         let Ok(number) = number else {
             return Ok(false);
         };
+        let name = panics::caught(|| (self.threads.name)(number));
+        let name = name.unwrap_or_else(|_| ThreadSettings::default_name(number));
         // A name with a NUL would make `spawn` panic.
-        let name = (self.threads.name)(number).replace('\0', "");
-        let mut thread = thread::Builder::new().name(name);
+        let mut thread = thread::Builder::new().name(name.replace('\0', ""));
         if let Some(bytes) = self.threads.stack_size {
             thread = thread.stack_size(bytes);
         }
-        let worker = Worker::new(Arc::clone(self));
+        let crew = Arc::clone(self);
         // Nobody waits for the thread itself: it may outlive the work by the time that its transport takes to close.
-        match thread.spawn(move || run(worker)) {
+        match thread.spawn(move || run(Worker::new(crew))) {
             Ok(_) => Ok(true),
             Err(error) => {
                 self.started.fetch_sub(1, Ordering::SeqCst);

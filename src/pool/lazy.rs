@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::queue::Fate;
 use super::results::Outcome;
 use super::{Outcomes, Pool};
 use crate::request::RequestSpec;
@@ -11,6 +12,7 @@ pub(crate) struct Lazy<I> {
     /// `None` once it has ended: an iterator is not asked again then.
     requests: Option<I>,
     window: usize,
+    may_be_cut: bool,
     held: usize,
     outcomes: Outcomes,
 }
@@ -22,16 +24,19 @@ where
 {
     /// Admits what there is room for. Runs the input on the caller's thread; if it panics, nothing is lost or changed.
     pub(crate) fn fill(&mut self) {
+        let crew = &self.outcomes.running.crew;
         while self.held < self.window {
+            if crew.queue.fate() != Fate::Sent {
+                // Called off: what is not drawn by now stays in the input.
+                self.requests = None;
+            }
             let Some(request) = self.requests.as_mut().and_then(Iterator::next) else {
-                if self.requests.take().is_some() {
-                    self.outcomes.running.crew.queue.close_intake();
-                }
+                self.requests = None;
+                crew.queue.close_intake();
                 return;
             };
-            match self.outcomes.running.crew.submit(request.into()) {
+            match crew.submit(request.into()) {
                 Ok(_) => self.held += 1,
-                // Only a pool that was cancelled refuses.
                 Err(_) => self.requests = None,
             }
         }
@@ -39,13 +44,14 @@ where
 }
 
 impl<I: Iterator> Lazy<I> {
-    pub(super) fn new(pool: Pool, requests: I, window: usize) -> Self {
+    pub(super) fn new(pool: Pool, requests: I, window: usize, may_be_cut: bool) -> Self {
         let mut outcomes = pool.into_iter();
         // The intake is closed when the input has ended.
         outcomes.is_intake_open = false;
         Self {
             requests: Some(requests),
             window,
+            may_be_cut,
             held: 0,
             outcomes,
         }
@@ -68,6 +74,8 @@ impl<I: Iterator> Lazy<I> {
 
     pub(crate) fn size_hint(&self) -> (usize, Option<usize>) {
         let (least, most) = match &self.requests {
+            // A run that is called off leaves the rest of its input alone.
+            Some(requests) if self.may_be_cut => (0, requests.size_hint().1),
             Some(requests) => requests.size_hint(),
             None => (0, Some(0)),
         };
@@ -81,6 +89,7 @@ impl<I> fmt::Debug for Lazy<I> {
         let Self {
             requests,
             window,
+            may_be_cut: _,
             held,
             outcomes: _,
         } = self;

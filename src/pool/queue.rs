@@ -13,8 +13,8 @@
 //! Whoever takes the count to 0 ends the work. The last line is why no job slips through: a worker that takes the last
 //! job out of the channel holds the queue open before another one can find the channel empty.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, unbounded};
 
@@ -42,18 +42,31 @@ pub(super) struct Queue {
     /// What holds the queue open; see the table above.
     open: AtomicUsize,
     is_intake_closed: AtomicBool,
-    is_cancelled: AtomicBool,
+    /// What becomes of jobs that no worker has begun.
+    fate: AtomicU8,
+    given_back: Mutex<Vec<Job>>,
     /// Closed when the work is over.
     outbox: Outbox,
     tally: Arc<Tally>,
 }
 
+/// What becomes of jobs that no worker has begun. It only ever moves on to a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Fate {
+    Sent,
+    GivenBack,
+    CalledOff,
+    /// The pool is gone, and with it who wanted to know.
+    Forgotten,
+}
+
 /// The job channel that the user has brought.
 struct UserChannel {
-    jobs: Receiver<RequestSpec>,
+    /// `None` once no more is taken out of it: its senders shall learn that.
+    jobs: Mutex<Option<Receiver<RequestSpec>>>,
     /// How many more jobs to take out of it: without bound, until `join_all` asks for what is there and no more.
     budget: AtomicUsize,
-    is_drained: AtomicBool,
 }
 
 const NO_BOUND: usize = usize::MAX;
@@ -62,9 +75,8 @@ impl Queue {
     pub(super) fn new(jobs: Option<Receiver<RequestSpec>>, outbox: Outbox) -> Self {
         let (sender, receiver) = unbounded();
         let channel = jobs.map(|jobs| UserChannel {
-            jobs,
+            jobs: Mutex::new(Some(jobs)),
             budget: AtomicUsize::new(NO_BOUND),
-            is_drained: AtomicBool::new(false),
         });
         Self {
             sender,
@@ -72,7 +84,8 @@ impl Queue {
             open: AtomicUsize::new(1 + usize::from(channel.is_some())),
             channel,
             is_intake_closed: AtomicBool::new(false),
-            is_cancelled: AtomicBool::new(false),
+            fate: AtomicU8::new(Fate::Sent as u8),
+            given_back: Mutex::default(),
             outbox,
             tally: Arc::default(),
         }
@@ -88,12 +101,25 @@ impl Queue {
 
     /// Accepts a job, as long as the work is not over. Returns the job's index.
     pub(super) fn submit(&self, request: RequestSpec) -> Result<usize, SubmitError> {
-        if self.is_cancelled() || !self.hold_open() {
+        if self.fate() != Fate::Sent || !self.hold_open() {
             return Err(SubmitError::new(request));
         }
         let index = self.tally.job_submitted();
         self.send(Message::Job(Job { index, request }));
         Ok(index)
+    }
+
+    pub(super) fn is_intake_closed(&self) -> bool {
+        self.is_intake_closed.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn fate(&self) -> Fate {
+        match self.fate.load(Ordering::SeqCst) {
+            fate if fate == Fate::Sent as u8 => Fate::Sent,
+            fate if fate == Fate::GivenBack as u8 => Fate::GivenBack,
+            fate if fate == Fate::CalledOff as u8 => Fate::CalledOff,
+            _ => Fate::Forgotten,
+        }
     }
 
     /// The next job; blocks until there is one. `None` when the work is over.
@@ -121,17 +147,84 @@ impl Queue {
     /// Of the user's channel, takes only what is in it now.
     pub(super) fn drain_channel(&self) {
         if let Some(channel) = &self.channel {
-            let there = channel.jobs.len();
+            let there = channel.jobs().map_or(0, |jobs| jobs.len());
             // A worker may take one of them between the two steps; then one that came later is taken instead.
             channel.budget.store(there, Ordering::SeqCst);
             self.send(Message::Wake);
         }
     }
 
+    /// From now on, what no worker has begun is given back.
+    ///
+    /// Returns the user's channel, for what is left in it.
+    pub(super) fn give_back(&self) -> Option<Receiver<RequestSpec>> {
+        self.decide(Fate::GivenBack);
+        self.close_intake();
+        let channel = self.close_channel();
+        // Workers help, but all of them may be busy.
+        self.for_each_waiting(|job| self.return_to_sender(job));
+        channel
+    }
+
+    /// What was given back, in the order of its acceptance.
+    pub(super) fn take_given_back(&self) -> Vec<RequestSpec> {
+        let mut given_back = self
+            .given_back
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        given_back.sort_unstable_by_key(|job| job.index);
+        given_back.drain(..).map(|job| job.request).collect()
+    }
+
+    /// From now on, no job is begun. Who calls this must see to those that are waiting.
+    pub(super) fn call_off(&self) {
+        self.decide(Fate::CalledOff);
+        self.close_intake();
+        self.close_channel();
+    }
+
     /// Ends the work now: what is queued is forgotten, what is in flight goes on unheard.
-    pub(super) fn cancel(&self) {
-        self.is_cancelled.store(true, Ordering::SeqCst);
+    pub(super) fn forget(&self) {
+        self.decide(Fate::Forgotten);
+        self.close_channel();
         self.end();
+    }
+
+    /// Takes the jobs that no worker has taken yet.
+    pub(super) fn for_each_waiting(&self, see_to: impl FnMut(Job)) {
+        let waiting = self
+            .receiver
+            .try_iter()
+            .filter_map(|message| match message {
+                Message::Job(job) => Some(job),
+                Message::Wake => None,
+            });
+        waiting.for_each(see_to);
+        // In place of those that were taken out with the jobs. One too many does no harm.
+        self.send(Message::Wake);
+    }
+
+    fn decide(&self, fate: Fate) {
+        self.fate.fetch_max(fate as u8, Ordering::SeqCst);
+    }
+
+    fn return_to_sender(&self, job: Job) {
+        self.tally.job_given_back();
+        let mut given_back = self
+            .given_back
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        given_back.push(job);
+        drop(given_back);
+        self.let_go();
+    }
+
+    /// Takes nothing more out of the user's channel.
+    fn close_channel(&self) -> Option<Receiver<RequestSpec>> {
+        let jobs = self.channel.as_ref()?.close()?;
+        self.let_go();
+        self.send(Message::Wake);
+        Some(jobs)
     }
 
     fn next_submitted(&self) -> Option<Job> {
@@ -140,8 +233,12 @@ impl Queue {
                 return self.pass_on_the_end();
             }
             match self.receiver.recv() {
-                Ok(Message::Job(job)) if !self.is_cancelled() => return Some(job),
-                Ok(Message::Job(_) | Message::Wake) | Err(_) => {}
+                Ok(Message::Job(job)) => {
+                    if let Some(job) = self.to_be_begun(job) {
+                        return Some(job);
+                    }
+                }
+                Ok(Message::Wake) | Err(_) => {}
             }
         }
     }
@@ -152,8 +249,11 @@ impl Queue {
                 return self.pass_on_the_end();
             }
             match self.receiver.try_recv() {
-                Ok(Message::Job(job)) if !self.is_cancelled() => return Some(job),
-                Ok(Message::Job(_) | Message::Wake) => continue,
+                Ok(Message::Job(job)) => match self.to_be_begun(job) {
+                    Some(job) => return Some(job),
+                    None => continue,
+                },
+                Ok(Message::Wake) => continue,
                 Err(_) => {}
             }
             if let Some(job) = self.take_from(channel) {
@@ -161,27 +261,41 @@ impl Queue {
             }
             let mut ready = Select::new();
             ready.recv(&self.receiver);
-            if !channel.is_drained.load(Ordering::SeqCst) {
-                ready.recv(&channel.jobs);
+            let jobs = channel.jobs();
+            if let Some(jobs) = &jobs {
+                ready.recv(jobs);
             }
             ready.ready();
         }
     }
 
+    /// Hands the job on to its worker, who sees to those that are called off, or gives it back.
+    fn to_be_begun(&self, job: Job) -> Option<Job> {
+        match self.fate() {
+            Fate::Sent | Fate::CalledOff => return Some(job),
+            Fate::GivenBack => self.return_to_sender(job),
+            Fate::Forgotten => {}
+        }
+        None
+    }
+
     fn take_from(&self, channel: &UserChannel) -> Option<Job> {
-        if channel.is_drained.load(Ordering::SeqCst) || !self.hold_open() {
+        let jobs = channel.jobs()?;
+        if !self.hold_open() {
             return None;
         }
-        match channel.take() {
+        if self.fate() != Fate::Sent {
+            self.let_go();
+            return None;
+        }
+        match channel.take(&jobs) {
             Ok(request) => {
                 let index = self.tally.job_submitted();
                 return Some(Job { index, request });
             }
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => {
-                if !channel.is_drained.swap(true, Ordering::SeqCst) {
-                    self.let_go();
-                }
+                self.close_channel();
             }
         }
         self.let_go();
@@ -212,11 +326,7 @@ impl Queue {
     }
 
     fn is_over(&self) -> bool {
-        self.is_cancelled() || self.open.load(Ordering::SeqCst) == 0
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.is_cancelled.load(Ordering::SeqCst)
+        self.fate() == Fate::Forgotten || self.open.load(Ordering::SeqCst) == 0
     }
 
     fn send(&self, message: Message) {
@@ -226,8 +336,20 @@ impl Queue {
 }
 
 impl UserChannel {
+    fn jobs(&self) -> Option<Receiver<RequestSpec>> {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.clone()
+    }
+
+    fn close(&self) -> Option<Receiver<RequestSpec>> {
+        self.jobs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
     /// Takes a job within the budget; beyond it, the channel counts as disconnected.
-    fn take(&self) -> Result<RequestSpec, TryRecvError> {
+    fn take(&self, jobs: &Receiver<RequestSpec>) -> Result<RequestSpec, TryRecvError> {
         let budget =
             self.budget
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| match left {
@@ -236,9 +358,9 @@ impl UserChannel {
                 });
         match budget {
             Err(_) => Err(TryRecvError::Disconnected),
-            Ok(NO_BOUND) => self.jobs.try_recv(),
+            Ok(NO_BOUND) => jobs.try_recv(),
             // Nobody else takes what was counted, but for a receiver that the user has kept.
-            Ok(_) => self.jobs.try_recv().map_err(|_| TryRecvError::Disconnected),
+            Ok(_) => jobs.try_recv().map_err(|_| TryRecvError::Disconnected),
         }
     }
 }

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ::reqwest::blocking::ClientBuilder;
 use url::Url;
 
+use super::sessions::MOST_PROXIED;
+use super::teardown;
 use crate::error::{BoxError, RootCause};
 use crate::panics;
 use crate::redact::Clipped;
@@ -92,7 +94,8 @@ impl<B: TransportBuilder + 'static> SessionPlan<B> {
                 let shared = Shared {
                     plan: self,
                     clone,
-                    originals: Mutex::default(),
+                    own: Original::default(),
+                    proxied: Mutex::default(),
                 };
                 Arc::new(move |proxy| Ok(Box::new(shared.open(proxy)?) as Box<OpenSession>))
             }
@@ -115,37 +118,52 @@ impl<B: TransportBuilder + 'static> SessionPlan<B> {
 }
 
 /// One session for all workers, and one for each proxy.
-struct Shared<B: TransportBuilder> {
+struct Shared<B: TransportBuilder + 'static> {
     plan: SessionPlan<B>,
     clone: CloneSession<B::Transport>,
-    originals: Mutex<Vec<OpenSession<B::Transport>>>,
+    own: Original<B::Transport>,
+    /// The one used last comes last.
+    proxied: Mutex<Vec<(Url, Original<B::Transport>)>>,
 }
+
+/// A session to be cloned, once it is open. The lock is held while it is opened: all others wait for just that.
+type Original<T> = Arc<Mutex<Option<OpenSession<T>>>>;
 
 impl<B: TransportBuilder + 'static> Shared<B> {
     fn open(&self, proxy: Option<&Url>) -> Result<OpenSession<B::Transport>, SessionFault> {
-        if let Some(session) = self.find(proxy) {
-            return Ok(session);
-        }
-        let opened = self.plan.open(proxy)?;
-        let session = (self.clone)(&opened);
-        // Another worker may have been faster; then there are two for a while, and the first one is given out.
-        let mut originals = self
-            .originals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        originals.push(opened);
-        Ok(session)
+        let original = match proxy {
+            None => Arc::clone(&self.own),
+            Some(proxy) => self.original_through(proxy),
+        };
+        let mut original = original.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = match &mut *original {
+            Some(session) => session,
+            closed => closed.insert(self.plan.open(proxy)?),
+        };
+        Ok((self.clone)(session))
     }
 
-    fn find(&self, proxy: Option<&Url>) -> Option<OpenSession<B::Transport>> {
-        let originals = self
-            .originals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        originals
-            .iter()
-            .find(|session| session.proxy.as_ref() == proxy)
-            .map(self.clone)
+    fn original_through(&self, proxy: &Url) -> Original<B::Transport> {
+        let mut proxied = self.proxied.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = proxied.iter().position(|(other, _)| other == proxy);
+        let entry = match found {
+            Some(position) => proxied.remove(position),
+            None => (proxy.clone(), Original::default()),
+        };
+        let original = Arc::clone(&entry.1);
+        proxied.push(entry);
+        let superfluous = (proxied.len() > MOST_PROXIED).then(|| proxied.remove(0));
+        drop(proxied);
+        teardown::elsewhere(superfluous);
+        original
+    }
+}
+
+impl<B: TransportBuilder + 'static> Drop for Shared<B> {
+    fn drop(&mut self) {
+        // The last one to hold it may be the user, whom nothing may hold up.
+        teardown::elsewhere(std::mem::take(&mut self.own));
+        teardown::elsewhere(std::mem::take(&mut self.proxied));
     }
 }
 

@@ -104,6 +104,11 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
+    /// Is disconnected when the work is over.
+    pub(super) fn over(&self) -> Receiver<Infallible> {
+        self.over.clone()
+    }
+
     /// Blocks until the work is over.
     pub(super) fn wait_until_over(&self) {
         let _ = self.over.recv();
@@ -139,6 +144,18 @@ impl Inbox {
 /// It never waits: it ends when no response is there. What it has not handed out stays where it is, for the next one.
 pub struct Responses(Receiver<ThreadResponse>);
 
+impl Responses {
+    /// How many are there now.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none is there now.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 impl Iterator for Responses {
     type Item = ThreadResponse;
 
@@ -159,6 +176,18 @@ impl fmt::Debug for Responses {
 ///
 /// It never waits: it ends when no exception is there. What it has not handed out stays where it is, for the next one.
 pub struct Exceptions(Receiver<ThreadException>);
+
+impl Exceptions {
+    /// How many are there now.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none is there now.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 impl Iterator for Exceptions {
     type Item = ThreadException;

@@ -1,17 +1,17 @@
 //! The sessions of one worker: its own, and one for each proxy that its jobs have named.
 
 use std::sync::Arc;
-use std::thread;
 
 use url::Url;
 
 use super::recipe::{Recipe, SessionFault, Step};
+use super::teardown;
 use crate::error::Error;
 use crate::request::RequestSpec;
 use crate::session::OpenSession;
 
 /// How many sessions with proxies a worker keeps. Each may own a thread and connections.
-const MOST_PROXIED: usize = 8;
+pub(super) const MOST_PROXIED: usize = 8;
 
 pub(super) struct Sessions {
     recipe: Arc<Recipe>,
@@ -47,7 +47,7 @@ impl Sessions {
             None => (self.recipe)(Some(&proxy)).map_err(refused)?,
         };
         if self.proxied.len() == MOST_PROXIED {
-            dispose(self.proxied.remove(0));
+            teardown::elsewhere(self.proxied.remove(0));
         }
         self.proxied.push(session);
         Ok(self.proxied.last_mut().unwrap_or(&mut self.own))
@@ -55,17 +55,8 @@ impl Sessions {
 
     /// Closes all of them without waiting for it.
     pub(super) fn dispose(self) {
-        dispose(self);
+        teardown::elsewhere(self);
     }
-}
-
-/// Drops a session elsewhere: a client may wait for a name server while it is torn down, and its worker has other jobs.
-fn dispose(session: impl Send + 'static) {
-    let name = "threaded-teardown".to_owned();
-    // Without a thread it is dropped here and now.
-    let _ = thread::Builder::new()
-        .name(name)
-        .spawn(move || drop(session));
 }
 
 fn refused(fault: SessionFault) -> Error {

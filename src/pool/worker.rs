@@ -6,7 +6,8 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 
 use super::crew::Crew;
-use super::queue::Job;
+use super::in_flight::{Begun, Desk};
+use super::queue::{Fate, Job};
 use super::recipe::SessionFault;
 use super::results::Outcome;
 use super::sessions::Sessions;
@@ -24,12 +25,15 @@ pub(super) struct Worker {
     /// `None` until it is opened, and after a panic, which may have left it in any state.
     sessions: Option<Sessions>,
     tally: Arc<WorkerTally>,
+    /// Where the job lies that it is at.
+    desk: Arc<Desk>,
 }
 
 impl Worker {
     pub(super) fn new(crew: Arc<Crew>) -> Self {
         Self {
             tally: crew.queue.tally().add_worker(),
+            desk: crew.in_flight.add_desk(),
             crew,
             sessions: None,
         }
@@ -61,9 +65,8 @@ impl Worker {
             return;
         };
         while let Some(job) = self.crew.queue.next() {
-            let is_held_by_reader = lanes.send(self.outcome(job));
-            if !is_held_by_reader {
-                self.crew.queue.finished(1);
+            if let Some(outcome) = self.outcome(job) {
+                self.crew.deliver(&lanes, outcome);
             }
             if self.is_dispensable() {
                 return;
@@ -74,34 +77,47 @@ impl Worker {
     /// Whether this worker cannot open a session, while others can go on without it. The last one stays, whatever happens,
     /// so that no job is left without an outcome.
     fn is_dispensable(&mut self) -> bool {
+        let has_colleagues = self.crew.queue.tally().live_workers() > 0;
+        if self.sessions.is_some() || !has_colleagues {
+            return false;
+        }
         let Err(fault) = self.open_sessions() else {
             return false;
         };
-        let tally = self.crew.queue.tally();
-        let is_dispensable = tally.live_workers() > 0;
-        if is_dispensable {
-            tally.worker_failed();
-            log::warn!("a worker gives up, the others go on: {fault}");
-        }
-        is_dispensable
+        self.crew.queue.tally().worker_failed();
+        log::warn!("a worker gives up, the others go on: {fault}");
+        true
     }
 
-    fn outcome(&mut self, job: Job) -> Outcome {
-        let started = Instant::now();
+    /// `None` if the job was taken from this worker and has its outcome from elsewhere.
+    fn outcome(&mut self, job: Job) -> Option<Outcome> {
+        let begun = Arc::new(Begun {
+            job,
+            at: Instant::now(),
+        });
         self.tally.job_started();
-        let result = match panics::caught(|| self.attempt(&job.request)) {
+        self.desk.put(&begun);
+        if self.crew.queue.fate() == Fate::CalledOff {
+            // Who has called it off may have looked at this desk before the job was there.
+            self.crew.call_off();
+            return None;
+        }
+        let result = match panics::caught(|| self.attempt(&begun.job.request)) {
             Ok(result) => result,
             Err(message) => {
                 self.close_sessions();
                 Err(Error::Panicked { message })
             }
         };
+        self.desk.take()?;
+        // Nobody else has it now.
+        let Begun { job, at } = Arc::into_inner(begun)?;
         let finished_at = Instant::now();
         let record = Record {
             request: job.request,
             index: job.index,
             attempts: 1,
-            elapsed: finished_at - started,
+            elapsed: finished_at - at,
             finished_at,
         };
         let outcome = match result {
@@ -115,7 +131,7 @@ impl Worker {
             Ok(_) => self.tally.job_answered(),
             Err(_) => self.tally.job_failed(),
         }
-        outcome
+        Some(outcome)
     }
 
     fn attempt(&mut self, request: &RequestSpec) -> Result<Response, Error> {

@@ -1,7 +1,7 @@
 //! What a request carries: [`RequestBody`], which can be sent any number of times.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -162,16 +162,20 @@ struct FileReader {
 impl FileReader {
     fn open(path: &Arc<Path>) -> io::Result<Self> {
         let failed = |error| BodySourceError::wrap(path, error);
+        let check = |metadata: Metadata| match metadata.is_file() {
+            true => Ok(metadata.len()),
+            false => {
+                let message = "not a regular file, so it could not be sent twice";
+                Err(failed(io::Error::new(io::ErrorKind::InvalidInput, message)))
+            }
+        };
+        // Before it is opened, since opening a named pipe waits for its other end; after it, since it may have changed.
+        check(std::fs::metadata(path).map_err(failed)?)?;
         let file = File::open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        if !metadata.is_file() {
-            let message = "not a regular file, so it could not be sent twice";
-            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, message)));
-        }
         Ok(Self {
-            file,
+            left: check(file.metadata().map_err(failed)?)?,
             path: Arc::clone(path),
-            left: metadata.len(),
+            file,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, COOKIE};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
 use super::RequestSpec;
@@ -23,21 +23,23 @@ impl RequestSpec {
     /// Adds a header. Several of one name are all sent, in the order in which they were added.
     ///
     /// A header of the session with the same name is replaced. Values of headers that carry credentials by their name
-    /// (`Authorization`, `Cookie`, `X-Api-Key` …) are marked sensitive: they are not printed, and redirects to another
-    /// origin do not take them along.
+    /// (`Authorization`, `Cookie`, `X-Api-Key` …: those with `auth`, `cookie`, `token`, `secret`, `password`, `api-key`,
+    /// `credential`, `session` or `signature` in them) are marked sensitive: they are not printed, and redirects to
+    /// another origin do not take them along. For other names, hand in a `HeaderValue` that is marked so.
     ///
-    /// `Content-Length` and `Transfer-Encoding` follow from the body: other values than the right ones end as
-    /// [`Error::InvalidRequest`](crate::Error::InvalidRequest). Defaults to none.
+    /// `Content-Length` and `Transfer-Encoding` follow from the body: setting them ends as
+    /// [`Error::InvalidRequest`](crate::Error::InvalidRequest), but for the right length of a body in memory.
+    /// Defaults to none.
     pub fn header<V>(mut self, name: impl AsRef<str>, value: V) -> Self
     where
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
         match headers::checked(name.as_ref(), value) {
-            Ok((name, value)) => {
-                self.options_mut().headers.append(name, value);
-                self
-            }
+            Ok((name, value)) => match self.options_mut().headers.try_append(name, value) {
+                Ok(_) => self,
+                Err(error) => self.faulty(headers::TOO_MANY, Some(error.into())),
+            },
             Err((message, source)) => self.faulty(message, Some(source)),
         }
     }
@@ -45,8 +47,10 @@ impl RequestSpec {
     /// Sets all headers of the map. Those set before under the same names are replaced, the others stay.
     /// Defaults to none.
     pub fn headers(mut self, headers: HeaderMap) -> Self {
-        headers::replace(&mut self.options_mut().headers, headers);
-        self
+        match headers::replace(&mut self.options_mut().headers, headers) {
+            Ok(()) => self,
+            Err(error) => self.faulty(headers::TOO_MANY, Some(error.into())),
+        }
     }
 
     /// Appends pairs to the query of the URL, percent-encoded. Defaults to what the URL holds.
@@ -126,19 +130,23 @@ impl RequestSpec {
         self.authorization(auth::bearer(token))
     }
 
-    fn authorization(mut self, value: Result<HeaderValue, &'static str>) -> Self {
+    fn authorization(self, value: Result<HeaderValue, &'static str>) -> Self {
         match value {
-            Ok(value) => {
-                self.options_mut().headers.insert(AUTHORIZATION, value);
-                self
-            }
+            Ok(value) => self.set_header(AUTHORIZATION, value),
             Err(message) => self.faulty(message, None),
+        }
+    }
+
+    fn set_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        match self.options_mut().headers.try_insert(name, value) {
+            Ok(_) => self,
+            Err(error) => self.faulty(headers::TOO_MANY, Some(error.into())),
         }
     }
 
     /// Adds a cookie to the `Cookie` header. It replaces the session's `Cookie` header for this job.
     /// Defaults to none.
-    pub fn cookie(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
+    pub fn cookie(self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         let (name, value) = (name.as_ref(), value.as_ref());
         if name.is_empty()
             || [name, value]
@@ -150,22 +158,16 @@ impl RequestSpec {
                 None,
             );
         }
-        let cookies = match self.header_map().get(COOKIE) {
-            Some(others) => [
-                others.as_bytes(),
-                b"; ",
-                name.as_bytes(),
-                b"=",
-                value.as_bytes(),
-            ]
-            .concat(),
-            None => [name.as_bytes(), b"=", value.as_bytes()].concat(),
-        };
-        match HeaderValue::from_bytes(&cookies) {
+        let cookie = [name.as_bytes(), b"=", value.as_bytes()].concat();
+        let others = self.header_map().get_all(COOKIE).iter();
+        let cookies: Vec<&[u8]> = others
+            .map(HeaderValue::as_bytes)
+            .chain([&*cookie])
+            .collect();
+        match HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
             Ok(mut cookies) => {
                 cookies.set_sensitive(true);
-                self.options_mut().headers.insert(COOKIE, cookies);
-                self
+                self.set_header(COOKIE, cookies)
             }
             Err(error) => self.faulty("the cookie is not a valid header value", Some(error.into())),
         }

@@ -66,8 +66,13 @@ impl Target {
             Self::Parsed(url) => Url::clone(url),
         };
         if !matches!(url.scheme(), "http" | "https") {
+            // `localhost:8000/x` has the scheme `localhost`.
+            let advice = match url.path().starts_with(|first: char| first.is_ascii_digit()) {
+                true => "if this is host and port, put http:// before it",
+                false => "other schemes cannot be fetched",
+            };
             return Err(Error::invalid_request(format!(
-                "`{}` is not an http or https URL; other schemes cannot be fetched",
+                "`{}` is not an http or https URL; {advice}",
                 SafeUrl(self.as_str()),
             )));
         }

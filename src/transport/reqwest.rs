@@ -10,7 +10,7 @@ use ::reqwest::blocking::{Body, Client, ClientBuilder, Request, Response as Bloc
 use ::reqwest::{Proxy, redirect};
 use bytes::Bytes;
 use http::Method;
-use url::Url;
+use url::{Position, Url};
 
 use self::body::IncomingBody;
 use self::connecting::ConnectWatch;
@@ -30,6 +30,9 @@ pub struct ReqwestTransport {
     /// Tells whether a timeout struck while connecting. `None` in a client that several workers use at once: there,
     /// nobody can tell whose connection it was.
     connecting: Option<ConnectWatch>,
+    /// Where the exchange before went. Its connection may come free while another one to the same place is being
+    /// made, and be the one that is used.
+    previous_origin: String,
 }
 
 impl TransportBuilder for ClientBuilder {
@@ -51,6 +54,7 @@ impl TransportBuilder for ClientBuilder {
         Ok(ReqwestTransport {
             client,
             connecting: Some(connecting),
+            previous_origin: String::new(),
         })
     }
 
@@ -65,6 +69,7 @@ impl Clone for ReqwestTransport {
         Self {
             client: self.client.clone(),
             connecting: None,
+            previous_origin: String::new(),
         }
     }
 }
@@ -94,10 +99,16 @@ impl Transport for ReqwestTransport {
             None => None,
         };
 
+        let origin = &exchange.url()[..Position::AfterPort];
+        let is_elsewhere = self.previous_origin != origin;
+        if is_elsewhere {
+            self.previous_origin.clear();
+            self.previous_origin.push_str(origin);
+        }
         let before = self.connecting.as_ref().map(ConnectWatch::snapshot);
         let answer = self.client.execute(request).map_err(|error| {
             let still_connecting = match (&self.connecting, before) {
-                (Some(watch), Some(before)) => watch.is_connecting_since(before),
+                (Some(watch), Some(before)) => is_elsewhere && watch.is_connecting_since(before),
                 _ => false,
             };
             classify::head_error(error, still_connecting)

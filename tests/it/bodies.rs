@@ -103,7 +103,7 @@ fn the_limit_counts_decoded_bytes() {
     let gzipped = |content: &[u8], framing| {
         RawServer::answering(answer(
             framing,
-            "Content-Encoding: gzip\r\n",
+            "Content-Encoding: gzip\r\nConnection: close\r\n",
             &gzip(content),
         ))
     };
@@ -267,4 +267,18 @@ fn a_response_tells_who_sent_it() {
     let address = response.remote_addr().unwrap();
     assert_eq!(address.port(), server.port());
     assert!(address.ip().is_loopback());
+}
+
+/// With both, the length is what an attacker says and the coding is what counts (RFC 9112, section 6.3).
+#[test]
+fn a_length_beside_a_transfer_coding_is_not_believed() {
+    let chunked = answer(Framing::Chunked, "Content-Length: 5\r\n", &content(100_000));
+    let server = RawServer::answering(chunked);
+    let get = RequestSpec::get(server.url("/"));
+    assert_too_large(outcome(get.clone().max_body(1000)), 1000, "chunked");
+    let response = outcome(get).unwrap();
+    assert_eq!(
+        (response.bytes().len(), response.content_length()),
+        (100_000, None)
+    );
 }

@@ -305,3 +305,22 @@ fn a_timeout_on_a_connection_that_served_before_counts_as_sent() {
     assert_eq!(outcomes.remove(0).unwrap().text(), "first");
     assert_eq!(server.connections(), 1);
 }
+
+#[test]
+fn a_timeout_of_something_else_tells_its_own_time() {
+    let transport = |_: threaded::Exchange<'_>| {
+        Err(Error::Timeout {
+            after: Duration::from_millis(7),
+            sent: false,
+            source: None,
+        })
+    };
+    let builder = threaded::Pool::builder().session(move || threaded::Session::new(transport));
+    let exception = outcomes_of(builder, ["http://stub.test/"])
+        .remove(0)
+        .unwrap_err();
+    assert!(
+        exception.to_string().ends_with("timed out after 7ms"),
+        "{exception}"
+    );
+}

@@ -212,3 +212,18 @@ fn a_connection_closed_inside_the_tls_handshake() {
     let url = format!("https://{}/", closing.address());
     assert_variant!(exception(url), Error::Connect { .. }, sent: false);
 }
+
+#[test]
+fn a_place_that_cannot_be_connected_to_is_no_matter_of_tls() {
+    // Link-local without an interface: the system knows no way there.
+    let exception = exception("http://[fe80::1]/");
+    assert_variant!(exception, Error::Connect { .. }, sent: false);
+}
+
+#[test]
+fn a_transfer_coding_that_nobody_undoes() {
+    let server = RawServer::answering(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    );
+    assert_variant!(exception(server.url("/")), Error::Protocol { .. }, sent: true);
+}

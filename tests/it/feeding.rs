@@ -159,3 +159,33 @@ fn the_statistics_tell_where_the_jobs_are() {
     let stats = pool.stats();
     assert_eq!((stats.responses(), stats.exceptions()), (5, 2));
 }
+
+#[test]
+fn a_select_loop_ends_once_the_pool_is_closed_and_done() {
+    let pool = pool().num_threads(2).build_from_urls(["", "", ""]).unwrap();
+    pool.close();
+    assert!(pool.submit("").is_err());
+    assert_eq!(pool.exception_channel().iter().count(), 3);
+    assert_eq!(pool.response_channel().iter().count(), 0);
+}
+
+#[test]
+fn a_producer_is_not_kept_waiting_by_a_pool_that_takes_no_more() {
+    let (jobs, receiver) = bounded::<RequestSpec>(1);
+    let mut pool = Pool::builder()
+        .num_threads(1)
+        .session(|| Session::new(says_ok))
+        .job_queue(receiver)
+        .build()
+        .unwrap();
+    let producer = std::thread::spawn(move || {
+        let mut sent = 0;
+        while jobs.send("http://stub.test/".into()).is_ok() {
+            sent += 1;
+        }
+        sent
+    });
+    eventually("some are done", || pool.stats().responses() > 10);
+    pool.join_all();
+    assert!(producer.join().unwrap() >= pool.responses().count());
+}

@@ -140,3 +140,39 @@ fn what_an_invalid_request_was_can_be_mended_and_sent() {
     let mended = exception.into_request().with_url(server.url("/"));
     assert_eq!(outcome(mended).unwrap().text(), "hello");
 }
+
+/// Opening a named pipe waits for its other end, which no time limit could bound.
+#[test]
+#[cfg(unix)]
+fn a_named_pipe_is_no_body_and_does_not_block() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let spec = RequestSpec::post("http://127.0.0.1/").body_from_file(&pipe);
+    assert_is_invalid(&outcome(spec).unwrap_err(), "regular file");
+}
+
+#[test]
+fn more_headers_than_there_can_be_are_a_mistake_and_no_panic() {
+    let many =
+        |spec: RequestSpec| (0..40_000).fold(spec, |spec, n| spec.header(format!("x-{n}"), "1"));
+    let spec = many(RequestSpec::get("http://127.0.0.1/"));
+    assert_is_invalid(
+        &outcome(spec.cookie("a", "b")).unwrap_err(),
+        "too many headers",
+    );
+}
+
+#[test]
+fn host_and_port_alone_are_told_what_they_lack() {
+    assert_is_invalid(
+        &outcome("localhost:8000/x").unwrap_err(),
+        "put http:// before it",
+    );
+}

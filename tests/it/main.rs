@@ -31,6 +31,7 @@ mod sessions;
 mod sharing;
 mod specs;
 mod statuses;
+mod stopping;
 mod workers;
 
 use support::pools::{self, Outcome};

@@ -206,3 +206,28 @@ fn jobs_that_many_threads_submit_get_one_index_and_one_outcome_each() {
     assert_eq!(submitted.len(), PRODUCERS * EACH);
     assert_eq!(outcomes, submitted);
 }
+
+#[test]
+fn a_panic_whose_payload_panics_too_is_one_more_outcome() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::panic_any(Bomb);
+        }
+    }
+    let explodes = |exchange: Exchange<'_>| match exchange.url().path() {
+        "/bomb" => std::panic::panic_any(Bomb),
+        _ => says_ok(exchange),
+    };
+    let pool = Pool::builder()
+        .num_threads(1)
+        .session(move || Session::new(explodes))
+        .build_from_urls(["http://stub.test/bomb", "http://stub.test/"])
+        .unwrap();
+    let outcomes = in_order(pool);
+    assert!(matches!(
+        outcomes[0].as_ref().unwrap_err().error(),
+        Error::Panicked { .. }
+    ));
+    assert!(outcomes[1].is_ok());
+}

@@ -320,3 +320,20 @@ fn the_fragment_holds_on_until_a_location_has_its_own() {
         assert_eq!(server.received()[1].uri(), "/to");
     }
 }
+
+#[test]
+fn a_body_that_has_gone_when_a_redirect_asks_for_it_again_was_sent_before() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_owned();
+    let file = std::sync::Mutex::new(Some(file));
+    let server = Keeper::start(move |_| {
+        drop(file.lock().unwrap().take());
+        redirect(307, "/again")
+    });
+    let exception = outcome(RequestSpec::post(server.url("/")).body_from_file(path)).unwrap_err();
+    assert!(
+        matches!(exception.error(), Error::LocalResource { .. }),
+        "{exception:?}"
+    );
+    assert!(exception.was_sent());
+}

@@ -355,3 +355,14 @@ fn an_international_host_is_sent_in_ascii() {
     );
     assert_eq!(response.url().host_str(), Some("xn--bcher-kva.test"));
 }
+
+#[test]
+fn a_cookie_joins_those_that_headers_have_set() {
+    let request = received("/", |url| {
+        let spec = RequestSpec::get(url)
+            .header("Cookie", "a=1")
+            .header("Cookie", "b=2");
+        spec.cookie("c", "3")
+    });
+    assert_eq!(values(&request, "cookie"), ["a=1; b=2; c=3"]);
+}

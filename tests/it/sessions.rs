@@ -292,3 +292,36 @@ fn a_transport_that_was_built_elsewhere_can_be_used() {
     let outcomes = outcomes_of(builder, [server.url("/")]);
     assert_eq!(outcomes[0].as_ref().unwrap().text(), "hello");
 }
+
+#[test]
+fn a_session_cannot_say_how_bodies_are_framed() {
+    for (name, value) in [("Content-Length", "5"), ("Transfer-Encoding", "chunked")] {
+        let message = build_error(Pool::builder().initializer(move |s| s.header(name, value)));
+        let name = name.to_lowercase();
+        assert!(
+            message.contains(&name) && message.contains("cannot be set"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_worker_alone_tries_once_for_each_job_to_open_its_session_again() {
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&tries);
+    let panics = |exchange: Exchange<'_>| match exchange.url().path() {
+        "/panic" => panic!("the transport panicked"),
+        _ => says_ok(exchange),
+    };
+    let builder = Pool::builder()
+        .session(move || Session::new(panics))
+        .try_initializer(
+            move |session| match counted.fetch_add(1, Ordering::SeqCst) {
+                0 => Ok(session),
+                _ => Err("the account is locked"),
+            },
+        );
+    let urls = ["/panic", "/", "/", "/"].map(|path| format!("http://stub.test{path}"));
+    assert_eq!(outcomes_of(builder, urls).len(), 4);
+    assert_eq!(tries.load(Ordering::SeqCst), 1 + 3);
+}

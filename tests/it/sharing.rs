@@ -147,3 +147,51 @@ fn cookies_stay_with_their_worker() {
 fn shared_sessions_share_their_cookies() {
     assert_eq!(Vec::from_iter(cookies_seen(true)), ["client=0"]);
 }
+
+#[test]
+fn sessions_are_made_once_when_workers_start_all_at_once_and_for_each_proxy() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&made);
+    let pool = pool()
+        .num_threads(8)
+        .share_session(true)
+        .initializer(move |session| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            session
+        })
+        .build_from_urls([""; 0])
+        .unwrap();
+    let refused = format!("http://{}/", crate::support::raw::refused_address());
+    for _ in 0..40 {
+        pool.submit(&refused).unwrap();
+        pool.submit(threaded::RequestSpec::get(&refused).proxy(&refused))
+            .unwrap();
+    }
+    assert_eq!(pool.into_iter().count(), 80);
+    assert_eq!(made.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn of_shared_sessions_with_proxies_only_the_last_ones_stay_open() {
+    let name = concat!(
+        module_path!(),
+        "::of_shared_sessions_with_proxies_only_the_last_ones_stay_open"
+    );
+    alone(name, &[], || {
+        let before = threads();
+        let mut pool = pool().num_threads(1).share_session(true).build().unwrap();
+        let refused = format!("http://{}/", crate::support::raw::refused_address());
+        for number in 0..30 {
+            let proxy = format!(
+                "http://user{number}@{}",
+                refused.trim_start_matches("http://")
+            );
+            pool.submit(threaded::RequestSpec::get(&refused).proxy(proxy))
+                .unwrap();
+        }
+        pool.join_all();
+        assert_eq!(pool.exceptions().count(), 30);
+        // The session of its own, and eight.
+        eventually("the others are closed", || threads() <= before + 9);
+    });
+}

@@ -149,3 +149,29 @@ fn each_worker_takes_one_thread_with_a_stub_and_two_with_reqwest() {
         assert_eq!(threads(), before + 14);
     });
 }
+
+#[test]
+fn a_job_that_no_worker_can_be_started_for_is_given_back() {
+    let mut pool = stub()
+        .thread_stack_size(usize::MAX / 2)
+        .build_from_urls([""; 0])
+        .unwrap();
+    let error = pool.submit("http://stub.test/").unwrap_err();
+    assert!(
+        error.to_string().starts_with("no worker could be started"),
+        "{error}"
+    );
+    assert_eq!(error.into_request().url(), "http://stub.test/");
+    pool.join_all();
+}
+
+#[test]
+fn a_name_that_panics_is_the_usual_one() {
+    let pool = stub()
+        .num_threads(2)
+        .thread_name(|_| panic!("no name"))
+        .build_from_urls([""; 0])
+        .unwrap();
+    pool.submit("http://stub.test/").unwrap();
+    assert_eq!(pool.into_iter().count(), 1);
+}

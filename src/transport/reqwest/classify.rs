@@ -13,6 +13,7 @@ pub(super) fn head_error(error: ::reqwest::Error, still_connecting: bool) -> Err
     let is_connect = error.is_connect();
     let is_builder = error.is_builder();
     let is_dns = error.is_dns();
+    let is_plain = error.url().is_some_and(|url| url.scheme() == "http");
     let url = error.url().map(|url| SafeUrl(url.as_str()).to_string());
     // The URL would bring its secrets into the messages.
     let source: BoxError = error.without_url().into();
@@ -27,7 +28,7 @@ pub(super) fn head_error(error: ::reqwest::Error, still_connecting: bool) -> Err
         return Error::LocalResource { sent: true, source };
     }
     if is_connect {
-        return connect_error(source, is_dns);
+        return connect_error(source, is_dns, is_plain);
     }
     if is_timeout(&*source) {
         return Error::Timeout {
@@ -40,7 +41,7 @@ pub(super) fn head_error(error: ::reqwest::Error, still_connecting: bool) -> Err
 }
 
 /// Sorts what went wrong while a connection was made: of the request, nothing was sent.
-fn connect_error(source: BoxError, is_dns: bool) -> Error {
+fn connect_error(source: BoxError, is_dns: bool, is_plain: bool) -> Error {
     let sent = false;
     if is_local_lack(&*source) {
         return Error::LocalResource { sent, source };
@@ -58,22 +59,19 @@ fn connect_error(source: BoxError, is_dns: bool) -> Error {
     if is_dns {
         return Error::Dns { sent, source };
     }
-    match io_kind(&*source) {
-        Some(
-            io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::NetworkDown
-            | io::ErrorKind::PermissionDenied
-            | io::ErrorKind::NotConnected
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::UnexpectedEof,
-        ) => Error::Connect { sent, source },
-        _ if is_handshake_cut(&*source) => Error::Connect { sent, source },
-        _ => Error::Tls { sent, source },
+    // What the operating system reports is about the connection below TLS.
+    let is_below_tls = is_plain || is_from_system(&*source) || is_handshake_cut(&*source);
+    if is_below_tls {
+        Error::Connect { sent, source }
+    } else {
+        Error::Tls { sent, source }
     }
+}
+
+fn is_from_system(error: &(dyn StdError + 'static)) -> bool {
+    chain(error)
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .any(|error| error.raw_os_error().is_some())
 }
 
 /// Sorts what went wrong on a connection that stood.
@@ -149,9 +147,10 @@ fn is_proxy_failure(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
-/// Whether the peer closed the connection during the handshake, in the way in which OpenSSL says so.
+/// Whether the peer closed the connection during the handshake. The message is OpenSSL's.
 fn is_handshake_cut(error: &(dyn StdError + 'static)) -> bool {
-    chain(error).any(|error| error.to_string() == "unexpected EOF")
+    io_kind(error) == Some(io::ErrorKind::UnexpectedEof)
+        || chain(error).any(|error| error.to_string() == "unexpected EOF")
 }
 
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {

@@ -11,8 +11,9 @@ use tower_service::Service;
 
 /// Counts the connections that a client begins and the ones that come about, TLS and proxy included.
 ///
-/// The client of one worker performs one exchange at a time and begins a connection only when it has none to reuse. So an
-/// exchange during which one was begun and none came about has sent nothing.
+/// The client of one worker performs one exchange at a time and begins a connection only when none is free for reuse. So
+/// an exchange during which one was begun and none came about has sent nothing, unless one of an exchange before came free
+/// meanwhile.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ConnectWatch(Arc<Counts>);
 

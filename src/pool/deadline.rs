@@ -1,0 +1,37 @@
+//! The time limit of a whole run.
+
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use super::crew::Crew;
+use crate::error::PoolError;
+
+/// Calls all jobs off when the time is over, unless the work is over before. Waits on a thread of its own.
+pub(super) fn watch<T>(
+    crew: &Arc<Crew>,
+    over: Receiver<T>,
+    limit: Duration,
+) -> Result<(), PoolError>
+where
+    T: Send + 'static,
+{
+    // What lies beyond the clock's range is no limit.
+    let Some(deadline) = Instant::now().checked_add(limit) else {
+        return Ok(());
+    };
+    let crew: Weak<Crew> = Arc::downgrade(crew);
+    thread::Builder::new()
+        .name("threaded-deadline".to_owned())
+        .spawn(move || {
+            if let Err(RecvTimeoutError::Timeout) = over.recv_deadline(deadline) {
+                if let Some(crew) = crew.upgrade() {
+                    crew.call_off();
+                }
+            }
+        })
+        .map(drop)
+        .map_err(PoolError::Spawn)
+}

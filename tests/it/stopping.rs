@@ -1,0 +1,325 @@
+//! Changing one's mind: shutdown gives back, cancel and deadline call off, and nobody waits in vain.
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use threaded::crossbeam_channel::{Receiver, Sender, unbounded};
+use threaded::{Error, Exchange, Pool, PoolBuilder, RequestSpec, Session, TransportBuilder};
+
+use super::pool;
+use crate::support::pools::{Outcome, in_order, index, says_ok};
+use crate::support::process::eventually;
+use crate::support::raw::RawServer;
+
+/// A pool whose exchanges wait for the gate: one goes on for each message, all once it is dropped.
+fn gated() -> (
+    PoolBuilder<impl TransportBuilder + 'static>,
+    Receiver<()>,
+    Sender<()>,
+) {
+    let (begun_tx, begun) = unbounded();
+    let (open, opened) = unbounded::<()>();
+    let transport = move |exchange: Exchange<'_>| {
+        let _ = begun_tx.send(());
+        let _ = opened.recv();
+        says_ok(exchange)
+    };
+    let builder = Pool::builder().session(move || Session::new(transport.clone()));
+    (builder, begun, open)
+}
+
+fn urls(jobs: usize) -> impl Iterator<Item = String> {
+    (0..jobs).map(|page| format!("http://stub.test/{page}"))
+}
+
+fn is_cancelled(outcome: &Outcome, was_sent: bool) -> bool {
+    outcome.as_ref().is_err_and(|exception| {
+        matches!(exception.error(), Error::Cancelled { .. })
+            && exception.was_sent() == was_sent
+            && exception.attempts() == u32::from(was_sent)
+            && !exception.is_retryable()
+    })
+}
+
+#[test]
+fn shutdown_gives_back_what_was_not_sent_and_waits_for_what_was() {
+    let (builder, begun, open) = gated();
+    let mut pool = builder.num_threads(2).build_from_urls(urls(100)).unwrap();
+    begun.recv().unwrap();
+    begun.recv().unwrap();
+    let unsent = thread::scope(|scope| {
+        let handle = pool.handle();
+        let stopping = scope.spawn(|| pool.shutdown());
+        eventually("the others are given back", || {
+            handle.stats().given_back() == 98
+        });
+        assert!(!stopping.is_finished(), "two are in flight");
+        assert!(handle.submit("http://stub.test/late").is_err());
+        drop(open);
+        stopping.join().unwrap()
+    });
+    let given_back: Vec<&str> = unsent.iter().map(RequestSpec::url).collect();
+    assert_eq!(given_back, urls(100).skip(2).collect::<Vec<_>>());
+    assert_eq!(pool.responses().count(), 2);
+    assert_eq!(pool.exceptions().count(), 0);
+    assert_eq!(begun.try_iter().count(), 0, "nothing new was sent");
+    let stats = pool.stats();
+    assert_eq!(
+        (stats.submitted(), stats.queued(), stats.in_flight()),
+        (100, 0, 0)
+    );
+    assert!(pool.shutdown().is_empty(), "once is enough");
+}
+
+#[test]
+fn shutdown_gives_back_what_is_in_the_job_channel_too() {
+    let (builder, begun, open) = gated();
+    let (jobs, receiver) = unbounded::<RequestSpec>();
+    let mut pool = builder.num_threads(1).job_queue(receiver).build().unwrap();
+    for url in urls(10) {
+        jobs.send(url.into()).unwrap();
+    }
+    begun.recv().unwrap();
+    drop(open);
+    let unsent = pool.shutdown();
+    assert_eq!(unsent.len() + pool.responses().count(), 10);
+}
+
+#[test]
+fn cancel_ends_every_job_at_once_and_join_all_returns() {
+    let (builder, begun, open) = gated();
+    let mut pool = builder.num_threads(3).build_from_urls(urls(1_000)).unwrap();
+    for _ in 0..3 {
+        begun.recv().unwrap();
+    }
+    pool.handle().cancel();
+    // All three workers are still at their exchanges.
+    pool.join_all();
+    let outcomes = in_order(pool.exceptions().map(Err));
+    assert_eq!(outcomes.len(), 1_000);
+    for (number, outcome) in outcomes.iter().enumerate() {
+        assert_eq!(index(outcome), number);
+        assert!(is_cancelled(outcome, number < 3), "{outcome:?}");
+    }
+    assert!(pool.submit("http://stub.test/").is_err());
+    let stats = pool.stats();
+    assert_eq!(
+        (stats.queued(), stats.in_flight(), stats.exceptions()),
+        (0, 0, 1_000)
+    );
+    drop(open);
+    assert!(
+        pool.get_response().is_none(),
+        "what was called off is not heard of again"
+    );
+}
+
+#[test]
+fn cancel_ends_the_iteration_over_a_pool() {
+    let (builder, begun, open) = gated();
+    let pool = builder.num_threads(2).build_from_urls(urls(50)).unwrap();
+    let handle = pool.handle();
+    let cancelling = thread::spawn(move || {
+        begun.recv().unwrap();
+        begun.recv().unwrap();
+        open.send(()).unwrap();
+        begun.recv().unwrap();
+        handle.cancel();
+        open
+    });
+    let outcomes = in_order(pool);
+    assert_eq!(outcomes.len(), 50);
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    assert_eq!(
+        outcomes
+            .iter()
+            .filter(|outcome| is_cancelled(outcome, true))
+            .count(),
+        2
+    );
+    assert_eq!(
+        outcomes
+            .iter()
+            .filter(|outcome| is_cancelled(outcome, false))
+            .count(),
+        47
+    );
+    cancelling.join().unwrap();
+}
+
+#[test]
+fn cancel_leaves_what_is_in_the_job_channel_where_it_is() {
+    let (builder, begun, _open) = gated();
+    let (jobs, receiver) = unbounded::<RequestSpec>();
+    let mut pool = builder
+        .num_threads(1)
+        .job_queue(receiver.clone())
+        .build()
+        .unwrap();
+    for url in urls(10) {
+        jobs.send(url.into()).unwrap();
+    }
+    begun.recv().unwrap();
+    pool.handle().cancel();
+    pool.join_all();
+    assert_eq!(pool.exceptions().count(), 1);
+    assert_eq!(receiver.len(), 9);
+}
+
+#[test]
+fn cancelling_what_is_over_changes_nothing() {
+    let mut pool = Pool::builder()
+        .num_threads(2)
+        .session(|| Session::new(says_ok))
+        .build_from_urls(urls(5))
+        .unwrap();
+    pool.join_all();
+    pool.handle().cancel();
+    assert!(pool.shutdown().is_empty());
+    assert_eq!(
+        (pool.responses().count(), pool.exceptions().count()),
+        (5, 0)
+    );
+}
+
+#[test]
+fn a_deadline_ends_what_is_left_and_the_wait_for_it() {
+    let server = RawServer::start(|mut stream, _| {
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let limit = Duration::from_millis(200);
+    let started = Instant::now();
+    let mut pool = pool()
+        .num_threads(2)
+        .deadline(limit)
+        .build_from_urls((0..20).map(|page| server.url(&format!("/{page}"))))
+        .unwrap();
+    pool.join_all();
+    // The requests' own limit is 30 s.
+    assert!(started.elapsed() >= limit && started.elapsed() < 10 * limit);
+    let outcomes: Vec<Outcome> = pool.exceptions().map(Err).collect();
+    assert_eq!(outcomes.len(), 20);
+    let in_flight = outcomes
+        .iter()
+        .filter(|outcome| is_cancelled(outcome, true))
+        .count();
+    let queued = outcomes
+        .iter()
+        .filter(|outcome| is_cancelled(outcome, false))
+        .count();
+    assert_eq!((in_flight, queued), (2, 18));
+}
+
+#[test]
+fn a_deadline_ends_a_lazy_run() {
+    let drawn = AtomicUsize::new(0);
+    let (builder, _begun, _open) = gated();
+    let outcomes = builder
+        .num_threads(2)
+        .window(8)
+        .deadline(Duration::from_millis(100))
+        .imap(std::iter::repeat_with(|| {
+            drawn.fetch_add(1, Ordering::SeqCst);
+            "http://stub.test/"
+        }))
+        .unwrap();
+    let outcomes: Vec<Outcome> = outcomes.collect();
+    assert_eq!(
+        outcomes.len(),
+        drawn.load(Ordering::SeqCst),
+        "an outcome for each that was drawn"
+    );
+    assert_eq!(outcomes.len(), 8);
+}
+
+#[test]
+fn a_deadline_that_is_not_reached_is_not_noticed() {
+    let builder = || {
+        Pool::builder()
+            .num_threads(2)
+            .session(|| Session::new(says_ok))
+    };
+    for limit in [Some(Duration::from_secs(3600)), Some(Duration::MAX), None] {
+        let (responses, exceptions) = builder().deadline(limit).map(urls(10)).unwrap();
+        assert_eq!((responses.count(), exceptions.count()), (10, 0));
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Submit(usize),
+    Cancel,
+    Shutdown,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// Whatever is done to a pool, each request has one outcome, or comes back.
+    #[test]
+    fn every_request_has_one_outcome_or_comes_back(
+        num_threads in 1..5usize,
+        acts in prop::collection::vec(
+            prop_oneof![8 => (0..20usize).prop_map(Act::Submit), 1 => Just(Act::Cancel), 1 => Just(Act::Shutdown)],
+            0..12,
+        ),
+    ) {
+        let mut pool = Pool::builder()
+            .num_threads(num_threads)
+            .session(|| Session::new(says_ok))
+            .build()
+            .unwrap();
+        let handle = pool.handle();
+        let produced = Arc::new(AtomicUsize::new(0));
+        let next_url = {
+            let produced = Arc::clone(&produced);
+            move || format!("http://stub.test/{}", produced.fetch_add(1, Ordering::SeqCst))
+        };
+        // Somebody else submits and cancels meanwhile.
+        let elsewhere = thread::spawn({
+            let (handle, acts, next_url) = (handle.clone(), acts.clone(), next_url.clone());
+            move || {
+                let mut refused = Vec::new();
+                for act in acts.into_iter().rev() {
+                    match act {
+                        Act::Submit(jobs) => refused.extend((0..jobs).filter_map(|_| handle.submit(next_url()).err())),
+                        Act::Cancel => handle.cancel(),
+                        Act::Shutdown => thread::yield_now(),
+                    }
+                }
+                refused
+            }
+        });
+        let mut back: Vec<RequestSpec> = Vec::new();
+        for act in acts {
+            match act {
+                Act::Submit(jobs) => {
+                    let refused = (0..jobs).filter_map(|_| pool.submit(next_url()).err());
+                    back.extend(refused.map(|error| error.into_request()));
+                }
+                Act::Cancel => handle.cancel(),
+                Act::Shutdown => back.extend(pool.shutdown()),
+            }
+        }
+        pool.join_all();
+        back.extend(elsewhere.join().unwrap().into_iter().map(|error| error.into_request()));
+        pool.join_all();
+        let mut seen: Vec<String> = back.into_iter().map(|spec| spec.url().to_owned()).collect();
+        let stats = pool.stats();
+        let outcomes = in_order(pool.responses().map(Ok).chain(pool.exceptions().map(Err)));
+        prop_assert_eq!(stats.submitted(), outcomes.len() + stats.given_back());
+        let indices: HashSet<usize> = outcomes.iter().map(index).collect();
+        prop_assert_eq!(indices.len(), outcomes.len());
+        seen.extend(outcomes.iter().map(|outcome| match outcome {
+            Ok(response) => response.request().url().to_owned(),
+            Err(exception) => exception.request().url().to_owned(),
+        }));
+        let once: HashSet<&String> = seen.iter().collect();
+        prop_assert_eq!((once.len(), seen.len()), (seen.len(), produced.load(Ordering::SeqCst)));
+    }
+}
