@@ -61,6 +61,40 @@
 //! # Ok::<(), threaded::PoolError>(())
 //! ```
 //!
+//! # Any number of jobs in constant memory
+//!
+//! [`imap_unordered`] draws requests from any iterator as there is room for them, [`imap`] also keeps their order:
+//!
+//! ```
+//! # let base = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! let endless = (1..).map(|page| format!("{base}/{page}"));
+//! let answered = threaded::imap_unordered(endless)?.take(100).filter(Result::is_ok).count();
+//! assert_eq!(answered, 100);
+//! # Ok::<(), threaded::PoolError>(())
+//! ```
+//!
+//! # Jobs that lead to jobs, and changing one's mind
+//!
+//! A [`Handle`] submits from anywhere, and [cancels](Handle::cancel); a pool can be [shut down](Pool::shutdown) and have a
+//! [deadline](PoolBuilder::deadline):
+//!
+//! ```
+//! # let base = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! use threaded::Pool;
+//!
+//! let pool = Pool::from_urls([format!("{base}/1")])?;
+//! let handle = pool.handle();
+//! let mut pages = 0;
+//! for response in pool.into_iter().flatten() {
+//!     pages += 1;
+//!     if pages < 10 {
+//!         handle.submit(response.url())?;
+//!     }
+//! }
+//! assert_eq!(pages, 10);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Send again what failed
 //!
 //! An exception is a request again, with [`Pool::from_exceptions`] for all of them. [`Error::is_retryable`] says whether
