@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -136,6 +137,16 @@ pub enum Error {
         /// The status of the answer.
         status: StatusCode,
     },
+    /// The body could not be saved, or its handler failed.
+    #[error("{}: {}", Receiver(path.as_deref()), RootCause(source))]
+    Sink {
+        /// The file that it was to be saved to; `None` for a handler.
+        path: Option<PathBuf>,
+        /// See [`was_sent`](Error::was_sent).
+        sent: bool,
+        /// What the operating system or the handler reported.
+        source: BoxError,
+    },
     /// This machine ran out of something: file descriptors, local ports, threads, or a file to send shrank.
     #[error("a local resource failed: {}", RootCause(source))]
     LocalResource {
@@ -210,6 +221,7 @@ impl Error {
             | Self::BodyTooLarge { .. }
             | Self::Decode { .. }
             | Self::Redirect { .. }
+            | Self::Sink { .. }
             | Self::Session { .. }
             | Self::Cancelled { .. }
             | Self::Panicked { .. } => false,
@@ -230,6 +242,7 @@ impl Error {
             | Self::Timeout { sent, .. }
             | Self::Closed { sent, .. }
             | Self::LocalResource { sent, .. }
+            | Self::Sink { sent, .. }
             | Self::Cancelled { sent } => *sent,
             Self::Protocol { .. }
             | Self::BodyTruncated { .. }
@@ -258,7 +271,8 @@ impl Error {
             | Self::Proxy { sent, .. }
             | Self::Timeout { sent, .. }
             | Self::Closed { sent, .. }
-            | Self::LocalResource { sent, .. } => *sent = true,
+            | Self::LocalResource { sent, .. }
+            | Self::Sink { sent, .. } => *sent = true,
             // The request was as it should be when it began: a file to be sent again has gone, for example.
             Self::InvalidRequest { message, source } => {
                 let source = source.take();
@@ -344,6 +358,18 @@ pub(crate) fn chain<'a>(
     })
 }
 
+/// Displays who did not take the body.
+struct Receiver<'a>(Option<&'a Path>);
+
+impl fmt::Display for Receiver<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(path) => write!(f, "could not save the body to {}", Clipped(path.display())),
+            None => f.write_str("the handler of the body failed"),
+        }
+    }
+}
+
 /// Displays the innermost error of a chain.
 pub(crate) struct RootCause<'a>(pub(crate) &'a BoxError);
 
@@ -373,6 +399,7 @@ impl fmt::Debug for Error {
             Self::Decode { .. } => "Decode",
             Self::Redirect { .. } => "Redirect",
             Self::Status { .. } => "Status",
+            Self::Sink { .. } => "Sink",
             Self::LocalResource { .. } => "LocalResource",
             Self::Session { .. } => "Session",
             Self::Cancelled { .. } => "Cancelled",

@@ -25,17 +25,23 @@ use crate::transport::{Exchange, ResponseBody};
 /// What an attempt is bound by where the spec says nothing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AttemptLimits {
-    pub(crate) timeout: Option<Duration>,
+    /// The outer option: was it set? The inner one: is there a limit?
+    pub(crate) timeout: Option<Option<Duration>>,
+    pub(crate) stall_timeout: Option<Duration>,
     pub(crate) redirects: usize,
-    pub(crate) max_body: u64,
+    /// `None` if it was not set: then there is one for memory only.
+    pub(crate) max_body: Option<u64>,
 }
+
+const DEFAULT_TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
 
 impl Default for AttemptLimits {
     fn default() -> Self {
         Self {
-            timeout: Some(Duration::from_secs(30)),
+            timeout: None,
+            stall_timeout: Some(Duration::from_secs(30)),
             redirects: 10,
-            max_body: 64 << 20,
+            max_body: None,
         }
     }
 }
@@ -43,9 +49,20 @@ impl Default for AttemptLimits {
 impl AttemptLimits {
     fn of(spec: &RequestSpec, defaults: &Self) -> Self {
         Self {
-            timeout: spec.time_limit().unwrap_or(defaults.timeout),
+            timeout: spec.time_limit().or(defaults.timeout),
+            stall_timeout: defaults.stall_timeout,
             redirects: spec.redirect_limit().unwrap_or(defaults.redirects),
-            max_body: spec.body_limit().unwrap_or(defaults.max_body),
+            max_body: spec.body_limit().or(defaults.max_body),
+        }
+    }
+
+    /// The limit of the whole attempt; otherwise that of each wait in it. How long a large download takes in all, nobody
+    /// can say beforehand.
+    fn time_limits(&self, spec: &RequestSpec) -> (Option<Duration>, Option<Duration>) {
+        match self.timeout {
+            Some(timeout) => (timeout, None),
+            None if spec.sink().is_some() => (None, self.stall_timeout),
+            None => (DEFAULT_TIMEOUT, None),
         }
     }
 }
@@ -57,7 +74,8 @@ pub(crate) fn fetch(
     defaults: &AttemptLimits,
 ) -> Result<Response, Error> {
     let limits = AttemptLimits::of(spec, defaults);
-    let deadline = Deadline::after(limits.timeout);
+    let (timeout, stall_timeout) = limits.time_limits(spec);
+    let deadline = Deadline::after(timeout, stall_timeout);
     let mut history = Vec::new();
     follow(session, spec, &limits, &deadline, &mut history).map_err(|error| {
         let error = error.with_time(|| deadline.time_taken());
@@ -88,9 +106,8 @@ fn follow(
                 incoming::drain(Incoming::new(answer.into_body(), deadline));
             }
             None => {
-                let mut response = receive::receive(answer, outgoing, limits.max_body, deadline)?;
-                response.head.history = std::mem::take(history);
-                return Ok(response);
+                let history = history.clone();
+                return receive::receive(answer, outgoing, history, limits.max_body, deadline);
             }
         }
     }
@@ -107,6 +124,7 @@ fn send(
         headers: outgoing.headers(&session.headers)?,
         body: outgoing.body,
         deadline: deadline.at(),
+        stall_timeout: deadline.stall_timeout(),
     };
     session
         .transport

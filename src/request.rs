@@ -5,6 +5,7 @@ mod convert;
 #[cfg(feature = "multipart")]
 pub mod multipart;
 mod setters;
+mod sink;
 mod target;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use url::Url;
 
 pub use body::RequestBody;
 pub(crate) use body::{BodySourceError, OpenBody};
+pub(crate) use sink::Sink;
 use target::Target;
 
 use crate::error::{BoxError, Error};
@@ -62,6 +64,7 @@ struct Options {
     redirects: Option<usize>,
     proxy: Option<Box<str>>,
     max_body: Option<u64>,
+    sink: Option<Sink>,
     decode: Option<bool>,
     idempotent: Option<bool>,
     extensions: Extensions,
@@ -211,6 +214,10 @@ impl RequestSpec {
         self.options.as_ref()?.max_body
     }
 
+    pub(crate) fn sink(&self) -> Option<&Sink> {
+        self.options.as_ref()?.sink.as_ref()
+    }
+
     pub(crate) fn wants_decoding(&self) -> bool {
         self.options
             .as_ref()
@@ -291,6 +298,7 @@ impl Options {
             redirects,
             proxy,
             max_body,
+            sink,
             decode,
             idempotent,
             extensions,
@@ -313,6 +321,9 @@ impl Options {
         }
         if let Some(max_body) = max_body {
             shown.field("max_body", max_body);
+        }
+        if let Some(sink) = sink {
+            shown.field("sink", sink);
         }
         if let Some(decode) = decode {
             shown.field("decode", decode);

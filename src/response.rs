@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,9 +14,10 @@ use url::Url;
 
 use crate::error::Error;
 use crate::exception::ThreadException;
+use crate::head::ResponseHead;
 use crate::history::RedirectHop;
 use crate::outcome::Record;
-use crate::redact::{HeaderNames, SafeUrl};
+use crate::redact::Field;
 use crate::request::RequestSpec;
 
 /// An HTTP response with its whole body in memory: plain data, with no connection behind it.
@@ -24,20 +27,15 @@ use crate::request::RequestSpec;
 pub struct Response {
     pub(crate) head: ResponseHead,
     pub(crate) body: Bytes,
-}
-
-#[derive(Clone)]
-pub(crate) struct ResponseHead {
-    pub(crate) status: StatusCode,
-    pub(crate) version: Version,
-    pub(crate) headers: HeaderMap,
-    pub(crate) url: Url,
-    pub(crate) history: Vec<RedirectHop>,
-    pub(crate) remote_addr: Option<SocketAddr>,
-    pub(crate) content_length: Option<u64>,
+    pub(crate) saved_to: Option<Arc<Path>>,
 }
 
 impl Response {
+    /// All but the body.
+    pub fn head(&self) -> &ResponseHead {
+        &self.head
+    }
+
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.head.status
@@ -74,7 +72,13 @@ impl Response {
         self.head.content_length
     }
 
-    /// The body, decoded. The answer to a HEAD, a 204 or a 304 has an empty one.
+    /// The file that [`RequestSpec::save_to`] has written the body to, if it has.
+    pub fn saved_to(&self) -> Option<&Path> {
+        self.saved_to.as_deref()
+    }
+
+    /// The body, decoded. The answer to a HEAD, a 204 or a 304 has an empty one, and so has one whose body went to a file
+    /// or a handler.
     pub fn bytes(&self) -> &Bytes {
         &self.body
     }
@@ -142,25 +146,19 @@ impl From<Response> for http::Response<Bytes> {
 
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { head, body } = self;
-        let ResponseHead {
-            status,
-            version,
-            headers,
-            url,
-            history,
-            remote_addr,
-            content_length: _,
-        } = head;
-        f.debug_struct("Response")
-            .field("status", status)
-            .field("version", version)
-            .field("url", &SafeUrl(url.as_str()))
-            .field("headers", &HeaderNames(headers))
-            .field("redirects", &history.len())
-            .field("remote_addr", remote_addr)
-            .field("body", &format_args!("{} bytes", body.len()))
-            .finish()
+        let Self {
+            head,
+            body,
+            saved_to,
+        } = self;
+        let mut shown = f.debug_struct("Response");
+        shown
+            .field("head", head)
+            .field("body", &format_args!("{} bytes", body.len()));
+        if let Some(path) = saved_to {
+            shown.field("saved_to", &Field(path.display()));
+        }
+        shown.finish()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What one worker sends with: [`Session`] before it is opened, [`OpenSession`] after.
 
 use std::fmt;
+use std::time::Duration;
 
 use ::reqwest::blocking::ClientBuilder;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING, USER_AGENT};
@@ -146,6 +147,12 @@ impl<B: TransportBuilder> Session<B> {
         self.transport = self.transport.through_proxy(proxy)?;
         self.proxy = Some(proxy.clone());
         Ok(self)
+    }
+
+    /// What each wait of an exchange without a deadline is bound by.
+    pub(crate) fn stall_timeout(mut self, stall_timeout: Option<Duration>) -> Self {
+        self.transport = self.transport.stall_timeout(stall_timeout);
+        self
     }
 
     /// Builds the transport.

@@ -73,6 +73,13 @@ pub trait TransportBuilder: Sized {
     /// What the worker, and for the first worker [`PoolError::Session`](crate::PoolError::Session), should report.
     fn build(self) -> Result<Self::Transport, BoxError>;
 
+    /// Prepares for exchanges that have no deadline but a [`stall_timeout`](Exchange::stall_timeout), which will always be
+    /// this one. Defaults to doing nothing.
+    fn stall_timeout(self, stall_timeout: Option<Duration>) -> Self {
+        let _ = stall_timeout;
+        self
+    }
+
     /// Makes all that will be sent go through a proxy, and nothing past it. The scheme of the URL says which kind of proxy
     /// it is; its user info is for the proxy.
     ///
@@ -102,6 +109,7 @@ pub struct Exchange<'a> {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Option<&'a RequestBody>,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) stall_timeout: Option<Duration>,
 }
 
 impl<'a> Exchange<'a> {
@@ -135,6 +143,12 @@ impl<'a> Exchange<'a> {
         self.deadline
     }
 
+    /// The longest wait for the head, and for each further piece of the body, of an exchange without a
+    /// [`deadline`](Self::deadline); `None` is no limit.
+    pub fn stall_timeout(&self) -> Option<Duration> {
+        self.stall_timeout
+    }
+
     /// The time that is left until the [`deadline`](Self::deadline), zero if it has passed.
     pub fn timeout(&self) -> Option<Duration> {
         let deadline = self.deadline?;
@@ -150,6 +164,7 @@ impl fmt::Debug for Exchange<'_> {
             headers,
             body,
             deadline: _,
+            stall_timeout: _,
         } = self;
         f.debug_struct("Exchange")
             .field("method", &Field(method))

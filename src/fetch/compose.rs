@@ -8,11 +8,11 @@ use http::{HeaderMap, Method};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::decode;
+use super::{decode, sink};
 use crate::auth;
 use crate::error::Error;
 use crate::headers;
-use crate::request::{RequestBody, RequestSpec};
+use crate::request::{RequestBody, RequestSpec, Sink};
 
 /// The next exchange of an attempt. A redirect makes another one of it; nothing in it refers to the session.
 pub(super) struct Outgoing<'a> {
@@ -39,6 +39,9 @@ impl<'a> Outgoing<'a> {
             ));
         }
         check_framing(spec)?;
+        if let Some(Sink::File(path)) = spec.sink() {
+            sink::check_place(path)?;
+        }
         let url_credentials = take_user_info(&mut url)?;
         Ok(Self {
             method: spec.method().clone(),
@@ -67,6 +70,10 @@ impl<'a> Outgoing<'a> {
 
     pub(super) fn wants_decoding(&self) -> bool {
         self.spec.wants_decoding()
+    }
+
+    pub(super) fn sink(&self) -> Option<&'a Sink> {
+        self.spec.sink()
     }
 
     /// The headers of this exchange.

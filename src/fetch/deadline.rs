@@ -9,16 +9,19 @@ pub(super) struct Deadline {
     started: Instant,
     at: Option<Instant>,
     limit: Option<Duration>,
+    /// Where there is no deadline, the longest wait for the head, and for each further piece of the body.
+    stall_timeout: Option<Duration>,
 }
 
 impl Deadline {
     /// A limit that lies beyond what the clock can tell is none.
-    pub(super) fn after(limit: Option<Duration>) -> Self {
+    pub(super) fn after(limit: Option<Duration>, stall_timeout: Option<Duration>) -> Self {
         let started = Instant::now();
         Self {
             started,
             at: limit.and_then(|limit| started.checked_add(limit)),
             limit,
+            stall_timeout,
         }
     }
 
@@ -26,10 +29,15 @@ impl Deadline {
         self.at
     }
 
+    pub(super) fn stall_timeout(&self) -> Option<Duration> {
+        self.stall_timeout
+    }
+
     /// The limit if it was reached, otherwise the time until now.
     pub(super) fn time_taken(&self) -> Duration {
         let taken = self.started.elapsed();
-        self.limit.map_or(taken, |limit| limit.min(taken))
+        let limit = self.limit.or(self.stall_timeout);
+        limit.map_or(taken, |limit| limit.min(taken))
     }
 
     /// The error that there is no time left, if so. `sent` is whether a server may have seen anything by now.

@@ -85,6 +85,15 @@ pub(super) fn peek(source: &mut impl BufRead) -> io::Result<&[u8]> {
     source.fill_buf()
 }
 
+/// An error that does not come from below the decoders comes from them.
+pub(super) fn error(error: io::Error) -> Error {
+    error
+        .downcast::<Error>()
+        .unwrap_or_else(|error| Error::Decode {
+            source: error.into(),
+        })
+}
+
 fn decoder(token: &str) -> Option<Decoder> {
     match token.to_ascii_lowercase().as_str() {
         #[cfg(feature = "gzip")]

@@ -1,53 +1,74 @@
 //! Taking in a response: head, then body.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::compose::Outgoing;
 use super::deadline::Deadline;
-use super::{decode, sink};
+use super::decode;
+use super::sink::{self, Arrival, Received};
 use crate::error::Error;
-use crate::response::{Response, ResponseHead};
+use crate::head::ResponseHead;
+use crate::history::RedirectHop;
+use crate::request::Sink;
+use crate::response::Response;
 use crate::transport::ResponseBody;
 
-/// Reads the whole response. Its history is not this one's business.
+/// Reads the whole response.
 pub(super) fn receive(
     answer: http::Response<ResponseBody>,
     outgoing: Outgoing<'_>,
-    max_body: u64,
+    history: Vec<RedirectHop>,
+    max_body: Option<u64>,
     deadline: &Deadline,
 ) -> Result<Response, Error> {
     let (mut parts, body) = answer.into_parts();
     check_framing(&parts.headers)?;
     let content_length = content_length(&parts.headers);
-    let remote_addr = body.remote_addr();
-    let body = if has_no_body(&outgoing.method, parts.status) {
-        Bytes::new()
-    } else {
-        let decoders = match outgoing.wants_decoding() {
-            true => decode::decoders(&parts.headers)?,
-            false => Vec::new(),
-        };
-        if decoders.is_empty() {
-            sink::plain_into_memory(body, content_length, max_body, deadline)?
-        } else {
-            // They describe what came over the wire, not what the user gets.
-            parts.headers.remove(CONTENT_ENCODING);
-            parts.headers.remove(CONTENT_LENGTH);
-            sink::decoded_into_memory(body, &decoders, max_body, deadline)?
-        }
+    let has_body = !lacks_body(&outgoing.method, parts.status);
+    let decoders = match has_body && outgoing.wants_decoding() {
+        true => decode::decoders(&parts.headers)?,
+        false => Vec::new(),
     };
+    if !decoders.is_empty() {
+        // They describe what came over the wire, not what the user gets.
+        parts.headers.remove(CONTENT_ENCODING);
+        parts.headers.remove(CONTENT_LENGTH);
+    }
+    let sink = outgoing.sink();
     let head = ResponseHead {
         status: parts.status,
         version: parts.version,
         headers: parts.headers,
         url: outgoing.url,
-        history: Vec::new(),
-        remote_addr,
+        history,
+        remote_addr: body.remote_addr(),
         content_length,
     };
-    Ok(Response { head, body })
+    let arrival = Arrival {
+        body: if has_body {
+            body
+        } else {
+            ResponseBody::empty()
+        },
+        decoders: &decoders,
+        max_body,
+        deadline,
+    };
+    let received = match sink {
+        Some(Sink::File(_)) | None if !has_body => Received::default(),
+        sink => sink::receive(arrival, &head, sink)?,
+    };
+    Ok(Response {
+        head,
+        body: received.content,
+        saved_to: match sink {
+            Some(Sink::File(path)) if received.is_saved => Some(Arc::clone(path)),
+            _ => None,
+        },
+    })
 }
 
 /// Refuses transfer codings that no transport undoes (RFC 9112, section 7): the body would be handed on with its framing.
@@ -67,7 +88,7 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
 }
 
 /// Answers that end with their head, whatever their headers announce (RFC 9112, section 6.3).
-fn has_no_body(method: &Method, status: StatusCode) -> bool {
+fn lacks_body(method: &Method, status: StatusCode) -> bool {
     method == Method::HEAD
         || status.is_informational()
         || status == StatusCode::NO_CONTENT

@@ -1,4 +1,7 @@
-//! Where bodies go: into memory, up to a limit.
+//! Where bodies go: into memory, into a file, to a handler.
+
+mod file;
+mod memory;
 
 use std::io::{self, BufReader, Read};
 
@@ -8,74 +11,120 @@ use super::deadline::Deadline;
 use super::decode::{self, Decoder};
 use super::incoming::{self, Incoming};
 use crate::error::Error;
+use crate::head::ResponseHead;
+use crate::request::Sink;
 use crate::transport::ResponseBody;
 
-/// Most memory that is set aside on the word of a `Content-Length`, before any of the body has come.
-const LARGEST_ADVANCE: u64 = 1 << 20;
+pub(super) use file::check_place;
 
-/// Reads a body as it comes.
-pub(super) fn plain_into_memory(
-    body: ResponseBody,
-    content_length: Option<u64>,
-    max_body: u64,
-    deadline: &Deadline,
-) -> Result<Bytes, Error> {
-    if content_length.is_some_and(|length| length > max_body) {
-        return Err(Error::BodyTooLarge { limit: max_body });
-    }
-    match body.into_whole(content_length.is_some()) {
-        Ok(Ok(whole)) if whole.len() as u64 > max_body => {
-            Err(Error::BodyTooLarge { limit: max_body })
+/// Largest body in memory, where nobody says otherwise.
+const DEFAULT_MAX_BODY: u64 = 64 << 20;
+
+/// A body on its way from the transport, and what it is to go through.
+pub(super) struct Arrival<'a> {
+    pub(super) body: ResponseBody,
+    pub(super) decoders: &'a [Decoder],
+    pub(super) max_body: Option<u64>,
+    pub(super) deadline: &'a Deadline,
+}
+
+/// What a response holds of its body in the end.
+#[derive(Default)]
+pub(super) struct Received {
+    pub(super) content: Bytes,
+    pub(super) is_saved: bool,
+}
+
+/// Brings a body to where it is to go. A file takes only that of an answer that is a success: it is not to be replaced
+/// by what a server says about an error.
+pub(super) fn receive(
+    arrival: Arrival<'_>,
+    head: &ResponseHead,
+    sink: Option<&Sink>,
+) -> Result<Received, Error> {
+    match sink {
+        Some(Sink::Handler(handler)) => {
+            let handled = arrival.read(|content| handler(head, content))?;
+            handled.map_err(|source| Error::Sink {
+                path: None,
+                sent: true,
+                source,
+            })?;
+            Ok(Received::default())
         }
-        Ok(Ok(whole)) => Ok(whole),
-        Ok(Err(error)) => Err(Error::from_body_read(error)),
-        Err(body) => {
-            let incoming = Incoming::new(body, deadline);
-            read(incoming, content_length.unwrap_or(0), max_body)?.map_err(Error::from_body_read)
+        Some(Sink::File(path)) if head.status().is_success() => {
+            arrival.read(|content| file::save(content, path))??;
+            Ok(Received {
+                is_saved: true,
+                ..Received::default()
+            })
+        }
+        Some(Sink::File(_)) | None => {
+            let content = memory::read(arrival, head.content_length())?;
+            Ok(Received {
+                content,
+                ..Received::default()
+            })
         }
     }
 }
 
-/// Reads a body and undoes its codings. The limit is on what comes out.
-pub(super) fn decoded_into_memory(
-    body: ResponseBody,
-    decoders: &[Decoder],
-    max_body: u64,
-    deadline: &Deadline,
-) -> Result<Bytes, Error> {
-    let mut incoming = BufReader::new(Incoming::new(body, deadline));
-    // Servers label empty bodies as encoded; no decoder would accept them.
-    if decode::peek(&mut incoming)
-        .map_err(Error::from_body_read)?
-        .is_empty()
-    {
-        return Ok(Bytes::new());
+impl Arrival<'_> {
+    /// Lets somebody read the decoded body. What goes wrong with the body itself is the outer error, whatever the reader
+    /// has made of it.
+    fn read<T>(self, reader: impl FnOnce(&mut dyn Read) -> T) -> Result<T, Error> {
+        let mut incoming = BufReader::new(Incoming::new(self.body, self.deadline));
+        // Servers label empty bodies as encoded; no decoder would accept them.
+        let is_empty = decode::peek(&mut incoming)
+            .map_err(Error::from_body_read)?
+            .is_empty();
+        let decoders = if is_empty { &[] } else { self.decoders };
+        let decoded = decode::decoded(&mut incoming, decoders).map_err(decode::error)?;
+        let mut content = Content {
+            decoded,
+            left: self.max_body.unwrap_or(u64::MAX),
+            limit: self.max_body.unwrap_or(u64::MAX),
+            fault: None,
+        };
+        let result = reader(&mut content);
+        let fault = content.fault.take();
+        drop(content);
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+        // Some formats end before the body does, and a connection is only used again after its end.
+        incoming::drain(incoming);
+        Ok(result)
     }
-    let decoded = decode::decoded(&mut incoming, decoders).map_err(decode_error)?;
-    let content = read(decoded, 0, max_body)?.map_err(decode_error)?;
-    // Some formats end before the body does, and a connection is only used again after its end.
-    incoming::drain(incoming);
-    Ok(content)
 }
 
-/// The outer error is about the size, the inner one about reading.
-fn read(reader: impl Read, expected: u64, max_body: u64) -> Result<io::Result<Bytes>, Error> {
-    let advance = usize::try_from(expected.min(LARGEST_ADVANCE)).unwrap_or(0);
-    let mut content = Vec::with_capacity(advance);
-    let result = reader
-        .take(max_body.saturating_add(1))
-        .read_to_end(&mut content);
-    if content.len() as u64 > max_body {
-        return Err(Error::BodyTooLarge { limit: max_body });
-    }
-    Ok(result.map(|_| content.into()))
+/// The decoded content of a body, for somebody else to read. Remembers what went wrong, so that it can be told from what
+/// goes wrong with the reader.
+struct Content<R> {
+    decoded: R,
+    left: u64,
+    limit: u64,
+    fault: Option<Error>,
 }
 
-/// An error that does not come from below the decoder comes from the decoder.
-fn decode_error(error: io::Error) -> Error {
-    error
-        .downcast::<Error>()
-        .unwrap_or_else(|error| Error::Decode {
-            source: error.into(),
-        })
+impl<R: Read> Read for Content<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.fault.is_some() {
+            return Err(io::Error::other("the body could not be read"));
+        }
+        let fault = match self.decoded.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
+            Err(error) => decode::error(error),
+            Ok(read) => match self.left.checked_sub(read as u64) {
+                Some(left) => {
+                    self.left = left;
+                    return Ok(read);
+                }
+                None => Error::BodyTooLarge { limit: self.limit },
+            },
+        };
+        let message = fault.to_string();
+        self.fault = Some(fault);
+        Err(io::Error::other(message))
+    }
 }

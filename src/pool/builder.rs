@@ -196,9 +196,18 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self
     }
 
-    /// The time for one attempt: all its redirects and its whole body. `None` lifts the limit. Defaults to 30 s.
+    /// The time for one attempt: all its redirects and its whole body. `None` lifts the limit. Defaults to 30 s, but for
+    /// bodies that go to a file or a handler: see [`stall_timeout`](Self::stall_timeout).
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.limits.timeout = timeout.into();
+        self.limits.timeout = Some(timeout.into());
+        self
+    }
+
+    /// For bodies that go to a file ([`RequestSpec::save_to`]) or a handler ([`RequestSpec::read_with`]), as long as neither
+    /// their spec nor the pool sets a `timeout`: the longest wait for the head, and then for each further byte. So a large
+    /// download may take its time, and a dead one ends. `None` lifts the limit. Defaults to 30 s.
+    pub fn stall_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.limits.stall_timeout = timeout.into();
         self
     }
 
@@ -208,10 +217,11 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self
     }
 
-    /// Largest body to read into memory, in bytes after decoding. A larger one ends as
-    /// [`Error::BodyTooLarge`](crate::Error::BodyTooLarge). Defaults to 64 MiB.
+    /// Largest body to accept, in bytes after decoding. A larger one ends as
+    /// [`Error::BodyTooLarge`](crate::Error::BodyTooLarge). Defaults to 64 MiB in memory, and to no limit for what goes to
+    /// a file or a handler.
     pub fn max_body(mut self, bytes: u64) -> Self {
-        self.limits.max_body = bytes;
+        self.limits.max_body = Some(bytes);
         self
     }
 
@@ -387,7 +397,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         };
         let recipe = self
             .plan
-            .into_recipe()
+            .into_recipe(self.limits.stall_timeout)
             .map_err(|fault| PoolError::Session(fault.into()))?;
         let (outbox, inbox) = results::lanes();
         let crew = Crew::new(

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ::reqwest::blocking::ClientBuilder;
 use url::Url;
@@ -30,6 +31,8 @@ pub(super) struct SessionPlan<B: TransportBuilder> {
     pub(super) auth_generator: Option<Hook<B>>,
     /// How to clone a session, if all workers are to use clones of one.
     share: Option<CloneSession<B::Transport>>,
+    /// What each wait of an exchange without a deadline is bound by.
+    stall_timeout: Option<Duration>,
     /// Whether hooks were set that take another type of session.
     has_misfits: bool,
 }
@@ -47,6 +50,7 @@ impl<B: TransportBuilder + 'static> SessionPlan<B> {
             initializer: None,
             auth_generator: None,
             share: None,
+            stall_timeout: None,
             has_misfits: false,
         }
     }
@@ -79,7 +83,11 @@ impl<B: TransportBuilder + 'static> SessionPlan<B> {
     }
 
     /// Forgets the types. `Err` if the parts do not fit together.
-    pub(super) fn into_recipe(self) -> Result<Arc<Recipe>, SessionFault> {
+    pub(super) fn into_recipe(
+        mut self,
+        stall_timeout: Option<Duration>,
+    ) -> Result<Arc<Recipe>, SessionFault> {
+        self.stall_timeout = stall_timeout;
         if self.has_misfits {
             return Err(SessionFault {
                 step: Step::Constructor,
@@ -113,7 +121,7 @@ impl<B: TransportBuilder + 'static> SessionPlan<B> {
         if let Some(proxy) = proxy {
             session = Step::Proxy.run(|| session.through_proxy(proxy))?;
         }
-        Step::Transport.run(|| session.open())
+        Step::Transport.run(|| session.stall_timeout(self.stall_timeout).open())
     }
 }
 

@@ -1,7 +1,9 @@
 //! The setters of [`RequestSpec`]: each takes the spec by value, none fails.
 
 use std::fmt::Display;
+use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, COOKIE};
@@ -10,7 +12,10 @@ use serde::Serialize;
 
 use super::RequestSpec;
 use super::body::RequestBody;
+use super::sink::Sink;
 use super::target::Target;
+use crate::error::BoxError;
+use crate::head::ResponseHead;
 use crate::{auth, headers};
 
 impl RequestSpec {
@@ -204,7 +209,55 @@ impl RequestSpec {
         self
     }
 
-    /// Largest body to read into memory, in bytes after decoding. A larger one ends as
+    /// Writes the body of the answer to a file instead of into memory. Defaults to memory.
+    ///
+    /// It is written to a temporary file in the same folder, which takes the place of the target when it is complete: under
+    /// the final name there is never a part of it, and on failure nothing is left. Only an answer with a 2xx status is
+    /// saved, so that no file is replaced by an error page; the body of any other one is in memory, and
+    /// [`Response::saved_to`](crate::Response::saved_to) tells.
+    ///
+    /// A folder that does not exist, a target that is a directory, a full disk end as
+    /// [`Error::Sink`](crate::Error::Sink). Unless a `timeout` is set, the
+    /// [`stall_timeout`](crate::PoolBuilder::stall_timeout) holds.
+    pub fn save_to(mut self, path: impl Into<PathBuf>) -> Self {
+        self.options_mut().sink = Some(Sink::File(path.into().into()));
+        self
+    }
+
+    /// Hands the body of the answer, whatever its status, to a handler instead of reading it into memory. Defaults to memory.
+    ///
+    /// It runs on the worker, as a part of the attempt: the body is decoded, and `max_body` and `timeout` hold if they are
+    /// set; otherwise the [`stall_timeout`](crate::PoolBuilder::stall_timeout) does. If the handler fails, the job ends as
+    /// [`Error::Sink`](crate::Error::Sink) with its error as the source; if the body fails, the job ends as that, whatever
+    /// the handler makes of it. It need not read to the end.
+    ///
+    /// ```
+    /// use std::io::{BufRead, BufReader};
+    /// use threaded::RequestSpec;
+    ///
+    /// let spec = RequestSpec::get("https://example.com/large.csv").read_with(|head, body| {
+    ///     if !head.status().is_success() {
+    ///         return Err(std::io::Error::other("no table there"));
+    ///     }
+    ///     for line in BufReader::new(body).lines() {
+    ///         println!("{}", line?);
+    ///     }
+    ///     Ok(())
+    /// });
+    /// # let _ = spec;
+    /// ```
+    pub fn read_with<F, E>(mut self, handler: F) -> Self
+    where
+        F: Fn(&ResponseHead, &mut dyn Read) -> Result<(), E> + Send + Sync + 'static,
+        E: Into<BoxError>,
+    {
+        let handler =
+            move |head: &ResponseHead, body: &mut dyn Read| handler(head, body).map_err(Into::into);
+        self.options_mut().sink = Some(Sink::Handler(Arc::new(handler)));
+        self
+    }
+
+    /// Largest body to accept, in bytes after decoding. A larger one ends as
     /// [`Error::BodyTooLarge`](crate::Error::BodyTooLarge). Defaults to the pool's
     /// [`max_body`](crate::PoolBuilder::max_body).
     pub fn max_body(mut self, bytes: u64) -> Self {

@@ -5,6 +5,8 @@ mod classify;
 mod connecting;
 mod detach;
 
+use std::time::Duration;
+
 use ::reqwest::ResponseBuilderExt;
 use ::reqwest::blocking::{Body, Client, ClientBuilder, Request, Response as BlockingResponse};
 use ::reqwest::{Proxy, redirect};
@@ -41,8 +43,6 @@ impl TransportBuilder for ClientBuilder {
     fn build(self) -> Result<ReqwestTransport, BoxError> {
         let connecting = ConnectWatch::default();
         let client = self
-            // Each request brings its own; the client's would start anew for the body, and for each piece of it.
-            .timeout(None)
             .redirect(redirect::Policy::none())
             .referer(false)
             .no_gzip()
@@ -56,6 +56,11 @@ impl TransportBuilder for ClientBuilder {
             connecting: Some(connecting),
             previous_origin: String::new(),
         })
+    }
+
+    /// The client's own timeout starts anew for the body, and for each piece of it.
+    fn stall_timeout(self, stall_timeout: Option<Duration>) -> Self {
+        self.timeout(stall_timeout)
     }
 
     fn through_proxy(self, proxy: &Url) -> Result<Self, BoxError> {
@@ -82,7 +87,11 @@ impl Transport for ReqwestTransport {
         check_tls_is_built_in(exchange.url())?;
         let mut request = Request::new(exchange.method().clone(), exchange.url().clone());
         *request.headers_mut() = exchange.take_headers();
-        *request.timeout_mut() = exchange.timeout();
+        *request.timeout_mut() = match (exchange.timeout(), exchange.stall_timeout()) {
+            // The client's holds.
+            (None, Some(_)) => None,
+            (limit, _) => Some(limit.unwrap_or(Duration::MAX)),
+        };
         *request.body_mut() = match exchange.body() {
             Some(body) => Some(match body.open_to_send()? {
                 OpenBody::Bytes(bytes) => Body::from(bytes),

@@ -29,6 +29,7 @@ mod requests;
 mod secrets;
 mod sessions;
 mod sharing;
+mod sinks;
 mod specs;
 mod statuses;
 mod stopping;

@@ -1,0 +1,61 @@
+//! Saving a body: into a temporary file beside the target, which it replaces when it is complete.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+use crate::error::Error;
+
+/// Refuses a target that cannot become a file, before anything is sent.
+pub(in crate::fetch) fn check_place(path: &Path) -> Result<(), Error> {
+    let refused = |message: &str| {
+        let error = io::Error::new(io::ErrorKind::NotFound, message);
+        Err(fault(path, false, error))
+    };
+    if path.is_dir() {
+        return refused("it is a directory");
+    }
+    if !folder(path).is_dir() {
+        return refused("its folder does not exist");
+    }
+    Ok(())
+}
+
+pub(super) fn save(content: &mut dyn Read, path: &Path) -> Result<(), Error> {
+    let failed = |error| fault(path, true, error);
+    // It deletes itself, unless it becomes the target.
+    let mut file = temporary(folder(path)).map_err(failed)?;
+    io::copy(content, &mut file).map_err(failed)?;
+    file.flush().map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".threaded-").suffix(".part");
+    #[cfg(unix)]
+    {
+        // As any other new file: what the process's mask leaves of it.
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        builder.permissions(permissions);
+    }
+    builder.tempfile_in(folder)
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => Path::new("."),
+    }
+}
+
+fn fault(path: &Path, sent: bool, error: io::Error) -> Error {
+    Error::Sink {
+        path: Some(path.to_owned()),
+        sent,
+        source: error.into(),
+    }
+}

@@ -1,0 +1,378 @@
+//! Promise 8: bodies go where the spec says, and nothing stands under a file's name unless it is complete.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use threaded::{Error, RequestSpec, ThreadException};
+
+use super::{outcome, pool};
+use crate::support::framing::{FRAMINGS, answer, drip};
+use crate::support::pools::outcomes_of;
+use crate::support::raw::{RawServer, read_request};
+use crate::support::server::Server;
+
+fn content(length: usize) -> Vec<u8> {
+    (0..length).map(|n| (n * 31 % 251) as u8).collect()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Notes down what it reads.
+fn noting(
+    into: &Arc<Mutex<Vec<u8>>>,
+) -> impl Fn(&threaded::ResponseHead, &mut dyn Read) -> io::Result<()> + use<> {
+    let into = Arc::clone(into);
+    move |_, body| body.read_to_end(&mut into.lock().unwrap()).map(drop)
+}
+
+#[test]
+fn a_body_is_saved_whole_in_every_framing() {
+    let folder = tempfile::tempdir().unwrap();
+    for length in [0, 1, 300_000] {
+        for framing in FRAMINGS {
+            let server = RawServer::answering(answer(framing, "", &content(length)));
+            let target = folder.path().join("target");
+            fs::write(&target, "what was there before").unwrap();
+            let response = outcome(RequestSpec::get(server.url("/")).save_to(&target)).unwrap();
+            assert_eq!(response.saved_to(), Some(&*target));
+            assert!(response.bytes().is_empty());
+            assert!(
+                fs::read(&target).unwrap() == content(length),
+                "{length}, {framing:?}"
+            );
+            assert_eq!(names(folder.path()), ["target"]);
+        }
+    }
+}
+
+#[test]
+fn a_body_larger_than_memory_may_hold_goes_to_a_file_or_a_handler() {
+    let server = Server::saying(vec![0; 65 << 20]);
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("large");
+    let get = || RequestSpec::get(server.url("/"));
+    let in_memory = outcome(get()).unwrap_err();
+    assert!(matches!(in_memory.error(), Error::BodyTooLarge { .. }));
+    outcome(get().save_to(&target)).unwrap();
+    assert_eq!(fs::metadata(&target).unwrap().len(), 65 << 20);
+    outcome(get().read_with(|_, body| io::copy(body, &mut io::sink()).map(drop))).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_saved_file_has_the_permissions_of_any_new_file() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let server = Server::saying("hello");
+    let folder = tempfile::tempdir().unwrap();
+    let (usual, saved) = (folder.path().join("usual"), folder.path().join("saved"));
+    fs::write(&usual, "").unwrap();
+    outcome(RequestSpec::get(server.url("/")).save_to(&saved)).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+    assert_eq!(mode(&saved), mode(&usual));
+}
+
+#[test]
+fn only_a_success_is_saved() {
+    let server = Server::start(|_| {
+        let response = http::Response::builder().status(404);
+        response.body("no such page".into()).unwrap()
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    fs::write(&target, "precious").unwrap();
+    let response = outcome(RequestSpec::get(server.url("/")).save_to(&target)).unwrap();
+    assert_eq!(
+        (response.text().as_ref(), response.saved_to()),
+        ("no such page", None)
+    );
+    assert_eq!(fs::read(&target).unwrap(), b"precious");
+    assert_eq!(names(folder.path()), ["target"]);
+}
+
+/// What becomes of a file whose body fails; the folder must be as before.
+fn failed(spec: RequestSpec) -> ThreadException {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    fs::write(&target, "precious").unwrap();
+    let exception = outcome(spec.save_to(&target)).unwrap_err();
+    assert_eq!(fs::read(&target).unwrap(), b"precious");
+    assert_eq!(names(folder.path()), ["target"]);
+    exception
+}
+
+#[test]
+fn a_body_that_fails_leaves_nothing_behind() {
+    let cut = RawServer::answering("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n12345");
+    let exception = failed(RequestSpec::get(cut.url("/")));
+    assert!(
+        matches!(exception.error(), Error::BodyTruncated { .. }),
+        "{exception:?}"
+    );
+
+    let large = Server::saying(content(1000));
+    let exception = failed(RequestSpec::get(large.url("/")).max_body(999));
+    assert!(
+        matches!(exception.error(), Error::BodyTooLarge { limit: 999 }),
+        "{exception:?}"
+    );
+
+    let undecodable = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc";
+    let exception = failed(RequestSpec::get(RawServer::answering(undecodable).url("/")));
+    assert!(
+        matches!(exception.error(), Error::Decode { .. }),
+        "{exception:?}"
+    );
+}
+
+/// Sends a byte every 20 ms, so many in all.
+fn dripping(bytes: usize) -> RawServer {
+    RawServer::start(move |mut stream, _| {
+        read_request(&mut stream);
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        drip(
+            &mut stream,
+            Duration::from_millis(20),
+            content(bytes).chunks(1),
+        );
+    })
+}
+
+#[test]
+fn a_deadline_holds_for_files_and_handlers_if_it_is_set() {
+    let server = dripping(10_000);
+    let limit = Duration::from_millis(200);
+    let get = || RequestSpec::get(server.url("/"));
+    let exception = failed(get().timeout(limit));
+    assert!(matches!(exception.error(), Error::Timeout { after, .. } if *after == limit));
+    let handled = get().timeout(limit).read_with(noting(&Arc::default()));
+    let exception = outcome(handled).unwrap_err();
+    assert!(matches!(exception.error(), Error::Timeout { after, .. } if *after == limit));
+    let builder = pool().timeout(limit);
+    let specs = [get().read_with(noting(&Arc::default()))];
+    assert!(
+        outcomes_of(builder, specs)[0]
+            .as_ref()
+            .unwrap_err()
+            .is_timeout()
+    );
+}
+
+#[test]
+fn without_a_deadline_a_slow_download_lives_and_a_dead_one_ends() {
+    let stall = Duration::from_millis(400);
+    let builder = || pool().stall_timeout(stall);
+    let noted = Arc::default();
+    // Takes longer in all than it may stall.
+    let slow = dripping(40);
+    let spec = RequestSpec::get(slow.url("/")).read_with(noting(&noted));
+    let outcomes = outcomes_of(builder(), [spec]);
+    assert!(outcomes[0].as_ref().unwrap().elapsed() > stall);
+    assert!(*noted.lock().unwrap() == content(40));
+
+    for said in ["", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n12345"] {
+        let dead = RawServer::start(move |mut stream, _| {
+            read_request(&mut stream);
+            stream.write_all(said.as_bytes()).unwrap();
+            let _ = io::copy(&mut stream, &mut io::sink());
+        });
+        let spec = RequestSpec::get(dead.url("/")).read_with(noting(&Arc::default()));
+        let exception = outcomes_of(builder(), [spec]).remove(0).unwrap_err();
+        assert!(exception.is_timeout(), "{exception:?}");
+        assert!(exception.elapsed() >= stall && exception.elapsed() < 10 * stall);
+    }
+}
+
+#[test]
+fn a_place_that_cannot_be_saved_to_is_named_and_nothing_is_sent() {
+    let server = Server::saying("hello");
+    let folder = tempfile::tempdir().unwrap();
+    let table = [
+        (
+            folder.path().join("no").join("such"),
+            "folder does not exist",
+        ),
+        (folder.path().to_owned(), "is a directory"),
+    ];
+    for (target, reason) in table {
+        let exception = outcome(RequestSpec::get(server.url("/")).save_to(&target)).unwrap_err();
+        assert!(
+            matches!(exception.error(), Error::Sink { path: Some(path), .. } if *path == target)
+        );
+        let message = exception.to_string();
+        assert!(
+            message.contains(reason) && message.contains(target.to_str().unwrap()),
+            "{message}"
+        );
+        assert!(!exception.was_sent() && !exception.is_retryable());
+    }
+    assert_eq!(server.requests(), 0);
+}
+
+#[test]
+fn a_handler_gets_the_head_and_the_decoded_body() {
+    let server = Server::start(|request| {
+        let mut response = http::Response::new(bytes::Bytes::from("line 1\nline 2\n"));
+        match request.uri().path() {
+            "/moved" => {
+                *response.status_mut() = http::StatusCode::FOUND;
+                response
+                    .headers_mut()
+                    .insert("location", "/".parse().unwrap());
+            }
+            _ => *response.status_mut() = http::StatusCode::IM_A_TEAPOT,
+        }
+        response
+    });
+    let noted = Arc::new(Mutex::new(Vec::new()));
+    let notes = Arc::clone(&noted);
+    let spec = RequestSpec::get(server.url("/moved")).read_with(move |head, body| {
+        let mut notes = notes.lock().unwrap();
+        notes.push(format!("{} after {}", head.status(), head.history().len()));
+        for line in BufReader::new(body).lines() {
+            notes.push(line?);
+        }
+        io::Result::Ok(())
+    });
+    let response = outcome(spec).unwrap();
+    assert_eq!(
+        *noted.lock().unwrap(),
+        ["418 I'm a teapot after 1", "line 1", "line 2"]
+    );
+    assert!(response.bytes().is_empty());
+    assert_eq!(response.status(), 418);
+}
+
+#[cfg(feature = "gzip")]
+#[test]
+fn files_and_handlers_get_what_is_decoded() {
+    use crate::support::codings::{TEXT, gzip_text};
+
+    let gzipped = answer(
+        FRAMINGS[0],
+        "Content-Encoding: gzip\r\nConnection: close\r\n",
+        &gzip_text(),
+    );
+    let server = RawServer::answering(gzipped);
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    outcome(RequestSpec::get(server.url("/")).save_to(&target)).unwrap();
+    assert_eq!(fs::read_to_string(&target).unwrap(), TEXT);
+    let noted = Arc::default();
+    outcome(RequestSpec::get(server.url("/")).read_with(noting(&noted))).unwrap();
+    assert_eq!(*noted.lock().unwrap(), TEXT.as_bytes());
+}
+
+#[test]
+fn a_handlers_error_is_the_source_and_its_panic_an_outcome() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("line {0} is no number")]
+    struct NoNumber(u32);
+
+    let server = Server::saying("hello");
+    let get = || RequestSpec::get(server.url("/"));
+    let specs = [
+        get().read_with(|_, _| Err(NoNumber(7))),
+        get().read_with(|_, _| -> io::Result<()> { panic!("the handler panicked") }),
+        get(),
+    ];
+    let outcomes = outcomes_of(pool(), specs);
+    let exception = outcomes[0].as_ref().unwrap_err();
+    assert!(
+        exception
+            .to_string()
+            .ends_with("the handler of the body failed: line 7 is no number")
+    );
+    let source = std::error::Error::source(exception.error()).unwrap();
+    assert_eq!(source.downcast_ref::<NoNumber>().unwrap().0, 7);
+    assert!(exception.was_sent() && !exception.is_retryable());
+    assert!(matches!(
+        outcomes[1].as_ref().unwrap_err().error(),
+        Error::Panicked { .. }
+    ));
+    assert_eq!(outcomes[2].as_ref().unwrap().text(), "hello");
+}
+
+#[test]
+fn a_body_that_fails_is_told_as_that_whatever_the_handler_makes_of_it() {
+    let server = RawServer::answering("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n12345");
+    let spec = RequestSpec::get(server.url("/")).read_with(|_, body| {
+        let mut all = Vec::new();
+        let _ = body.read_to_end(&mut all);
+        io::Result::Ok(())
+    });
+    let exception = outcome(spec).unwrap_err();
+    assert!(
+        matches!(exception.error(), Error::BodyTruncated { .. }),
+        "{exception:?}"
+    );
+}
+
+#[test]
+fn a_handler_need_not_read_to_the_end() {
+    let server = Server::saying(content(1 << 20));
+    let first_byte =
+        RequestSpec::get(server.url("/")).read_with(|_, body| body.read_exact(&mut [0]));
+    let outcomes = outcomes_of(pool(), [first_byte, RequestSpec::get(server.url("/"))]);
+    assert!(outcomes[0].is_ok());
+    assert_eq!(outcomes[1].as_ref().unwrap().bytes().len(), 1 << 20);
+}
+
+#[test]
+fn an_answer_without_a_body_gives_a_handler_an_empty_one_and_a_file_none() {
+    let server = Server::saying("hello");
+    let noted = Arc::default();
+    outcome(RequestSpec::head(server.url("/")).read_with(noting(&noted))).unwrap();
+    assert!(noted.lock().unwrap().is_empty());
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    let response = outcome(RequestSpec::head(server.url("/")).save_to(&target)).unwrap();
+    assert_eq!((response.saved_to(), names(folder.path()).len()), (None, 0));
+}
+
+/// Killed while it saves, a process leaves no part of a file under the final name.
+#[cfg(unix)]
+#[test]
+fn a_process_that_is_killed_leaves_no_part_of_a_file() {
+    const TARGET: &str = "THREADED_TEST_TARGET";
+    const URL: &str = "THREADED_TEST_URL";
+
+    if let (Ok(url), Ok(target)) = (std::env::var(URL), std::env::var(TARGET)) {
+        let _ = outcome(RequestSpec::get(url).save_to(target));
+        return;
+    }
+    let (_, name) = concat!(
+        module_path!(),
+        "::a_process_that_is_killed_leaves_no_part_of_a_file"
+    )
+    .split_once("::")
+    .unwrap();
+    let server = dripping(100_000);
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    for round in 0..20 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--test-threads=1"])
+            .env(URL, server.url("/"))
+            .env(TARGET, &target)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Until there is a part of it.
+        crate::support::process::eventually("it saves", || names(folder.path()).len() > round);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!target.exists());
+    }
+}
