@@ -230,7 +230,7 @@ pub use exception::ThreadException;
 pub use head::ResponseHead;
 pub use history::RedirectHop;
 pub use imap::{Imap, ImapUnordered};
-pub use observe::Stats;
+pub use observe::{Attempt, Event, Observer, Stats};
 pub use pool::{Exceptions, Handle, Outcomes, Pool, PoolBuilder, Responses};
 #[cfg(feature = "multipart")]
 pub use request::multipart;

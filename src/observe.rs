@@ -1,7 +1,11 @@
-//! Watching a pool: [`Stats`].
+//! Watching a pool: [`Stats`] for a look at it, [`Observer`] to be told.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod observer;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+pub use observer::{Attempt, Event, Observer};
 
 /// What a pool has done so far, as it was at one moment.
 ///
@@ -13,6 +17,7 @@ pub struct Stats {
     started: usize,
     responses: usize,
     exceptions: usize,
+    bytes_received: u64,
     given_back: usize,
     live_workers: usize,
     failed_workers: usize,
@@ -42,6 +47,11 @@ impl Stats {
     /// Jobs that ended in an exception, read or not.
     pub fn exceptions(&self) -> usize {
         self.exceptions
+    }
+
+    /// Bytes of the bodies in memory that responses have brought, after decoding.
+    pub fn bytes_received(&self) -> u64 {
+        self.bytes_received
     }
 
     /// Jobs that [`Pool::shutdown`](crate::Pool::shutdown) has given back.
@@ -77,6 +87,7 @@ pub(crate) struct WorkerTally {
     started: AtomicUsize,
     responses: AtomicUsize,
     exceptions: AtomicUsize,
+    bytes_received: AtomicU64,
 }
 
 impl Tally {
@@ -125,6 +136,10 @@ impl Tally {
         // moves on meanwhile is seen at most too early in its life, so no difference becomes negative.
         let exceptions = sum(|worker| &worker.exceptions);
         let responses = sum(|worker| &worker.responses);
+        let bytes_received = workers
+            .iter()
+            .map(|worker| worker.bytes_received.load(Ordering::Relaxed))
+            .sum();
         let started = sum(|worker| &worker.started);
         let given_back = self.given_back.load(Ordering::SeqCst);
         let submitted = self.submitted.load(Ordering::SeqCst);
@@ -133,6 +148,7 @@ impl Tally {
             started,
             responses,
             exceptions,
+            bytes_received,
             given_back,
             live_workers: self.live_workers(),
             failed_workers: self.failed_workers.load(Ordering::SeqCst),
@@ -145,7 +161,8 @@ impl WorkerTally {
         self.started.fetch_add(1, Ordering::SeqCst);
     }
 
-    pub(crate) fn job_answered(&self) {
+    pub(crate) fn job_answered(&self, bytes: u64) {
+        self.bytes_received.fetch_add(bytes, Ordering::Relaxed);
         self.responses.fetch_add(1, Ordering::SeqCst);
     }
 

@@ -18,6 +18,7 @@ use crate::error::{BoxError, PoolError};
 use crate::exception::ThreadException;
 use crate::fetch::AttemptLimits;
 use crate::imap::{Imap, ImapUnordered};
+use crate::observe::Observer;
 use crate::request::RequestSpec;
 use crate::session::Session;
 use crate::transport::TransportBuilder;
@@ -49,6 +50,7 @@ pub struct PoolBuilder<B: TransportBuilder = ClientBuilder> {
     plan: SessionPlan<B>,
     limits: AttemptLimits,
     error_for_status: bool,
+    observer: Option<Box<dyn Observer>>,
     thread_name: Box<dyn Fn(usize) -> String + Send + Sync>,
     thread_stack_size: Option<usize>,
 }
@@ -63,6 +65,7 @@ impl Default for PoolBuilder {
             plan: SessionPlan::default(),
             limits: AttemptLimits::default(),
             error_for_status: false,
+            observer: None,
             thread_name: Box::new(ThreadSettings::default_name),
             thread_stack_size: None,
         }
@@ -124,6 +127,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             plan,
             limits,
             error_for_status,
+            observer,
             thread_name,
             thread_stack_size,
         } = self;
@@ -135,6 +139,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             plan: plan.with_constructor(Arc::new(constructor)),
             limits,
             error_for_status,
+            observer,
             thread_name,
             thread_stack_size,
         }
@@ -229,6 +234,13 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// Defaults to `false`.
     pub fn error_for_status(mut self, error_for_status: bool) -> Self {
         self.error_for_status = error_for_status;
+        self
+    }
+
+    /// Who is told what the workers do: an [`Observer`], or a closure that takes an [`Event`](crate::Event). Replaces the one
+    /// set before. Defaults to nobody.
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.observer = Some(Box::new(observer));
         self
     }
 
@@ -405,6 +417,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             recipe,
             self.limits,
             self.error_for_status,
+            self.observer,
             ThreadSettings {
                 most,
                 name: self.thread_name,
@@ -430,6 +443,7 @@ impl<B: TransportBuilder> fmt::Debug for PoolBuilder<B> {
             plan: _,
             limits,
             error_for_status,
+            observer,
             thread_name: _,
             thread_stack_size,
         } = self;
@@ -440,6 +454,7 @@ impl<B: TransportBuilder> fmt::Debug for PoolBuilder<B> {
             .field("deadline", deadline)
             .field("limits", limits)
             .field("error_for_status", error_for_status)
+            .field("observer", &observer.is_some())
             .field("thread_stack_size", thread_stack_size)
             .finish_non_exhaustive()
     }

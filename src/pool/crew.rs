@@ -16,9 +16,10 @@ use super::worker::Worker;
 use crate::error::{Error, PoolError, SubmitError};
 use crate::exception::ThreadException;
 use crate::fetch::AttemptLimits;
-use crate::observe::WorkerTally;
+use crate::observe::{Observer, WorkerTally};
 use crate::outcome::Record;
 use crate::panics;
+use crate::redact::Clipped;
 use crate::request::RequestSpec;
 
 pub(super) struct Crew {
@@ -29,6 +30,7 @@ pub(super) struct Crew {
     pub(super) recipe: Arc<Recipe>,
     pub(super) limits: AttemptLimits,
     pub(super) error_for_status: bool,
+    pub(super) observer: Option<Box<dyn Observer>>,
     pub(super) threads: ThreadSettings,
     started: AtomicUsize,
 }
@@ -52,6 +54,7 @@ impl Crew {
         recipe: Arc<Recipe>,
         limits: AttemptLimits,
         error_for_status: bool,
+        observer: Option<Box<dyn Observer>>,
         threads: ThreadSettings,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -61,6 +64,7 @@ impl Crew {
             recipe,
             limits,
             error_for_status,
+            observer,
             threads,
             started: AtomicUsize::new(0),
         })
@@ -141,6 +145,15 @@ impl Crew {
 
     /// Hands an outcome over; with it, the job no longer holds the work open, unless its reader wants it to.
     pub(super) fn deliver(&self, lanes: &Lanes, outcome: Outcome) {
+        if let Some(observer) = &self.observer {
+            let told = panics::caught(|| match &outcome {
+                Ok(response) => observer.response(response),
+                Err(exception) => observer.exception(exception),
+            });
+            if let Err(message) = told {
+                log::error!("the observer panicked: {}", Clipped(message));
+            }
+        }
         let is_held_by_reader = lanes.send(outcome);
         if !is_held_by_reader {
             self.queue.finished(1);

@@ -14,10 +14,9 @@ use super::sessions::Sessions;
 use crate::error::Error;
 use crate::exception::ThreadException;
 use crate::fetch::fetch;
-use crate::observe::WorkerTally;
+use crate::observe::{Attempt, WorkerTally};
 use crate::outcome::Record;
 use crate::panics;
-use crate::request::RequestSpec;
 use crate::response::{Response, ThreadResponse};
 
 pub(super) struct Worker {
@@ -102,7 +101,7 @@ impl Worker {
             self.crew.call_off();
             return None;
         }
-        let result = match panics::caught(|| self.attempt(&begun.job.request)) {
+        let result = match panics::caught(|| self.attempt(&begun.job)) {
             Ok(result) => result,
             Err(message) => {
                 self.close_sessions();
@@ -128,13 +127,21 @@ impl Worker {
             Err(error) => Err(ThreadException::new(record, error, None)),
         };
         match &outcome {
-            Ok(_) => self.tally.job_answered(),
+            Ok(response) => self.tally.job_answered(response.bytes().len() as u64),
             Err(_) => self.tally.job_failed(),
         }
         Some(outcome)
     }
 
-    fn attempt(&mut self, request: &RequestSpec) -> Result<Response, Error> {
+    fn attempt(&mut self, job: &Job) -> Result<Response, Error> {
+        let request = &job.request;
+        if let Some(observer) = &self.crew.observer {
+            observer.attempt_started(&Attempt {
+                request,
+                index: job.index,
+                number: 1,
+            });
+        }
         let limits = self.crew.limits;
         let sessions = self.open_sessions().map_err(|fault| Error::Session {
             source: fault.into(),

@@ -18,6 +18,7 @@ mod invalid_requests;
 mod joining;
 mod multipart;
 mod native_tls;
+mod observing;
 mod original;
 mod outcomes;
 mod plain_data;

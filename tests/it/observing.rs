@@ -1,0 +1,164 @@
+//! Observers are told what workers do, and statistics add up.
+
+use std::sync::{Arc, Mutex};
+
+use threaded::{
+    Attempt, Error, Event, Exchange, Observer, Pool, Session, ThreadException, ThreadResponse,
+};
+
+use super::pool;
+use crate::support::pools::{in_order, says_ok};
+use crate::support::server::Server;
+
+/// Writes down what it is told.
+#[derive(Clone, Default)]
+struct Journal(Arc<Mutex<Vec<(usize, &'static str)>>>);
+
+impl Journal {
+    fn note(&self, index: usize, what: &'static str) {
+        self.0.lock().unwrap().push((index, what));
+    }
+}
+
+impl Observer for Journal {
+    fn attempt_started(&self, attempt: &Attempt<'_>) {
+        assert_eq!(attempt.number(), 1);
+        assert!(!attempt.request().url().is_empty());
+        self.note(attempt.index(), "started");
+    }
+
+    fn response(&self, response: &ThreadResponse) {
+        self.note(response.index(), "response");
+    }
+
+    fn exception(&self, exception: &ThreadException) {
+        self.note(exception.index(), "exception");
+    }
+}
+
+#[test]
+fn an_observer_is_told_each_attempt_and_each_outcome_once() {
+    let server = Server::saying("hello");
+    let journal = Journal::default();
+    let urls = (0..20).map(|page| match page % 4 {
+        0 => "no URL".to_owned(),
+        _ => server.url(&format!("/{page}")),
+    });
+    let pool = pool()
+        .num_threads(4)
+        .observer(journal.clone())
+        .build_from_urls(urls)
+        .unwrap();
+    let outcomes = in_order(pool);
+    let journal = journal.0.lock().unwrap();
+    assert_eq!(journal.len(), 40);
+    for (index, outcome) in outcomes.iter().enumerate() {
+        let told: Vec<&str> = journal
+            .iter()
+            .filter(|(of, _)| *of == index)
+            .map(|(_, what)| *what)
+            .collect();
+        let ending = if outcome.is_ok() {
+            "response"
+        } else {
+            "exception"
+        };
+        assert_eq!(told, ["started", ending]);
+    }
+}
+
+#[test]
+fn a_closure_is_told_everything() {
+    let seen = Arc::new(Mutex::new([0; 3]));
+    let counted = Arc::clone(&seen);
+    let builder = Pool::builder()
+        .num_threads(2)
+        .observer(move |event: &Event<'_>| {
+            let kind = match event {
+                Event::AttemptStarted(_) => 0,
+                Event::Response(_) => 1,
+                _ => 2,
+            };
+            counted.lock().unwrap()[kind] += 1;
+        })
+        .session(|| Session::new(says_ok));
+    builder
+        .map(["http://stub.test/", "http://stub.test/", "no URL"])
+        .unwrap();
+    assert_eq!(*seen.lock().unwrap(), [3, 2, 1]);
+}
+
+#[test]
+fn what_is_called_off_is_told_too() {
+    let (begun_tx, begun) = threaded::crossbeam_channel::unbounded();
+    let (open, opened) = threaded::crossbeam_channel::unbounded::<()>();
+    let transport = move |exchange: Exchange<'_>| {
+        let _ = begun_tx.send(());
+        let _ = opened.recv();
+        says_ok(exchange)
+    };
+    let journal = Journal::default();
+    let mut pool = Pool::builder()
+        .num_threads(1)
+        .observer(journal.clone())
+        .session(move || Session::new(transport.clone()))
+        .build_from_urls(["http://stub.test/"; 3])
+        .unwrap();
+    begun.recv().unwrap();
+    pool.handle().cancel();
+    pool.join_all();
+    let mut told = journal.0.lock().unwrap().clone();
+    told.sort_unstable();
+    assert_eq!(
+        told,
+        [
+            (0, "exception"),
+            (0, "started"),
+            (1, "exception"),
+            (2, "exception")
+        ]
+    );
+    drop(open);
+}
+
+#[test]
+fn an_observer_that_panics_loses_no_job() {
+    let panics_at = |moment: usize| {
+        move |event: &Event<'_>| {
+            let now = match event {
+                Event::AttemptStarted(_) => 0,
+                _ => 1,
+            };
+            assert_ne!(now, moment, "the observer panicked");
+        }
+    };
+    for (moment, answered) in [(0, 0), (1, 10)] {
+        let (responses, exceptions) = Pool::builder()
+            .num_threads(2)
+            .observer(panics_at(moment))
+            .session(|| Session::new(says_ok))
+            .map(["http://stub.test/"; 10])
+            .unwrap();
+        assert_eq!(
+            (responses.len(), exceptions.len()),
+            (answered, 10 - answered)
+        );
+        for exception in exceptions {
+            assert!(
+                matches!(exception.error(), Error::Panicked { .. }),
+                "{exception:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_bytes_received_are_counted() {
+    let server = Server::saying(vec![b'x'; 1000]);
+    let mut pool = pool()
+        .num_threads(3)
+        .build_from_urls((0..7).map(|page| server.url(&format!("/{page}"))))
+        .unwrap();
+    pool.join_all();
+    assert_eq!(pool.stats().bytes_received(), 7000);
+}
