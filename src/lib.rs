@@ -73,6 +73,22 @@
 //! # Ok::<(), threaded::PoolError>(())
 //! ```
 //!
+//! # Large bodies
+//!
+//! [`RequestSpec::save_to`] writes a body to a file, [`RequestSpec::read_with`] hands it to a closure on the worker:
+//!
+//! ```
+//! # let base = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("hello.txt");
+//! use threaded::RequestSpec;
+//!
+//! let (mut responses, _) = threaded::map([RequestSpec::get(base).save_to(&path)])?;
+//! assert_eq!(responses.next().unwrap().saved_to(), Some(&*path));
+//! assert_eq!(std::fs::read_to_string(&path)?, "hello");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Jobs that lead to jobs, and changing one's mind
 //!
 //! A [`Handle`] submits from anywhere, and [cancels](Handle::cancel); a pool can be [shut down](Pool::shutdown) and have a
