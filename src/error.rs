@@ -1,5 +1,9 @@
 //! What can go wrong: with a job ([`Error`]), with a pool ([`PoolError`]), with a submission ([`SubmitError`]).
 
+mod chain;
+mod pool;
+mod submit;
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,9 +11,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+pub(crate) use chain::{RootCause, chain, io_kind, is_local_lack};
+pub use pool::PoolError;
+pub use submit::SubmitError;
+
 use crate::history::RedirectHop;
-use crate::redact::{Clipped, SafeUrl};
-use crate::request::RequestSpec;
+use crate::redact::Clipped;
 
 /// Any error of another library, as the source of one of ours.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -318,46 +325,6 @@ impl Error {
     }
 }
 
-/// The kind of the innermost `io::Error` in a chain of sources.
-pub(crate) fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
-    chain(error)
-        .filter_map(|error| error.downcast_ref::<io::Error>())
-        .last()
-        .map(io::Error::kind)
-}
-
-/// Whether this machine ran out of something: file descriptors, local ports, memory.
-pub(crate) fn is_local_lack(error: &(dyn std::error::Error + 'static)) -> bool {
-    // These two have no stable `io::ErrorKind`. ENFILE and EMFILE, the same numbers on all Unix systems; WSAEMFILE.
-    const OUT_OF_FILES: &[i32] = if cfg!(windows) { &[10024] } else { &[23, 24] };
-    chain(error)
-        .filter_map(|error| error.downcast_ref::<io::Error>())
-        .any(|error| {
-            matches!(
-                error.kind(),
-                io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory
-            ) || error
-                .raw_os_error()
-                .is_some_and(|code| OUT_OF_FILES.contains(&code))
-        })
-}
-
-/// An error and what it was caused by, outermost first, including what an `io::Error` wraps:
-/// `io::Error::source` skips exactly that one.
-pub(crate) fn chain<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |error| {
-        let wrapped = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
-        match wrapped {
-            Some(inner) => Some(inner as &(dyn std::error::Error + 'static)),
-            None => error.source(),
-        }
-    })
-}
-
 /// Displays who did not take the body.
 struct Receiver<'a>(Option<&'a Path>);
 
@@ -366,18 +333,6 @@ impl fmt::Display for Receiver<'_> {
         match self.0 {
             Some(path) => write!(f, "could not save the body to {}", Clipped(path.display())),
             None => f.write_str("the handler of the body failed"),
-        }
-    }
-}
-
-/// Displays the innermost error of a chain.
-pub(crate) struct RootCause<'a>(pub(crate) &'a BoxError);
-
-impl fmt::Display for RootCause<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match chain(&**self.0).last() {
-            Some(root) => Clipped(root).fmt(f),
-            None => Ok(()),
         }
     }
 }
@@ -407,86 +362,5 @@ impl fmt::Debug for Error {
         };
         // What `Display` writes is escaped already.
         write!(f, "{name}(\"{self}\", sent: {})", self.was_sent())
-    }
-}
-
-/// Why a pool could not be made.
-#[derive(thiserror::Error)]
-#[non_exhaustive]
-pub enum PoolError {
-    /// `num_threads(0)` was asked for.
-    #[error("a pool needs at least one thread; num_threads was 0")]
-    NoThreads,
-    /// `window(0)` was asked for.
-    #[error("a window needs room for at least one job; window was 0")]
-    NoWindow,
-    /// The operating system gave no thread for the first worker.
-    #[error("could not start the first worker's thread: {0}")]
-    Spawn(#[source] io::Error),
-    /// The first worker could not build its session: the session's constructor, the initializer, the auth generator or
-    /// the transport's builder failed or panicked, or they do not fit together.
-    #[error("could not build a session: {}", Clipped(.0))]
-    Session(#[source] BoxError),
-}
-
-impl fmt::Debug for PoolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self {
-            Self::NoThreads => "NoThreads",
-            Self::NoWindow => "NoWindow",
-            Self::Spawn(_) => "Spawn",
-            Self::Session(_) => "Session",
-        };
-        write!(f, "{name}(\"{self}\")")
-    }
-}
-
-/// A request that a pool did not accept: because its intake is closed, because it was cancelled or has gone, or because no
-/// worker could be started for it.
-#[derive(thiserror::Error)]
-#[error(
-    "{}; {} {} was not accepted",
-    match .source { None => "the pool takes no more jobs", Some(_) => "no worker could be started" },
-    Clipped(.request.method()),
-    SafeUrl(.request.url())
-)]
-pub struct SubmitError {
-    request: Box<RequestSpec>,
-    source: Option<io::Error>,
-}
-
-impl SubmitError {
-    pub(crate) fn new(request: RequestSpec) -> Self {
-        Self {
-            request: Box::new(request),
-            source: None,
-        }
-    }
-
-    pub(crate) fn without_worker(request: RequestSpec, error: io::Error) -> Self {
-        Self {
-            request: Box::new(request),
-            source: Some(error),
-        }
-    }
-
-    /// The request that was not accepted.
-    pub fn request(&self) -> &RequestSpec {
-        &self.request
-    }
-
-    /// Gives the request back.
-    pub fn into_request(self) -> RequestSpec {
-        *self.request
-    }
-}
-
-impl fmt::Debug for SubmitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { request, source } = self;
-        f.debug_struct("SubmitError")
-            .field("request", request)
-            .field("source", source)
-            .finish()
     }
 }

@@ -1,0 +1,59 @@
+//! Errors and what caused them.
+
+use std::fmt;
+use std::io;
+
+use super::BoxError;
+use crate::redact::Clipped;
+
+/// The kind of the innermost `io::Error` in a chain of sources.
+pub(crate) fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+    chain(error)
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .last()
+        .map(io::Error::kind)
+}
+
+/// Whether this machine ran out of something: file descriptors, local ports, memory.
+pub(crate) fn is_local_lack(error: &(dyn std::error::Error + 'static)) -> bool {
+    // These two have no stable `io::ErrorKind`. ENFILE and EMFILE, the same numbers on all Unix systems; WSAEMFILE.
+    const OUT_OF_FILES: &[i32] = if cfg!(windows) { &[10024] } else { &[23, 24] };
+    chain(error)
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .any(|error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory
+            ) || error
+                .raw_os_error()
+                .is_some_and(|code| OUT_OF_FILES.contains(&code))
+        })
+}
+
+/// An error and what it was caused by, outermost first, including what an `io::Error` wraps:
+/// `io::Error::source` skips exactly that one.
+pub(crate) fn chain<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| {
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        match wrapped {
+            Some(inner) => Some(inner as &(dyn std::error::Error + 'static)),
+            None => error.source(),
+        }
+    })
+}
+
+/// Displays the innermost error of a chain.
+pub(crate) struct RootCause<'a>(pub(crate) &'a BoxError);
+
+impl fmt::Display for RootCause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match chain(&**self.0).last() {
+            Some(root) => Clipped(root).fmt(f),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Why there is no pool: [`PoolError`].
+
+use std::fmt;
+use std::io;
+
+use super::BoxError;
+use crate::redact::Clipped;
+
+/// Why a pool could not be made.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// `num_threads(0)` was asked for.
+    #[error("a pool needs at least one thread; num_threads was 0")]
+    NoThreads,
+    /// `window(0)` was asked for.
+    #[error("a window needs room for at least one job; window was 0")]
+    NoWindow,
+    /// The operating system gave no thread for the first worker.
+    #[error("could not start the first worker's thread: {0}")]
+    Spawn(#[source] io::Error),
+    /// The first worker could not build its session: the session's constructor, the initializer, the auth generator or
+    /// the transport's builder failed or panicked, or they do not fit together.
+    #[error("could not build a session: {}", Clipped(.0))]
+    Session(#[source] BoxError),
+}
+
+impl fmt::Debug for PoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::NoThreads => "NoThreads",
+            Self::NoWindow => "NoWindow",
+            Self::Spawn(_) => "Spawn",
+            Self::Session(_) => "Session",
+        };
+        write!(f, "{name}(\"{self}\")")
+    }
+}

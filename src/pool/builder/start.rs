@@ -1,0 +1,190 @@
+//! The ways to end a [`PoolBuilder`]: with a pool, or with outcomes.
+
+use super::PoolBuilder;
+use crate::error::PoolError;
+use crate::exception::ThreadException;
+use crate::imap::{Imap, ImapUnordered};
+use crate::pool::Pool;
+use crate::pool::crew::{Crew, ThreadSettings};
+use crate::pool::deadline;
+use crate::pool::lazy::Lazy;
+use crate::pool::queue::Queue;
+use crate::pool::results::{self, Exceptions, Responses};
+use crate::request::RequestSpec;
+use crate::transport::TransportBuilder;
+
+/// The default window: one job that is being sent, one that waits, and two that wait to be read.
+const JOBS_PER_WORKER: usize = 4;
+
+impl<B: TransportBuilder + 'static> PoolBuilder<B> {
+    /// Starts a pool without jobs, to be fed by [`Pool::submit`] or the [`job_queue`](Self::job_queue).
+    ///
+    /// It waits for the first worker's session and not for the others.
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolError`] lists them.
+    pub fn build(self) -> Result<Pool, PoolError> {
+        self.start(Vec::new(), None)
+    }
+
+    /// Starts a pool that gets these URLs, as [`Pool::from_urls`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolError`] lists them.
+    pub fn build_from_urls<I>(self, urls: I) -> Result<Pool, PoolError>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        self.build_from_requests(urls.into_iter().map(|url| RequestSpec::get(url.as_ref())))
+    }
+
+    /// Starts a pool that sends the template to each of these URLs, as [`Pool::from_urls_with`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolError`] lists them.
+    pub fn build_from_urls_with<I>(self, urls: I, template: &RequestSpec) -> Result<Pool, PoolError>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        self.build_from_requests(
+            urls.into_iter()
+                .map(|url| template.clone().with_url(url.as_ref())),
+        )
+    }
+
+    /// Starts a pool that sends these requests, as [`Pool::from_requests`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolError`] lists them.
+    pub fn build_from_requests<I>(self, requests: I) -> Result<Pool, PoolError>
+    where
+        I: IntoIterator,
+        I::Item: Into<RequestSpec>,
+    {
+        let requests: Vec<RequestSpec> = requests.into_iter().map(Into::into).collect();
+        let known = requests.len();
+        self.start(requests, Some(known))
+    }
+
+    /// Starts a pool that sends the requests of these exceptions again, as [`Pool::from_exceptions`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolError`] lists them.
+    pub fn build_from_exceptions<I>(self, exceptions: I) -> Result<Pool, PoolError>
+    where
+        I: IntoIterator<Item = ThreadException>,
+    {
+        self.build_from_requests(exceptions)
+    }
+
+    /// Sends all these requests and waits until each has its outcome.
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolError`] lists them. Without requests no worker is started.
+    pub fn map<I>(self, requests: I) -> Result<(Responses, Exceptions), PoolError>
+    where
+        I: IntoIterator,
+        I::Item: Into<RequestSpec>,
+    {
+        let mut pool = self.build_from_requests(requests)?;
+        pool.join_all();
+        Ok((pool.responses(), pool.exceptions()))
+    }
+
+    /// Sends the requests that an iterator yields, and yields their outcomes in the order of the requests.
+    ///
+    /// Otherwise like [`imap_unordered`](Self::imap_unordered). A job that takes long holds back the outcomes after it, and
+    /// once the [`window`](Self::window) is full of them, the input too.
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolError`] lists them.
+    pub fn imap<I>(self, requests: I) -> Result<Imap<I::IntoIter>, PoolError>
+    where
+        I: IntoIterator,
+        I::Item: Into<RequestSpec>,
+    {
+        Ok(Imap::new(self.start_lazily(requests.into_iter())?))
+    }
+
+    /// Sends the requests that an iterator yields, and yields their outcomes as they come.
+    ///
+    /// The input is only advanced inside `next`, on the caller's thread, and only while fewer jobs than the
+    /// [`window`](Self::window) are held. So it may borrow, be endless, and depend on the outcomes before.
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolError`] lists them.
+    pub fn imap_unordered<I>(self, requests: I) -> Result<ImapUnordered<I::IntoIter>, PoolError>
+    where
+        I: IntoIterator,
+        I::Item: Into<RequestSpec>,
+    {
+        Ok(ImapUnordered::new(self.start_lazily(requests.into_iter())?))
+    }
+
+    fn start_lazily<I: Iterator>(mut self, requests: I) -> Result<Lazy<I>, PoolError> {
+        let window = match self.window {
+            Some(0) => return Err(PoolError::NoWindow),
+            Some(window) => window,
+            None => self.most_workers().saturating_mul(JOBS_PER_WORKER),
+        };
+        self.job_queue = None;
+        // Each job that is admitted starts one more worker, until there are enough.
+        let first = usize::from(requests.size_hint().1 != Some(0));
+        let may_be_cut = self.deadline.is_some();
+        let pool = self.start(Vec::new(), Some(first))?;
+        Ok(Lazy::new(pool, requests, window, may_be_cut))
+    }
+
+    fn most_workers(&self) -> usize {
+        self.num_threads.unwrap_or_else(num_cpus::get)
+    }
+
+    /// `known_jobs` is how many jobs there will be, unless more are submitted.
+    fn start(
+        self,
+        requests: Vec<RequestSpec>,
+        known_jobs: Option<usize>,
+    ) -> Result<Pool, PoolError> {
+        let most = self.most_workers();
+        if most == 0 {
+            return Err(PoolError::NoThreads);
+        }
+        let workers = match known_jobs {
+            Some(jobs) if self.job_queue.is_none() => most.min(jobs),
+            _ => most,
+        };
+        let recipe = self
+            .plan
+            .into_recipe(self.limits.stall_timeout)
+            .map_err(|fault| PoolError::Session(fault.into()))?;
+        let (outbox, inbox) = results::lanes();
+        let crew = Crew::new(
+            Queue::new(self.job_queue, outbox),
+            recipe,
+            self.limits,
+            self.error_for_status,
+            self.observer,
+            ThreadSettings {
+                most,
+                name: self.thread_name,
+                stack_size: self.thread_stack_size,
+            },
+        );
+        if let Some(limit) = self.deadline {
+            deadline::watch(&crew, inbox.over(), limit)?;
+        }
+        let pool = Pool::new_running(crew, inbox);
+        pool.start(requests, workers)?;
+        Ok(pool)
+    }
+}
