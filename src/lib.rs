@@ -237,6 +237,7 @@ mod redact;
 mod request;
 mod response;
 mod session;
+mod sync;
 mod transport;
 mod user_agent;
 
@@ -258,7 +259,11 @@ pub use transport::{Exchange, ResponseBody, Transport, TransportBuilder};
 pub use user_agent::user_agent;
 
 // Their types are part of this crate's own interface.
-pub use {::reqwest, bytes, crossbeam_channel, http, url};
+#[cfg(not(shuttle))]
+pub use crossbeam_channel;
+#[cfg(shuttle)]
+pub use sync::channel as crossbeam_channel;
+pub use {::reqwest, bytes, http, url};
 
 /// Sends all these requests and waits until each has its outcome, as many at a time as there are processors.
 ///

@@ -2,10 +2,12 @@
 
 mod observer;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 pub use observer::{Attempt, Event, Observer};
+
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// What a pool has done so far, as it was at one moment.
 ///

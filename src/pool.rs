@@ -17,8 +17,6 @@ use std::fmt;
 use std::iter::FusedIterator;
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
-
 pub use builder::PoolBuilder;
 pub use handle::Handle;
 pub use results::{Exceptions, Responses};
@@ -30,6 +28,7 @@ use crate::exception::ThreadException;
 use crate::observe::Stats;
 use crate::request::RequestSpec;
 use crate::response::ThreadResponse;
+use crate::sync::channel::Receiver;
 
 /// Workers, each on a thread and with an HTTP client of its own, that turn requests into outcomes.
 ///

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::reqwest::blocking::ClientBuilder;
-use crossbeam_channel::Receiver;
 
 use super::crew::ThreadSettings;
 use super::recipe::SessionPlan;
@@ -16,6 +15,7 @@ use crate::fetch::AttemptLimits;
 use crate::observe::Observer;
 use crate::request::RequestSpec;
 use crate::session::Session;
+use crate::sync::channel::Receiver;
 use crate::transport::TransportBuilder;
 
 /// The settings of a [`Pool`](crate::Pool). Made by [`Pool::builder`](crate::Pool::builder).

@@ -2,11 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
-
-use crossbeam_channel::bounded;
 
 use super::in_flight::InFlight;
 use super::queue::{Fate, Job, Queue};
@@ -21,6 +17,9 @@ use crate::outcome::Record;
 use crate::panics;
 use crate::redact::Clipped;
 use crate::request::RequestSpec;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::channel::bounded;
+use crate::sync::thread;
 
 pub(super) struct Crew {
     pub(super) queue: Queue,

@@ -1,13 +1,12 @@
 //! The time limit of a whole run.
 
 use std::sync::{Arc, Weak};
-use std::thread;
 use std::time::{Duration, Instant};
-
-use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::crew::Crew;
 use crate::error::PoolError;
+use crate::sync::channel::{Receiver, RecvTimeoutError};
+use crate::sync::thread;
 
 /// Calls all jobs off when the time is over, unless the work is over before. Waits on a thread of its own.
 pub(super) fn watch<T>(

@@ -1,9 +1,10 @@
 //! The jobs that workers are at. A job can be taken from its worker, so that nobody has to wait for it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use super::queue::Job;
+use crate::sync::Mutex;
 
 /// A job that a worker has begun.
 pub(super) struct Begun {

@@ -1,27 +1,22 @@
-//! Who goes next, and when all is done.
-//!
-//! Jobs come from two sides: they are submitted, or workers take them out of the user's own channel. The work is over
-//! when nothing can come any more and nothing is under way. To know that, the queue counts what holds it open:
-//!
-//! ```text
-//! the pool, until its intake is closed               1
-//! the user's channel, until it is drained            1
-//! each job, from its acceptance to its outcome       1    (and on, while somebody iterates, until they ask for the next)
-//! each worker that is looking into the channel       1    (it becomes the one of the job that it finds there)
-//! ```
-//!
-//! Whoever takes the count to 0 ends the work. The last line is why no job slips through: a worker that takes the last
-//! job out of the channel holds the queue open before another one can find the channel empty.
+//! Who goes next, and when all is done: jobs come in here, and workers wait here for them.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+mod fate;
+mod holds;
+mod user_channel;
 
-use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, unbounded};
+use std::sync::{Arc, PoisonError};
 
+use self::fate::Decision;
+pub(super) use self::fate::Fate;
+use self::holds::Holds;
+use self::user_channel::UserChannel;
 use super::results::Outbox;
 use crate::error::SubmitError;
 use crate::observe::Tally;
 use crate::request::RequestSpec;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::channel::{Receiver, Select, Sender, TryRecvError, unbounded};
 
 /// A request that the pool has accepted.
 pub(super) struct Job {
@@ -39,52 +34,26 @@ pub(super) struct Queue {
     sender: Sender<Message>,
     receiver: Receiver<Message>,
     channel: Option<UserChannel>,
-    /// What holds the queue open; see the table above.
-    open: AtomicUsize,
+    holds: Holds,
     is_intake_closed: AtomicBool,
-    /// What becomes of jobs that no worker has begun.
-    fate: AtomicU8,
+    fate: Decision,
     given_back: Mutex<Vec<Job>>,
     /// Closed when the work is over.
     outbox: Outbox,
     tally: Arc<Tally>,
 }
 
-/// What becomes of jobs that no worker has begun. It only ever moves on to a later one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(super) enum Fate {
-    Sent,
-    GivenBack,
-    CalledOff,
-    /// The pool is gone, and with it who wanted to know.
-    Forgotten,
-}
-
-/// The job channel that the user has brought.
-struct UserChannel {
-    /// `None` once no more is taken out of it: its senders shall learn that.
-    jobs: Mutex<Option<Receiver<RequestSpec>>>,
-    /// How many more jobs to take out of it: without bound, until `join_all` asks for what is there and no more.
-    budget: AtomicUsize,
-}
-
-const NO_BOUND: usize = usize::MAX;
-
 impl Queue {
     pub(super) fn new(jobs: Option<Receiver<RequestSpec>>, outbox: Outbox) -> Self {
         let (sender, receiver) = unbounded();
-        let channel = jobs.map(|jobs| UserChannel {
-            jobs: Mutex::new(Some(jobs)),
-            budget: AtomicUsize::new(NO_BOUND),
-        });
+        let channel = jobs.map(UserChannel::new);
         Self {
             sender,
             receiver,
-            open: AtomicUsize::new(1 + usize::from(channel.is_some())),
+            holds: Holds::new(1 + usize::from(channel.is_some())),
             channel,
             is_intake_closed: AtomicBool::new(false),
-            fate: AtomicU8::new(Fate::Sent as u8),
+            fate: Decision::default(),
             given_back: Mutex::default(),
             outbox,
             tally: Arc::default(),
@@ -101,7 +70,7 @@ impl Queue {
 
     /// Accepts a job, as long as the work is not over. Returns the job's index.
     pub(super) fn submit(&self, request: RequestSpec) -> Result<usize, SubmitError> {
-        if self.fate() != Fate::Sent || !self.hold_open() {
+        if self.fate() != Fate::Sent || !self.holds.add() {
             return Err(SubmitError::new(request));
         }
         let index = self.tally.job_submitted();
@@ -114,12 +83,7 @@ impl Queue {
     }
 
     pub(super) fn fate(&self) -> Fate {
-        match self.fate.load(Ordering::SeqCst) {
-            fate if fate == Fate::Sent as u8 => Fate::Sent,
-            fate if fate == Fate::GivenBack as u8 => Fate::GivenBack,
-            fate if fate == Fate::CalledOff as u8 => Fate::CalledOff,
-            _ => Fate::Forgotten,
-        }
+        self.fate.get()
     }
 
     /// The next job; blocks until there is one. `None` when the work is over.
@@ -132,7 +96,7 @@ impl Queue {
 
     /// So many jobs have their outcomes, and whoever reads them has dealt with them or will not be waited for.
     pub(super) fn finished(&self, jobs: usize) {
-        if jobs > 0 && self.open.fetch_sub(jobs, Ordering::SeqCst) == jobs {
+        if self.holds.release(jobs) {
             self.end();
         }
     }
@@ -147,9 +111,7 @@ impl Queue {
     /// Of the user's channel, takes only what is in it now.
     pub(super) fn drain_channel(&self) {
         if let Some(channel) = &self.channel {
-            let there = channel.jobs().map_or(0, |jobs| jobs.len());
-            // A worker may take one of them between the two steps; then one that came later is taken instead.
-            channel.budget.store(there, Ordering::SeqCst);
+            channel.take_only_what_is_there();
             self.send(Message::Wake);
         }
     }
@@ -158,7 +120,7 @@ impl Queue {
     ///
     /// Returns the user's channel, for what is left in it.
     pub(super) fn give_back(&self) -> Option<Receiver<RequestSpec>> {
-        self.decide(Fate::GivenBack);
+        self.fate.move_on(Fate::GivenBack);
         self.close_intake();
         let channel = self.close_channel();
         // Workers help, but all of them may be busy.
@@ -178,14 +140,14 @@ impl Queue {
 
     /// From now on, no job is begun. Who calls this must see to those that are waiting.
     pub(super) fn call_off(&self) {
-        self.decide(Fate::CalledOff);
+        self.fate.move_on(Fate::CalledOff);
         self.close_intake();
         self.close_channel();
     }
 
     /// Ends the work now: what is queued is forgotten, what is in flight goes on unheard.
     pub(super) fn forget(&self) {
-        self.decide(Fate::Forgotten);
+        self.fate.move_on(Fate::Forgotten);
         self.close_channel();
         self.end();
     }
@@ -202,10 +164,6 @@ impl Queue {
         waiting.for_each(see_to);
         // In place of those that were taken out with the jobs. One too many does no harm.
         self.send(Message::Wake);
-    }
-
-    fn decide(&self, fate: Fate) {
-        self.fate.fetch_max(fate as u8, Ordering::SeqCst);
     }
 
     fn return_to_sender(&self, job: Job) {
@@ -259,9 +217,9 @@ impl Queue {
             if let Some(job) = self.take_from(channel) {
                 return Some(job);
             }
+            let jobs = channel.jobs();
             let mut ready = Select::new();
             ready.recv(&self.receiver);
-            let jobs = channel.jobs();
             if let Some(jobs) = &jobs {
                 ready.recv(jobs);
             }
@@ -281,7 +239,7 @@ impl Queue {
 
     fn take_from(&self, channel: &UserChannel) -> Option<Job> {
         let jobs = channel.jobs()?;
-        if !self.hold_open() {
+        if !self.holds.add() {
             return None;
         }
         if self.fate() != Fate::Sent {
@@ -302,15 +260,6 @@ impl Queue {
         None
     }
 
-    /// Counts in one more reason to stay open, unless the work is over.
-    fn hold_open(&self) -> bool {
-        self.open
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |open| {
-                (open > 0).then(|| open + 1)
-            })
-            .is_ok()
-    }
-
     fn let_go(&self) {
         self.finished(1);
     }
@@ -326,41 +275,11 @@ impl Queue {
     }
 
     fn is_over(&self) -> bool {
-        self.fate() == Fate::Forgotten || self.open.load(Ordering::SeqCst) == 0
+        self.fate() == Fate::Forgotten || !self.holds.any()
     }
 
     fn send(&self, message: Message) {
         // The queue owns both ends, so neither is ever disconnected.
         let _ = self.sender.send(message);
-    }
-}
-
-impl UserChannel {
-    fn jobs(&self) -> Option<Receiver<RequestSpec>> {
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        jobs.clone()
-    }
-
-    fn close(&self) -> Option<Receiver<RequestSpec>> {
-        self.jobs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-    }
-
-    /// Takes a job within the budget; beyond it, the channel counts as disconnected.
-    fn take(&self, jobs: &Receiver<RequestSpec>) -> Result<RequestSpec, TryRecvError> {
-        let budget =
-            self.budget
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| match left {
-                    NO_BOUND => Some(NO_BOUND),
-                    bound => bound.checked_sub(1),
-                });
-        match budget {
-            Err(_) => Err(TryRecvError::Disconnected),
-            Ok(NO_BOUND) => jobs.try_recv(),
-            // Nobody else takes what was counted, but for a receiver that the user has kept.
-            Ok(_) => jobs.try_recv().map_err(|_| TryRecvError::Disconnected),
-        }
     }
 }

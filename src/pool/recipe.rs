@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use ::reqwest::blocking::ClientBuilder;
@@ -14,6 +14,7 @@ use crate::error::{BoxError, RootCause};
 use crate::panics;
 use crate::redact::Clipped;
 use crate::session::{OpenSession, Session};
+use crate::sync::Mutex;
 use crate::transport::TransportBuilder;
 
 /// Makes a session, on the thread that calls it: the pool's own one, or one that sends all through a proxy.

@@ -2,13 +2,13 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use std::sync::{Arc, PoisonError};
 
 use crate::exception::ThreadException;
 use crate::response::ThreadResponse;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering, fence};
+use crate::sync::channel::{Receiver, Sender, unbounded};
 
 /// The outcome of a job.
 pub(super) type Outcome = Result<ThreadResponse, ThreadException>;

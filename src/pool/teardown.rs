@@ -1,6 +1,6 @@
 //! Dropping what may take its time: a client may wait for a name server while it is torn down, measured 9 s.
 
-use std::thread;
+use crate::sync::thread;
 
 /// Drops a value on another thread.
 pub(super) fn elsewhere(value: impl Send + 'static) {

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam_channel::Sender;
-
 use super::crew::Crew;
 use super::in_flight::{Begun, Desk};
 use super::queue::{Fate, Job};
@@ -18,6 +16,7 @@ use crate::observe::{Attempt, WorkerTally};
 use crate::outcome::Record;
 use crate::panics;
 use crate::response::{Response, ThreadResponse};
+use crate::sync::channel::Sender;
 
 pub(super) struct Worker {
     crew: Arc<Crew>,

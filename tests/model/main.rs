@@ -1,0 +1,236 @@
+//! The pool under the model checker, which runs each of these bodies on ten thousand schedules of its threads:
+//!
+//! ```sh
+//! RUSTFLAGS="--cfg shuttle" cargo test --no-default-features --test model --target-dir target/model
+//! ```
+//!
+//! A thread that waits in vain is a deadlock to the checker, so each body also shows that nobody does. What is checked is
+//! every interleaving of steps on locks, atomics and channels, but not what weaker orderings of memory would allow.
+#![cfg(shuttle)]
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use shuttle::rand::{Rng, thread_rng};
+use shuttle::sync::atomic::{AtomicUsize, Ordering};
+use shuttle::thread;
+use threaded::crossbeam_channel::unbounded;
+use threaded::{
+    Error, Exchange, Pool, PoolBuilder, RequestSpec, ResponseBody, Session, ThreadException,
+    ThreadResponse, TransportBuilder,
+};
+
+const SCHEDULES: usize = 10_000;
+
+/// Half of the schedules are random, half change between threads at few but unlikely places.
+fn on_every_schedule(body: impl Fn() + Send + Sync + 'static) {
+    let body = Arc::new(body);
+    let again = Arc::clone(&body);
+    shuttle::check_random(move || body(), SCHEDULES / 2);
+    shuttle::check_pct(move || again(), SCHEDULES / 2, 3);
+}
+
+fn says_ok(_: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> {
+    thread::yield_now();
+    Ok(http::Response::new(ResponseBody::from("ok")))
+}
+
+fn pool(num_threads: usize) -> PoolBuilder<impl TransportBuilder + 'static> {
+    Pool::builder()
+        .num_threads(num_threads)
+        .session(|| Session::new(says_ok))
+}
+
+fn urls(jobs: usize) -> impl Iterator<Item = String> {
+    (0..jobs).map(|page| format!("http://stub.test/{page}"))
+}
+
+/// Each index once, 0 and on.
+fn assert_complete(
+    outcomes: impl IntoIterator<Item = Result<ThreadResponse, ThreadException>>,
+    jobs: usize,
+) {
+    let mut indices: Vec<usize> = outcomes
+        .into_iter()
+        .map(|outcome| match outcome {
+            Ok(response) => response.index(),
+            Err(exception) => exception.index(),
+        })
+        .collect();
+    indices.sort_unstable();
+    assert_eq!(indices, (0..jobs).collect::<Vec<_>>());
+}
+
+fn all_of(pool: &Pool) -> Vec<Result<ThreadResponse, ThreadException>> {
+    let responses = pool.responses().map(Ok);
+    responses.chain(pool.exceptions().map(Err)).collect()
+}
+
+#[test]
+fn join_all_returns_when_each_job_has_its_outcome() {
+    on_every_schedule(|| {
+        let mut pool = pool(2).build().unwrap();
+        for url in urls(3) {
+            pool.submit(url).unwrap();
+        }
+        pool.join_all();
+        assert_complete(all_of(&pool), 3);
+    });
+}
+
+#[test]
+fn an_iteration_ends_with_the_last_outcome() {
+    on_every_schedule(|| {
+        let pool = pool(2).build_from_urls(urls(3)).unwrap();
+        assert_complete(pool, 3);
+    });
+}
+
+#[test]
+fn what_the_loop_over_a_pool_submits_is_part_of_it() {
+    on_every_schedule(|| {
+        let pool = pool(2).build_from_urls(urls(1)).unwrap();
+        let handle = pool.handle();
+        let mut seen = Vec::new();
+        for outcome in pool {
+            if seen.len() < 2 {
+                handle.submit("http://stub.test/more").unwrap();
+            }
+            seen.push(outcome);
+        }
+        assert_complete(seen, 3);
+    });
+}
+
+#[test]
+fn what_a_worker_submits_while_it_is_at_a_job_is_part_of_the_work() {
+    on_every_schedule(|| {
+        let handle = Arc::new(std::sync::OnceLock::<threaded::Handle>::new());
+        let submitter = Arc::clone(&handle);
+        let mut pool = Pool::builder()
+            .num_threads(2)
+            .session(move || {
+                let submitter = Arc::clone(&submitter);
+                Session::new(move |exchange: Exchange<'_>| {
+                    if exchange.url().path() == "/leads-on" {
+                        let handle = submitter.get().unwrap();
+                        handle.submit("http://stub.test/leaf").unwrap();
+                    }
+                    says_ok(exchange)
+                })
+            })
+            .build()
+            .unwrap();
+        handle.set(pool.handle()).unwrap();
+        pool.submit("http://stub.test/leads-on").unwrap();
+        pool.join_all();
+        assert_complete(all_of(&pool), 2);
+    });
+}
+
+#[test]
+fn a_window_holds_and_wakes() {
+    on_every_schedule(|| {
+        let ordered = pool(2).window(2).imap(urls(4)).unwrap();
+        let indices: Vec<usize> = ordered.map(|outcome| outcome.unwrap().index()).collect();
+        assert_eq!(indices, [0, 1, 2, 3]);
+    });
+}
+
+#[test]
+fn a_channel_is_drained_when_its_senders_are_gone() {
+    on_every_schedule(|| {
+        let (jobs, receiver) = unbounded::<RequestSpec>();
+        let pool = pool(2).job_queue(receiver).build().unwrap();
+        let producer = thread::spawn(move || {
+            for url in urls(3) {
+                jobs.send(url.into()).unwrap();
+            }
+        });
+        assert_complete(pool, 3);
+        producer.join().unwrap();
+    });
+}
+
+#[test]
+fn join_all_does_not_wait_for_a_sender_that_somebody_holds() {
+    on_every_schedule(|| {
+        let (jobs, receiver) = unbounded::<RequestSpec>();
+        let mut pool = pool(2).job_queue(receiver).build().unwrap();
+        for url in urls(2) {
+            jobs.send(url.into()).unwrap();
+        }
+        let late = thread::spawn({
+            let jobs = jobs.clone();
+            move || jobs.send("http://stub.test/late".into()).is_ok()
+        });
+        pool.join_all();
+        let outcomes = all_of(&pool);
+        assert!((2..=3).contains(&outcomes.len()));
+        assert_complete(outcomes, pool.stats().submitted());
+        late.join().unwrap();
+        drop(jobs);
+    });
+}
+
+/// Whatever happens at the same time, each request has one outcome, or comes back.
+#[test]
+fn nothing_is_lost_when_submit_cancel_and_shutdown_race() {
+    on_every_schedule(|| {
+        let mut pool = pool(2).build_from_urls(urls(1)).unwrap();
+        let refused = Arc::new(AtomicUsize::new(0));
+        let submitting = {
+            let (handle, refused) = (pool.handle(), Arc::clone(&refused));
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    if handle.submit("http://stub.test/").is_err() {
+                        refused.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            })
+        };
+        let cancelling = thread_rng().gen_bool(0.5).then(|| {
+            let handle = pool.handle();
+            thread::spawn(move || handle.cancel())
+        });
+        let given_back = match thread_rng().gen_bool(0.5) {
+            true => pool.shutdown().len(),
+            false => 0,
+        };
+        pool.join_all();
+        submitting.join().unwrap();
+        pool.join_all();
+        if let Some(cancelling) = cancelling {
+            cancelling.join().unwrap();
+        }
+        let outcomes = all_of(&pool);
+        let indices: HashSet<usize> = outcomes
+            .iter()
+            .map(|outcome| match outcome {
+                Ok(response) => response.index(),
+                Err(exception) => exception.index(),
+            })
+            .collect();
+        assert_eq!(indices.len(), outcomes.len(), "none twice");
+        assert_eq!(
+            outcomes.len() + given_back + refused.load(Ordering::SeqCst),
+            3
+        );
+        let stats = pool.stats();
+        assert_eq!((stats.queued(), stats.in_flight()), (0, 0));
+    });
+}
+
+#[test]
+fn a_dropped_pool_lets_its_workers_go() {
+    on_every_schedule(|| {
+        let pool = pool(2).build_from_urls(urls(3)).unwrap();
+        let handle = pool.handle();
+        match thread_rng().gen_bool(0.5) {
+            true => drop(pool),
+            false => drop(pool.into_iter().next()),
+        }
+        assert!(handle.submit("http://stub.test/").is_err());
+        // The checker reports workers that are never woken as a deadlock.
+    });
+}
