@@ -71,9 +71,14 @@ impl ThreadException {
         self.0.record.attempts
     }
 
-    /// The time from when a worker took the job to its outcome; waiting in the queue does not count.
+    /// The time from when a worker first took the job to its outcome. Waiting in the queue before does not count.
     pub fn elapsed(&self) -> Duration {
         self.0.record.elapsed
+    }
+
+    /// The time from when a worker took the job for the last attempt to its outcome.
+    pub fn last_attempt_elapsed(&self) -> Duration {
+        self.0.record.last_attempt_elapsed
     }
 
     /// Request, error, and the response if there was one.

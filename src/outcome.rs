@@ -12,6 +12,7 @@ pub(crate) struct Record {
     pub(crate) index: usize,
     pub(crate) attempts: u32,
     pub(crate) elapsed: Duration,
+    pub(crate) last_attempt_elapsed: Duration,
     /// Puts outcomes that come over two lanes into one order.
     pub(crate) finished_at: Instant,
 }
@@ -26,6 +27,7 @@ impl Record {
             index,
             attempts,
             elapsed,
+            last_attempt_elapsed,
             finished_at: _,
         } = self;
         shown
@@ -33,5 +35,6 @@ impl Record {
             .field("index", index)
             .field("attempts", attempts)
             .field("elapsed", elapsed)
+            .field("last_attempt_elapsed", last_attempt_elapsed)
     }
 }

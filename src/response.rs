@@ -207,9 +207,14 @@ impl ThreadResponse {
         self.0.0.attempts
     }
 
-    /// The time from when a worker took the job to its outcome; waiting in the queue does not count.
+    /// The time from when a worker first took the job to its outcome. Waiting in the queue before does not count.
     pub fn elapsed(&self) -> Duration {
         self.0.0.elapsed
+    }
+
+    /// The time from when a worker took the job for the last attempt to its outcome.
+    pub fn last_attempt_elapsed(&self) -> Duration {
+        self.0.0.last_attempt_elapsed
     }
 
     /// Request and response.

@@ -128,11 +128,13 @@ impl Crew {
 
     fn end_called_off(&self, lanes: &Lanes, job: &Job, begun_at: Option<Instant>) {
         let finished_at = Instant::now();
+        let elapsed = begun_at.map_or(Duration::ZERO, |at| finished_at - at);
         let record = Record {
             request: job.request.clone(),
             index: job.index,
             attempts: u32::from(begun_at.is_some()),
-            elapsed: begun_at.map_or(Duration::ZERO, |at| finished_at - at),
+            elapsed,
+            last_attempt_elapsed: elapsed,
             finished_at,
         };
         let error = Error::Cancelled {

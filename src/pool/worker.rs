@@ -116,6 +116,7 @@ impl Worker {
             index: job.index,
             attempts: 1,
             elapsed: finished_at - at,
+            last_attempt_elapsed: finished_at - at,
             finished_at,
         };
         let outcome = match result {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use threaded::{Error, RequestSpec, ThreadException};
 
 use super::{outcome, pool};
+use crate::support::alone::alone_on_a_small_disk;
 use crate::support::framing::{FRAMINGS, answer, drip};
 use crate::support::pools::outcomes_of;
 use crate::support::raw::{RawServer, read_request};
@@ -218,6 +219,44 @@ fn a_place_that_cannot_be_saved_to_is_named_and_nothing_is_sent() {
         assert!(!exception.was_sent() && !exception.is_retryable());
     }
     assert_eq!(server.requests(), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told_and_nothing_is_left_on_it() {
+    let path = concat!(
+        module_path!(),
+        "::a_full_disk_is_told_and_nothing_is_left_on_it"
+    );
+    alone_on_a_small_disk(path, |disk| {
+        let server = Server::start(|request| {
+            let length = match request.uri().path() {
+                "/large" => 1 << 20,
+                _ => 1 << 10,
+            };
+            http::Response::new(content(length).into())
+        });
+        let (large, small) = (disk.join("large"), disk.join("small"));
+        let outcomes = outcomes_of(
+            pool(),
+            [
+                RequestSpec::get(server.url("/large")).save_to(&large),
+                RequestSpec::get(server.url("/small")).save_to(&small),
+            ],
+        );
+        let exception = outcomes[0].as_ref().unwrap_err();
+        assert!(
+            matches!(exception.error(), Error::Sink { path: Some(path), .. } if *path == large)
+        );
+        let message = exception.to_string();
+        assert!(
+            message.contains(large.to_str().unwrap())
+                && message.contains("No space left on device"),
+            "{message}"
+        );
+        assert!(outcomes[1].is_ok(), "{:?}", outcomes[1]);
+        assert_eq!(names(disk), ["small"]);
+    });
 }
 
 #[test]

@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 use std::io::Read;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use threaded::crossbeam_channel::{Receiver, Sender, unbounded};
-use threaded::{Error, Exchange, Pool, PoolBuilder, RequestSpec, Session, TransportBuilder};
+use threaded::{Error, Event, Exchange, Pool, PoolBuilder, RequestSpec, Session, TransportBuilder};
 
 use super::pool;
 use crate::support::pools::{Outcome, in_order, index, says_ok};
@@ -321,5 +321,66 @@ proptest! {
         }));
         let once: HashSet<&String> = seen.iter().collect();
         prop_assert_eq!((once.len(), seen.len()), (seen.len(), produced.load(Ordering::SeqCst)));
+    }
+
+    /// Whatever is done to a pool before it is dropped, no request is sent twice or has two outcomes, what is not over by
+    /// then is never begun, and no worker stays.
+    #[test]
+    fn a_dropped_pool_has_at_most_one_outcome_for_each_request(
+        num_threads in 1..5usize,
+        acts in prop::collection::vec(
+            prop_oneof![8 => (0..20usize).prop_map(Act::Submit), 1 => Just(Act::Cancel), 1 => Just(Act::Shutdown)],
+            0..8,
+        ),
+        // After how many outcomes the iterator over it is dropped, if there is one.
+        read in prop::option::of(0..30usize),
+    ) {
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let transport = {
+            let sent = Arc::clone(&sent);
+            move |exchange: Exchange<'_>| {
+                sent.lock().unwrap().push(exchange.url().path().to_owned());
+                says_ok(exchange)
+            }
+        };
+        let note = Arc::clone(&told);
+        let mut pool = Pool::builder()
+            .num_threads(num_threads)
+            .session(move || Session::new(transport.clone()))
+            .observer(move |event: &Event<'_>| match event {
+                Event::Response(response) => note.lock().unwrap().push(response.index()),
+                Event::Exception(exception) => note.lock().unwrap().push(exception.index()),
+                _ => {}
+            })
+            .build()
+            .unwrap();
+        let handle = pool.handle();
+        let mut produced = 0;
+        for act in acts {
+            match act {
+                Act::Submit(jobs) => for _ in 0..jobs {
+                    produced += usize::from(pool.submit(format!("http://stub.test/{produced}")).is_ok());
+                },
+                Act::Cancel => handle.cancel(),
+                Act::Shutdown => drop(pool.shutdown()),
+            }
+        }
+        match read {
+            None => drop(pool),
+            Some(read) => drop(pool.into_iter().take(read).count()),
+        }
+        prop_assert!(handle.submit("http://stub.test/").is_err());
+        eventually("the workers end", || {
+            let stats = handle.stats();
+            stats.in_flight() == 0 && stats.live_workers() == 0
+        });
+        let stats = handle.stats();
+        prop_assert_eq!(stats.submitted(), produced);
+        let (sent, told) = (sent.lock().unwrap(), told.lock().unwrap());
+        prop_assert_eq!(sent.iter().collect::<HashSet<_>>().len(), sent.len());
+        prop_assert_eq!(told.iter().collect::<HashSet<_>>().len(), told.len());
+        prop_assert_eq!(stats.responses() + stats.exceptions(), told.len());
+        prop_assert!(sent.len() <= told.len());
     }
 }

@@ -1,19 +1,50 @@
 //! Tests that need a process of their own: to count its threads, to set its environment, to run inside limits.
 
+use std::path::Path;
 use std::process::Command;
 
 const MARK: &str = "THREADED_TEST_ALONE";
+const SMALL_DISK: &str = "THREADED_TEST_SMALL_DISK";
 
 /// Runs the body in a child process in which no other test runs. `path` is that of the calling test, crate name included.
 pub(crate) fn alone(path: &str, environment: &[(&str, &str)], body: impl FnOnce()) {
     if std::env::var_os(MARK).is_some() {
         return body();
     }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.envs(environment.iter().copied());
+    run_alone(command, path);
+}
+
+/// The same, with a folder on a disk of 64 KiB. Where no such disk can be made, the test is skipped and says so.
+pub(crate) fn alone_on_a_small_disk(path: &str, body: impl FnOnce(&Path)) {
+    if std::env::var_os(MARK).is_some() {
+        return body(Path::new(&std::env::var_os(SMALL_DISK).unwrap()));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // A mount namespace of the child's own, so nothing is left of the disk when it ends.
+    let in_namespace = |command: &str| {
+        let mount = format!("mount -t tmpfs -o size=64k none \"${SMALL_DISK}\" && {command}");
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--map-root-user", "--mount", "sh", "-c", &mount, "sh"]);
+        unshare.env(SMALL_DISK, folder.path());
+        unshare
+    };
+    let possible = in_namespace("true").output();
+    if !possible.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped {path}: no small disk can be mounted here");
+        return;
+    }
+    let mut command = in_namespace("exec \"$@\"");
+    command.arg(std::env::current_exe().unwrap());
+    run_alone(command, path);
+}
+
+fn run_alone(mut command: Command, path: &str) {
     let (_, name) = path.split_once("::").unwrap();
-    let output = Command::new(std::env::current_exe().unwrap())
+    let output = command
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(MARK, "1")
-        .envs(environment.iter().copied())
         .output()
         .unwrap();
     let printed = format!(
