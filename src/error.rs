@@ -163,9 +163,11 @@ pub enum Error {
         source: BoxError,
     },
     /// The worker that took the job has no session to send it with: the session's constructor, the initializer or the
-    /// auth generator failed. Nothing was sent.
+    /// auth generator failed.
     #[error("the worker has no session: {}", Clipped(source))]
     Session {
+        /// See [`was_sent`](Error::was_sent).
+        sent: bool,
         /// What they reported.
         source: BoxError,
     },
@@ -241,7 +243,7 @@ impl Error {
     /// it was seen or that this cannot be told.
     pub fn was_sent(&self) -> bool {
         match self {
-            Self::InvalidRequest { .. } | Self::Session { .. } => false,
+            Self::InvalidRequest { .. } => false,
             Self::Dns { sent, .. }
             | Self::Connect { sent, .. }
             | Self::Tls { sent, .. }
@@ -250,6 +252,7 @@ impl Error {
             | Self::Closed { sent, .. }
             | Self::LocalResource { sent, .. }
             | Self::Sink { sent, .. }
+            | Self::Session { sent, .. }
             | Self::Cancelled { sent } => *sent,
             Self::Protocol { .. }
             | Self::BodyTruncated { .. }
@@ -269,7 +272,7 @@ impl Error {
         }
     }
 
-    /// The same error, of an attempt whose earlier exchanges a server has seen.
+    /// The same error, where a server has seen earlier exchanges of the attempt, or earlier attempts.
     pub(crate) fn after_earlier_exchange(mut self) -> Self {
         match &mut self {
             Self::Dns { sent, .. }
@@ -279,7 +282,8 @@ impl Error {
             | Self::Timeout { sent, .. }
             | Self::Closed { sent, .. }
             | Self::LocalResource { sent, .. }
-            | Self::Sink { sent, .. } => *sent = true,
+            | Self::Sink { sent, .. }
+            | Self::Session { sent, .. } => *sent = true,
             // The request was as it should be when it began: a file to be sent again has gone, for example.
             Self::InvalidRequest { message, source } => {
                 let source = source.take();

@@ -12,11 +12,13 @@ use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 /// What a pool has done so far, as it was at one moment.
 ///
 /// The numbers agree with each other:
-/// `submitted() == queued() + in_flight() + responses() + exceptions() + given_back()`.
+/// `submitted() == queued() + in_flight() + delayed() + responses() + exceptions() + given_back()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stats {
     submitted: usize,
     started: usize,
+    delayed: usize,
+    retries: usize,
     responses: usize,
     exceptions: usize,
     bytes_received: u64,
@@ -31,14 +33,24 @@ impl Stats {
         self.submitted
     }
 
-    /// Jobs that wait for a worker.
+    /// Jobs that wait for their first attempt.
     pub fn queued(&self) -> usize {
         self.submitted - self.started - self.given_back
     }
 
     /// Jobs that a worker is at.
     pub fn in_flight(&self) -> usize {
-        self.started - self.responses - self.exceptions
+        self.started - self.delayed - self.responses - self.exceptions
+    }
+
+    /// Jobs that wait to be tried again.
+    pub fn delayed(&self) -> usize {
+        self.delayed
+    }
+
+    /// Attempts that were decided on beyond the first ones.
+    pub fn retries(&self) -> usize {
+        self.retries
     }
 
     /// Jobs that ended in a response, read or not.
@@ -77,6 +89,8 @@ impl Stats {
 pub(crate) struct Tally {
     submitted: AtomicUsize,
     given_back: AtomicUsize,
+    delayed: AtomicUsize,
+    retries: AtomicUsize,
     live_workers: AtomicUsize,
     failed_workers: AtomicUsize,
     /// Each worker counts for itself: counters that all of them write to would wander from processor to processor.
@@ -100,6 +114,17 @@ impl Tally {
 
     pub(crate) fn job_given_back(&self) {
         self.given_back.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A job that was started is to be tried again.
+    pub(crate) fn job_postponed(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+        self.delayed.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A job that was to be tried again is in flight.
+    pub(crate) fn job_resumed(&self) {
+        self.delayed.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// The counters of one more worker.
@@ -135,19 +160,23 @@ impl Tally {
             counts.sum::<usize>()
         };
         // Each job passes the counters from the last of these to the first. Read in the opposite direction, a job that
-        // moves on meanwhile is seen at most too early in its life, so no difference becomes negative.
+        // moves on meanwhile is seen at most too early in its life, so no difference becomes negative. That a job is
+        // delayed is no count but a state, which it leaves before its outcome counts.
         let exceptions = sum(|worker| &worker.exceptions);
         let responses = sum(|worker| &worker.responses);
         let bytes_received = workers
             .iter()
             .map(|worker| worker.bytes_received.load(Ordering::Relaxed))
             .sum();
+        let delayed = self.delayed.load(Ordering::SeqCst);
         let started = sum(|worker| &worker.started);
         let given_back = self.given_back.load(Ordering::SeqCst);
         let submitted = self.submitted.load(Ordering::SeqCst);
         Stats {
             submitted,
             started,
+            delayed,
+            retries: self.retries.load(Ordering::Relaxed),
             responses,
             exceptions,
             bytes_received,

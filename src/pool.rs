@@ -5,10 +5,12 @@ mod crew;
 mod deadline;
 mod handle;
 mod in_flight;
+mod job;
 pub(crate) mod lazy;
 mod queue;
 mod recipe;
 mod results;
+mod rules;
 mod sessions;
 mod teardown;
 mod worker;
@@ -287,7 +289,7 @@ impl Pool {
     /// ```
     pub fn shutdown(&mut self) -> Vec<RequestSpec> {
         let Running { crew, inbox } = &self.running;
-        let channel = crew.queue.give_back();
+        let channel = crew.give_back();
         inbox.wait_until_over();
         let mut unsent = crew.queue.take_given_back();
         if let Some(channel) = channel {

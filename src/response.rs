@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Version};
@@ -16,9 +16,11 @@ use crate::error::Error;
 use crate::exception::ThreadException;
 use crate::head::ResponseHead;
 use crate::history::RedirectHop;
+use crate::origin;
 use crate::outcome::Record;
 use crate::redact::Field;
 use crate::request::RequestSpec;
+use crate::retry;
 
 /// An HTTP response with its whole body in memory: plain data, with no connection behind it.
 ///
@@ -130,6 +132,20 @@ impl Response {
         *response.version_mut() = self.head.version;
         *response.headers_mut() = self.head.headers;
         response
+    }
+
+    /// How long a server that is overloaded asks to be left alone (RFC 9110, section 15.6.4, and RFC 6585, section 4), if the
+    /// answer is that of the origin that was asked first.
+    pub(crate) fn asks_to_wait(&self, now: SystemTime) -> Option<Duration> {
+        let is_overloaded = matches!(
+            self.status(),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        );
+        let asked_first = self.history().first().map_or(self.url(), RedirectHop::url);
+        if !is_overloaded || !origin::is_same(asked_first, self.url()) {
+            return None;
+        }
+        retry::retry_after(self.headers(), now)
     }
 
     fn failed_status(&self) -> Option<Error> {

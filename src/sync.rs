@@ -4,13 +4,13 @@
 #[cfg(not(shuttle))]
 pub(crate) use {
     crossbeam_channel as channel,
-    std::sync::{Mutex, atomic},
+    std::sync::{Mutex, MutexGuard, atomic},
     std::thread,
 };
 
 #[cfg(shuttle)]
 pub(crate) use shuttle::{
-    sync::{Mutex, atomic},
+    sync::{Mutex, MutexGuard, atomic},
     thread,
 };
 

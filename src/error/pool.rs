@@ -16,6 +16,9 @@ pub enum PoolError {
     /// `window(0)` was asked for.
     #[error("a window needs room for at least one job; window was 0")]
     NoWindow,
+    /// The [`Limits`](crate::Limits) hold what cannot be kept to: a rate of 0, an origin that is none.
+    #[error("the limits cannot be kept to: {}", Clipped(.0))]
+    Limits(String),
     /// The operating system gave no thread for the first worker.
     #[error("could not start the first worker's thread: {0}")]
     Spawn(#[source] io::Error),
@@ -30,6 +33,7 @@ impl fmt::Debug for PoolError {
         let name = match self {
             Self::NoThreads => "NoThreads",
             Self::NoWindow => "NoWindow",
+            Self::Limits(_) => "Limits",
             Self::Spawn(_) => "Spawn",
             Self::Session(_) => "Session",
         };

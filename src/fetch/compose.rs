@@ -12,6 +12,7 @@ use super::{decode, sink};
 use crate::auth;
 use crate::error::Error;
 use crate::headers;
+use crate::origin;
 use crate::request::{RequestBody, RequestSpec, Sink};
 
 /// The next exchange of an attempt. A redirect makes another one of it; nothing in it refers to the session.
@@ -60,7 +61,7 @@ impl<'a> Outgoing<'a> {
         let _ = url.set_password(None);
         Self {
             method,
-            left_origin: self.left_origin || !is_same_origin(&self.url, &url),
+            left_origin: self.left_origin || !origin::is_same(&self.url, &url),
             url,
             body: self.body.filter(|_| keeps_body),
             spec: self.spec,
@@ -166,10 +167,4 @@ fn take_user_info(url: &mut Url) -> Result<Option<HeaderValue>, Error> {
     let _ = url.set_username("");
     let _ = url.set_password(None);
     auth::basic(user, password).map(Some).map_err(complaint)
-}
-
-fn is_same_origin(one: &Url, other: &Url) -> bool {
-    one.scheme() == other.scheme()
-        && one.host() == other.host()
-        && one.port_or_known_default() == other.port_or_known_default()
 }

@@ -1,16 +1,18 @@
 //! Being told what workers do: [`Observer`].
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::exception::ThreadException;
 use crate::request::RequestSpec;
 use crate::response::ThreadResponse;
+use crate::retry::Tried;
 
 /// Is told what the workers of a pool do, as they do it: for metrics, logs, progress bars.
 ///
 /// It is called on the workers' threads, by all of them at once, and they wait for it: it should be quick. If it panics when
-/// an attempt is about to begin, that job ends as [`Error::Panicked`](crate::Error::Panicked); when it is told an outcome,
-/// the outcome stands and the panic is logged.
+/// an attempt is about to begin, that job ends as [`Error::Panicked`](crate::Error::Panicked); when it is told
+/// what an attempt has led to, that stands and the panic is logged.
 ///
 /// A closure that takes an [`Event`] is an observer of everything:
 ///
@@ -42,6 +44,11 @@ pub trait Observer: Send + Sync {
         let _ = attempt;
     }
 
+    /// An attempt is over, and its job is to be tried again after this delay.
+    fn retry(&self, tried: &Tried<'_>, delay: Duration) {
+        let _ = (tried, delay);
+    }
+
     /// A job has ended in a response.
     fn response(&self, response: &ThreadResponse) {
         let _ = response;
@@ -59,6 +66,14 @@ pub trait Observer: Send + Sync {
 pub enum Event<'a> {
     /// A worker is about to begin an attempt.
     AttemptStarted(&'a Attempt<'a>),
+    /// An attempt is over, and its job is to be tried again after this delay.
+    #[non_exhaustive]
+    Retry {
+        /// What the attempt was.
+        tried: &'a Tried<'a>,
+        /// The wait until the next one.
+        delay: Duration,
+    },
     /// A job has ended in a response.
     Response(&'a ThreadResponse),
     /// A job has ended in an exception.
@@ -68,6 +83,10 @@ pub enum Event<'a> {
 impl<F: Fn(&Event<'_>) + Send + Sync> Observer for F {
     fn attempt_started(&self, attempt: &Attempt<'_>) {
         self(&Event::AttemptStarted(attempt));
+    }
+
+    fn retry(&self, tried: &Tried<'_>, delay: Duration) {
+        self(&Event::Retry { tried, delay });
     }
 
     fn response(&self, response: &ThreadResponse) {

@@ -1,5 +1,6 @@
 //! How a pool is to be: [`PoolBuilder`].
 
+mod settings;
 mod start;
 
 use std::fmt;
@@ -8,12 +9,13 @@ use std::time::Duration;
 
 use ::reqwest::blocking::ClientBuilder;
 
-use super::crew::ThreadSettings;
+use self::settings::Settings;
 use super::recipe::SessionPlan;
 use crate::error::BoxError;
-use crate::fetch::AttemptLimits;
+use crate::limits::Limits;
 use crate::observe::Observer;
 use crate::request::RequestSpec;
+use crate::retry::Retry;
 use crate::session::Session;
 use crate::sync::channel::Receiver;
 use crate::transport::TransportBuilder;
@@ -35,31 +37,15 @@ use crate::transport::TransportBuilder;
 /// # Ok::<(), threaded::PoolError>(())
 /// ```
 pub struct PoolBuilder<B: TransportBuilder = ClientBuilder> {
-    num_threads: Option<usize>,
-    job_queue: Option<Receiver<RequestSpec>>,
-    window: Option<usize>,
-    deadline: Option<Duration>,
+    settings: Settings,
     plan: SessionPlan<B>,
-    limits: AttemptLimits,
-    error_for_status: bool,
-    observer: Option<Box<dyn Observer>>,
-    thread_name: Box<dyn Fn(usize) -> String + Send + Sync>,
-    thread_stack_size: Option<usize>,
 }
 
 impl Default for PoolBuilder {
     fn default() -> Self {
         Self {
-            num_threads: None,
-            job_queue: None,
-            window: None,
-            deadline: None,
+            settings: Settings::default(),
             plan: SessionPlan::default(),
-            limits: AttemptLimits::default(),
-            error_for_status: false,
-            observer: None,
-            thread_name: Box::new(ThreadSettings::default_name),
-            thread_stack_size: None,
         }
     }
 }
@@ -70,7 +56,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// 0 is refused with [`PoolError::NoThreads`](crate::PoolError::NoThreads). A pool whose jobs are known beforehand starts no more workers than
     /// there are jobs. Defaults to the number of processors.
     pub fn num_threads(mut self, num_threads: usize) -> Self {
-        self.num_threads = Some(num_threads);
+        self.settings.num_threads = Some(num_threads);
         self
     }
 
@@ -80,7 +66,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// [`imap_unordered`](Self::imap_unordered) have no use for it: they drop it, so that its senders see it closed.
     /// Defaults to none.
     pub fn job_queue(mut self, jobs: Receiver<RequestSpec>) -> Self {
-        self.job_queue = Some(jobs);
+        self.settings.job_queue = Some(jobs);
         self
     }
 
@@ -90,7 +76,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// With fewer than there are workers, some of them idle. 0 is refused with [`PoolError::NoWindow`](crate::PoolError::NoWindow). Defaults to 4 for
     /// each worker.
     pub fn window(mut self, jobs: usize) -> Self {
-        self.window = Some(jobs);
+        self.settings.window = Some(jobs);
         self
     }
 
@@ -98,7 +84,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// [`Error::Cancelled`](crate::Error::Cancelled), as with [`Handle::cancel`](crate::Handle::cancel). Takes one more
     /// thread. `None` lifts the limit. Defaults to `None`.
     pub fn deadline(mut self, limit: impl Into<Option<Duration>>) -> Self {
-        self.deadline = limit.into();
+        self.settings.deadline = limit.into();
         self
     }
 
@@ -111,29 +97,9 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         C: TransportBuilder + 'static,
         F: Fn() -> Session<C> + Send + Sync + 'static,
     {
-        let Self {
-            num_threads,
-            job_queue,
-            window,
-            deadline,
-            plan,
-            limits,
-            error_for_status,
-            observer,
-            thread_name,
-            thread_stack_size,
-        } = self;
         PoolBuilder {
-            num_threads,
-            job_queue,
-            window,
-            deadline,
-            plan: plan.with_constructor(Arc::new(constructor)),
-            limits,
-            error_for_status,
-            observer,
-            thread_name,
-            thread_stack_size,
+            settings: self.settings,
+            plan: self.plan.with_constructor(Arc::new(constructor)),
         }
     }
 
@@ -196,7 +162,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// The time for one attempt: all its redirects and its whole body. `None` lifts the limit. Defaults to 30 s, but for
     /// bodies that go to a file or a handler: see [`stall_timeout`](Self::stall_timeout).
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.limits.timeout = Some(timeout.into());
+        self.settings.attempt_limits.timeout = Some(timeout.into());
         self
     }
 
@@ -204,13 +170,13 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// their spec nor the pool sets a `timeout`: the longest wait for the head, and then for each further byte. So a large
     /// download may take its time, and a dead one ends. `None` lifts the limit. Defaults to 30 s.
     pub fn stall_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.limits.stall_timeout = timeout.into();
+        self.settings.attempt_limits.stall_timeout = timeout.into();
         self
     }
 
     /// How many redirects to follow; 0 hands back the 3xx itself. Defaults to 10.
     pub fn redirects(mut self, limit: usize) -> Self {
-        self.limits.redirects = limit;
+        self.settings.attempt_limits.redirects = limit;
         self
     }
 
@@ -218,21 +184,42 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// [`Error::BodyTooLarge`](crate::Error::BodyTooLarge). Defaults to 64 MiB in memory, and to no limit for what goes to
     /// a file or a handler.
     pub fn max_body(mut self, bytes: u64) -> Self {
-        self.limits.max_body = Some(bytes);
+        self.settings.attempt_limits.max_body = Some(bytes);
         self
     }
 
     /// Whether a 4xx or 5xx is an exception, [`Error::Status`](crate::Error::Status), instead of a response.
     /// Defaults to `false`.
     pub fn error_for_status(mut self, error_for_status: bool) -> Self {
-        self.error_for_status = error_for_status;
+        self.settings.error_for_status = error_for_status;
+        self
+    }
+
+    /// Tries jobs again that failed for reasons that may pass, by this policy. Defaults to one attempt for each job.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.settings.retry = Some(retry);
+        self
+    }
+
+    /// How fast to send, and how many at a time to one origin. Replaces the limits set before. Defaults to no limit but the
+    /// number of workers.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.settings.limits = Some(limits);
+        self
+    }
+
+    /// Whether a worker prefers jobs for origins that it has sent to before, so that connections are used again instead of
+    /// opened by each worker. It never idles for that, and no origin waits for more than a few rounds of the others. Jobs
+    /// for one origin keep their order, jobs for different ones do not. Defaults to `false`.
+    pub fn affinity(mut self, affinity: bool) -> Self {
+        self.settings.affinity = affinity;
         self
     }
 
     /// Who is told what the workers do: an [`Observer`], or a closure that takes an [`Event`](crate::Event). Replaces the one
     /// set before. Defaults to nobody.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
-        self.observer = Some(Box::new(observer));
+        self.settings.observer = Some(Box::new(observer));
         self
     }
 
@@ -243,40 +230,22 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     where
         F: Fn(usize) -> String + Send + Sync + 'static,
     {
-        self.thread_name = Box::new(name);
+        self.settings.thread_name = Box::new(name);
         self
     }
 
     /// The stack of each worker thread, in bytes. Defaults to that of [`std::thread`], 2 MiB today.
     pub fn thread_stack_size(mut self, bytes: usize) -> Self {
-        self.thread_stack_size = Some(bytes);
+        self.settings.thread_stack_size = Some(bytes);
         self
     }
 }
 
 impl<B: TransportBuilder> fmt::Debug for PoolBuilder<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            num_threads,
-            job_queue,
-            window,
-            deadline,
-            plan: _,
-            limits,
-            error_for_status,
-            observer,
-            thread_name: _,
-            thread_stack_size,
-        } = self;
+        let Self { settings, plan: _ } = self;
         f.debug_struct("PoolBuilder")
-            .field("num_threads", num_threads)
-            .field("job_queue", &job_queue.is_some())
-            .field("window", window)
-            .field("deadline", deadline)
-            .field("limits", limits)
-            .field("error_for_status", error_for_status)
-            .field("observer", &observer.is_some())
-            .field("thread_stack_size", thread_stack_size)
+            .field("settings", settings)
             .finish_non_exhaustive()
     }
 }

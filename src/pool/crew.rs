@@ -1,21 +1,18 @@
 //! The workers of a pool as a whole: starting them, and what they have in common.
 
+mod endings;
+
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use super::in_flight::InFlight;
-use super::queue::{Fate, Job, Queue};
+use super::queue::Queue;
 use super::recipe::Recipe;
-use super::results::{Lanes, Outcome};
+use super::rules::Rules;
 use super::worker::Worker;
-use crate::error::{Error, PoolError, SubmitError};
-use crate::exception::ThreadException;
-use crate::fetch::AttemptLimits;
-use crate::observe::{Observer, WorkerTally};
-use crate::outcome::Record;
+use crate::error::{PoolError, SubmitError};
+use crate::observe::WorkerTally;
 use crate::panics;
-use crate::redact::Clipped;
 use crate::request::RequestSpec;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::channel::bounded;
@@ -24,12 +21,10 @@ use crate::sync::thread;
 pub(super) struct Crew {
     pub(super) queue: Queue,
     pub(super) in_flight: InFlight,
-    /// Counts the jobs that were taken from their workers, or from the queue.
-    called_off: Arc<WorkerTally>,
+    /// Counts the jobs that end without a worker.
+    tally: Arc<WorkerTally>,
     pub(super) recipe: Arc<Recipe>,
-    pub(super) limits: AttemptLimits,
-    pub(super) error_for_status: bool,
-    pub(super) observer: Option<Box<dyn Observer>>,
+    pub(super) rules: Rules,
     pub(super) threads: ThreadSettings,
     started: AtomicUsize,
 }
@@ -51,19 +46,15 @@ impl Crew {
     pub(super) fn new(
         queue: Queue,
         recipe: Arc<Recipe>,
-        limits: AttemptLimits,
-        error_for_status: bool,
-        observer: Option<Box<dyn Observer>>,
+        rules: Rules,
         threads: ThreadSettings,
     ) -> Arc<Self> {
         Arc::new(Self {
-            called_off: queue.tally().add_worker(),
+            tally: queue.tally().add_worker(),
             queue,
             in_flight: InFlight::default(),
             recipe,
-            limits,
-            error_for_status,
-            observer,
+            rules,
             threads,
             started: AtomicUsize::new(0),
         })
@@ -104,61 +95,9 @@ impl Crew {
         if has_workers {
             self.start_another();
         }
-        if self.queue.fate() == Fate::CalledOff {
-            // It came in between: the job may wait for workers that are all busy.
-            self.call_off();
-        }
+        // Something may have come in between: then the job waits for workers that are all busy.
+        self.see_to_waiting();
         Ok(index)
-    }
-
-    /// Ends all jobs now. Their workers may go on with what they are at, and nobody waits for them.
-    pub(super) fn call_off(&self) {
-        self.queue.call_off();
-        let Some(lanes) = self.queue.outbox().lanes() else {
-            return;
-        };
-        self.queue.for_each_waiting(|job| {
-            self.called_off.job_started();
-            self.end_called_off(&lanes, &job, None);
-        });
-        for begun in self.in_flight.take_all() {
-            self.end_called_off(&lanes, &begun.job, Some(begun.at));
-        }
-    }
-
-    fn end_called_off(&self, lanes: &Lanes, job: &Job, begun_at: Option<Instant>) {
-        let finished_at = Instant::now();
-        let elapsed = begun_at.map_or(Duration::ZERO, |at| finished_at - at);
-        let record = Record {
-            request: job.request.clone(),
-            index: job.index,
-            attempts: u32::from(begun_at.is_some()),
-            elapsed,
-            last_attempt_elapsed: elapsed,
-            finished_at,
-        };
-        let error = Error::Cancelled {
-            sent: begun_at.is_some(),
-        };
-        self.called_off.job_failed();
-        self.deliver(lanes, Err(ThreadException::new(record, error, None)));
-    }
-
-    /// Hands an outcome over; with it, the job no longer holds the work open, unless its reader wants it to.
-    pub(super) fn deliver(&self, lanes: &Lanes, outcome: Outcome) {
-        if let Some(observer) = &self.observer {
-            let told = panics::caught(|| match &outcome {
-                Ok(response) => observer.response(response),
-                Err(exception) => observer.exception(exception),
-            });
-            if let Err(message) = told {
-                log::error!("the observer panicked: {}", Clipped(message));
-            }
-        }
-        let is_held_by_reader = lanes.send(outcome);
-        if !is_held_by_reader {
-            self.queue.finished(1);
-        }
     }
 
     /// Starts one more worker, if there may be one more.
@@ -192,7 +131,7 @@ impl Crew {
         }
         let crew = Arc::clone(self);
         // Nobody waits for the thread itself: it may outlive the work by the time that its transport takes to close.
-        match thread.spawn(move || run(Worker::new(crew))) {
+        match thread.spawn(move || run(Worker::new(crew, number))) {
             Ok(_) => Ok(true),
             Err(error) => {
                 self.started.fetch_sub(1, Ordering::SeqCst);

@@ -1,7 +1,7 @@
 //! The time limit of a whole run.
 
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::crew::Crew;
 use crate::error::PoolError;
@@ -12,15 +12,11 @@ use crate::sync::thread;
 pub(super) fn watch<T>(
     crew: &Arc<Crew>,
     over: Receiver<T>,
-    limit: Duration,
+    deadline: Instant,
 ) -> Result<(), PoolError>
 where
     T: Send + 'static,
 {
-    // What lies beyond the clock's range is no limit.
-    let Some(deadline) = Instant::now().checked_add(limit) else {
-        return Ok(());
-    };
     let crew: Weak<Crew> = Arc::downgrade(crew);
     thread::Builder::new()
         .name("threaded-deadline".to_owned())

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use super::queue::Job;
+use super::job::Job;
 use crate::sync::Mutex;
 
 /// A job that a worker has begun.

@@ -2,27 +2,30 @@
 
 mod fate;
 mod holds;
+mod schedule;
+mod scheduled;
 mod user_channel;
 
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use self::fate::Decision;
 pub(super) use self::fate::Fate;
 use self::holds::Holds;
+pub(super) use self::schedule::OriginId;
+use self::schedule::Schedule;
+use self::scheduled::{Next, Scheduled, WakeUps};
 use self::user_channel::UserChannel;
+use super::job::Job;
 use super::results::Outbox;
 use crate::error::SubmitError;
+use crate::limits::CheckedLimits;
 use crate::observe::Tally;
+use crate::origin::Origin;
 use crate::request::RequestSpec;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::channel::{Receiver, Select, Sender, TryRecvError, unbounded};
-
-/// A request that the pool has accepted.
-pub(super) struct Job {
-    pub(super) index: usize,
-    pub(super) request: RequestSpec,
-}
 
 enum Message {
     Job(Job),
@@ -30,7 +33,19 @@ enum Message {
     Wake,
 }
 
+/// What makes a pool's jobs wait for more than a free worker.
+pub(super) struct Waits {
+    pub(super) limits: Option<CheckedLimits>,
+    pub(super) affinity: bool,
+    /// As many jobs may wait here, of those that workers take out of the user's channel.
+    pub(super) room: usize,
+}
+
 pub(super) struct Queue {
+    /// Where jobs wait, if they wait for more than a free worker: then only wake-ups go over the channel.
+    scheduled: Option<Scheduled>,
+    /// Whether jobs are told apart by where they are sent.
+    knows_origins: bool,
     sender: Sender<Message>,
     receiver: Receiver<Message>,
     channel: Option<UserChannel>,
@@ -44,10 +59,21 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(jobs: Option<Receiver<RequestSpec>>, outbox: Outbox) -> Self {
+    pub(super) fn new(
+        jobs: Option<Receiver<RequestSpec>>,
+        outbox: Outbox,
+        waits: Option<Waits>,
+    ) -> Self {
         let (sender, receiver) = unbounded();
         let channel = jobs.map(UserChannel::new);
+        let knows_origins = waits
+            .as_ref()
+            .is_some_and(|waits| waits.limits.is_some() || waits.affinity);
+        let scheduled = waits
+            .map(|waits| Scheduled::new(Schedule::new(waits.limits, waits.affinity), waits.room));
         Self {
+            scheduled,
+            knows_origins,
             sender,
             receiver,
             holds: Holds::new(1 + usize::from(channel.is_some())),
@@ -74,7 +100,7 @@ impl Queue {
             return Err(SubmitError::new(request));
         }
         let index = self.tally.job_submitted();
-        self.send(Message::Job(Job { index, request }));
+        self.line_up(Job::new(index, request));
         Ok(index)
     }
 
@@ -86,11 +112,44 @@ impl Queue {
         self.fate.get()
     }
 
-    /// The next job; blocks until there is one. `None` when the work is over.
-    pub(super) fn next(&self) -> Option<Job> {
-        match &self.channel {
-            None => self.next_submitted(),
-            Some(channel) => self.next_of_both(channel),
+    /// The next job for this worker; blocks until there is one. `None` when the work is over.
+    pub(super) fn next(&self, worker: usize) -> Option<Job> {
+        match (&self.scheduled, &self.channel) {
+            (Some(scheduled), _) => self.next_scheduled(scheduled, worker),
+            (None, None) => self.next_submitted(),
+            (None, Some(channel)) => self.next_of_both(channel),
+        }
+    }
+
+    /// A job that was in flight is over, as far as its origin is concerned.
+    pub(super) fn left(&self, origin: Option<OriginId>) {
+        if let (Some(scheduled), Some(origin)) = (&self.scheduled, origin) {
+            self.wake(scheduled.finished(origin));
+        }
+    }
+
+    /// Takes a job that was in flight back, to hand it out again, but not before then.
+    pub(super) fn postpone(&self, job: Job, until: Instant) {
+        match (&self.scheduled, job.origin) {
+            (Some(scheduled), Some(origin)) => {
+                self.wake(scheduled.postpone(job, origin, until));
+            }
+            // Without a schedule there is nothing that could wait.
+            _ => self.line_up(job),
+        }
+    }
+
+    /// Counts one more attempt at a job that is in flight.
+    pub(super) fn count_attempt(&self, origin: Option<OriginId>) {
+        if let (Some(scheduled), Some(origin)) = (&self.scheduled, origin) {
+            scheduled.count_attempt(origin);
+        }
+    }
+
+    /// Hands out no job of this origin before then.
+    pub(super) fn cool_down(&self, origin: Option<OriginId>, until: Instant) {
+        if let (Some(scheduled), Some(origin)) = (&self.scheduled, origin) {
+            scheduled.cool_down(origin, until);
         }
     }
 
@@ -116,16 +175,13 @@ impl Queue {
         }
     }
 
-    /// From now on, what no worker has begun is given back.
+    /// From now on, what no worker has begun is given back. Who calls this must see to what is waiting.
     ///
     /// Returns the user's channel, for what is left in it.
     pub(super) fn give_back(&self) -> Option<Receiver<RequestSpec>> {
         self.fate.move_on(Fate::GivenBack);
         self.close_intake();
-        let channel = self.close_channel();
-        // Workers help, but all of them may be busy.
-        self.for_each_waiting(|job| self.return_to_sender(job));
-        channel
+        self.close_channel()
     }
 
     /// What was given back, in the order of its acceptance.
@@ -152,8 +208,11 @@ impl Queue {
         self.end();
     }
 
-    /// Takes the jobs that no worker has taken yet.
+    /// Takes the jobs that wait.
     pub(super) fn for_each_waiting(&self, see_to: impl FnMut(Job)) {
+        if let Some(scheduled) = &self.scheduled {
+            return scheduled.drain().into_iter().for_each(see_to);
+        }
         let waiting = self
             .receiver
             .try_iter()
@@ -166,7 +225,8 @@ impl Queue {
         self.send(Message::Wake);
     }
 
-    fn return_to_sender(&self, job: Job) {
+    /// Gives a job back that no worker has begun.
+    pub(super) fn return_to_sender(&self, job: Job) {
         self.tally.job_given_back();
         let mut given_back = self
             .given_back
@@ -175,6 +235,18 @@ impl Queue {
         given_back.push(job);
         drop(given_back);
         self.let_go();
+    }
+
+    fn line_up(&self, job: Job) {
+        let Some(scheduled) = &self.scheduled else {
+            return self.send(Message::Job(job));
+        };
+        let url = match self.knows_origins {
+            true => job.request.parsed_url().ok(),
+            false => None,
+        };
+        let origin = url.as_ref().and_then(Origin::of);
+        self.wake(scheduled.admit(job, origin));
     }
 
     /// Takes nothing more out of the user's channel.
@@ -227,10 +299,53 @@ impl Queue {
         }
     }
 
-    /// Hands the job on to its worker, who sees to those that are called off, or gives it back.
+    fn next_scheduled(&self, scheduled: &Scheduled, worker: usize) -> Option<Job> {
+        loop {
+            if self.is_over() {
+                return self.pass_on_the_end();
+            }
+            let (next, wake_ups) = scheduled.next(worker);
+            self.wake(wake_ups);
+            let (until, has_room) = match next {
+                Next::Run(job) => match self.to_be_begun(job) {
+                    Some(job) => return Some(job),
+                    None => continue,
+                },
+                Next::Wait { until, has_room } => (until, has_room),
+            };
+            let channel = self.channel.as_ref().filter(|_| has_room);
+            if let Some(job) = channel.and_then(|channel| self.take_from(channel)) {
+                scheduled.came_back();
+                self.line_up(job);
+            } else if !self.wait(channel, until) {
+                scheduled.came_back();
+            }
+        }
+    }
+
+    /// Waits for something to do. `false` if it was not woken: the time has come, or something is in the channel.
+    fn wait(&self, channel: Option<&UserChannel>, until: Option<Instant>) -> bool {
+        if let Some(jobs) = channel.and_then(UserChannel::jobs) {
+            let mut ready = Select::new();
+            ready.recv(&self.receiver);
+            ready.recv(&jobs);
+            match until {
+                Some(until) => drop(ready.ready_deadline(until)),
+                None => drop(ready.ready()),
+            }
+            return self.receiver.try_recv().is_ok();
+        }
+        match until {
+            Some(until) => self.receiver.recv_deadline(until).is_ok(),
+            None => self.receiver.recv().is_ok(),
+        }
+    }
+
+    /// Hands the job on to its worker, who sees to those that are called off or have a past, or gives it back.
     fn to_be_begun(&self, job: Job) -> Option<Job> {
         match self.fate() {
             Fate::Sent | Fate::CalledOff => return Some(job),
+            Fate::GivenBack if job.past.is_some() => return Some(job),
             Fate::GivenBack => self.return_to_sender(job),
             Fate::Forgotten => {}
         }
@@ -249,7 +364,7 @@ impl Queue {
         match channel.take(&jobs) {
             Ok(request) => {
                 let index = self.tally.job_submitted();
-                return Some(Job { index, request });
+                return Some(Job::new(index, request));
             }
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => {
@@ -276,6 +391,12 @@ impl Queue {
 
     fn is_over(&self) -> bool {
         self.fate() == Fate::Forgotten || !self.holds.any()
+    }
+
+    fn wake(&self, workers: WakeUps) {
+        for _ in 0..workers {
+            self.send(Message::Wake);
+        }
     }
 
     fn send(&self, message: Message) {

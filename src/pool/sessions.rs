@@ -66,6 +66,7 @@ fn refused(fault: SessionFault) -> Error {
             source: Some(fault.source),
         },
         _ => Error::Session {
+            sent: false,
             source: fault.into(),
         },
     }

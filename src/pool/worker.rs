@@ -5,21 +5,21 @@ use std::time::Instant;
 
 use super::crew::Crew;
 use super::in_flight::{Begun, Desk};
-use super::queue::{Fate, Job};
+use super::job::Job;
+use super::queue::Fate;
 use super::recipe::SessionFault;
 use super::results::Outcome;
 use super::sessions::Sessions;
 use crate::error::Error;
-use crate::exception::ThreadException;
 use crate::fetch::fetch;
 use crate::observe::{Attempt, WorkerTally};
-use crate::outcome::Record;
 use crate::panics;
-use crate::response::{Response, ThreadResponse};
+use crate::response::Response;
 use crate::sync::channel::Sender;
 
 pub(super) struct Worker {
     crew: Arc<Crew>,
+    number: usize,
     /// `None` until it is opened, and after a panic, which may have left it in any state.
     sessions: Option<Sessions>,
     tally: Arc<WorkerTally>,
@@ -28,8 +28,9 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(crew: Arc<Crew>) -> Self {
+    pub(super) fn new(crew: Arc<Crew>, number: usize) -> Self {
         Self {
+            number,
             tally: crew.queue.tally().add_worker(),
             desk: crew.in_flight.add_desk(),
             crew,
@@ -62,7 +63,7 @@ impl Worker {
         let Some(lanes) = self.crew.queue.outbox().lanes() else {
             return;
         };
-        while let Some(job) = self.crew.queue.next() {
+        while let Some(job) = self.crew.queue.next(self.number) {
             if let Some(outcome) = self.outcome(job) {
                 self.crew.deliver(&lanes, outcome);
             }
@@ -87,63 +88,63 @@ impl Worker {
         true
     }
 
-    /// `None` if the job was taken from this worker and has its outcome from elsewhere.
-    fn outcome(&mut self, job: Job) -> Option<Outcome> {
+    /// `None` if the job was taken from this worker and has its outcome from elsewhere, or is to be tried again.
+    fn outcome(&mut self, mut job: Job) -> Option<Outcome> {
+        let queue = &self.crew.queue;
+        let (origin, past) = (job.origin, job.past.take());
+        match past {
+            None => self.tally.job_started(),
+            Some(past) => {
+                queue.tally().job_resumed();
+                if queue.fate() == Fate::GivenBack {
+                    queue.left(origin);
+                    return Some(self.crew.outcome(job, *past, &self.tally));
+                }
+                job.past = Some(past);
+            }
+        }
         let begun = Arc::new(Begun {
             job,
             at: Instant::now(),
         });
-        self.tally.job_started();
         self.desk.put(&begun);
-        if self.crew.queue.fate() == Fate::CalledOff {
+        if queue.fate() == Fate::CalledOff {
             // Who has called it off may have looked at this desk before the job was there.
-            self.crew.call_off();
+            self.crew.see_to_waiting();
+            queue.left(origin);
             return None;
         }
-        let result = match panics::caught(|| self.attempt(&begun.job)) {
+        let attempts = begun.job.attempts() + 1;
+        let result = match panics::caught(|| self.attempt(&begun.job, attempts)) {
             Ok(result) => result,
             Err(message) => {
                 self.close_sessions();
                 Err(Error::Panicked { message })
             }
         };
-        self.desk.take()?;
-        // Nobody else has it now.
-        let Begun { job, at } = Arc::into_inner(begun)?;
-        let finished_at = Instant::now();
-        let record = Record {
-            request: job.request,
-            index: job.index,
-            attempts: 1,
-            elapsed: finished_at - at,
-            last_attempt_elapsed: finished_at - at,
-            finished_at,
+        let is_still_there = self.desk.take().is_some();
+        // Then nobody else has it now.
+        let Some(Begun { job, at }) = is_still_there.then(|| Arc::into_inner(begun)).flatten()
+        else {
+            self.crew.queue.left(origin);
+            return None;
         };
-        let outcome = match result {
-            Ok(response) if self.crew.error_for_status => {
-                ThreadResponse::new(record, response).error_for_status()
-            }
-            Ok(response) => Ok(ThreadResponse::new(record, response)),
-            Err(error) => Err(ThreadException::new(record, error, None)),
-        };
-        match &outcome {
-            Ok(response) => self.tally.job_answered(response.bytes().len() as u64),
-            Err(_) => self.tally.job_failed(),
-        }
-        Some(outcome)
+        let (job, past) = job.tried(attempts, at, result);
+        self.crew.conclude(job, past, &self.tally)
     }
 
-    fn attempt(&mut self, job: &Job) -> Result<Response, Error> {
+    fn attempt(&mut self, job: &Job, number: u32) -> Result<Response, Error> {
         let request = &job.request;
-        if let Some(observer) = &self.crew.observer {
+        if let Some(observer) = &self.crew.rules.observer {
             observer.attempt_started(&Attempt {
                 request,
                 index: job.index,
-                number: 1,
+                number,
             });
         }
-        let limits = self.crew.limits;
+        let limits = self.crew.rules.limits;
         let sessions = self.open_sessions().map_err(|fault| Error::Session {
+            sent: false,
             source: fault.into(),
         })?;
         // The time of the attempt does not run while a session is opened.

@@ -1,20 +1,21 @@
 //! The ways to end a [`PoolBuilder`]: with a pool, or with outcomes.
 
+use std::time::Instant;
+
 use super::PoolBuilder;
 use crate::error::PoolError;
 use crate::exception::ThreadException;
 use crate::imap::{Imap, ImapUnordered};
+use crate::limits::Limits;
 use crate::pool::Pool;
 use crate::pool::crew::{Crew, ThreadSettings};
 use crate::pool::deadline;
 use crate::pool::lazy::Lazy;
-use crate::pool::queue::Queue;
+use crate::pool::queue::{Queue, Waits};
 use crate::pool::results::{self, Exceptions, Responses};
+use crate::pool::rules::{Retrying, Rules};
 use crate::request::RequestSpec;
 use crate::transport::TransportBuilder;
-
-/// The default window: one job that is being sent, one that waits, and two that wait to be read.
-const JOBS_PER_WORKER: usize = 4;
 
 impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// Starts a pool without jobs, to be fed by [`Pool::submit`] or the [`job_queue`](Self::job_queue).
@@ -132,21 +133,16 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     }
 
     fn start_lazily<I: Iterator>(mut self, requests: I) -> Result<Lazy<I>, PoolError> {
-        let window = match self.window {
-            Some(0) => return Err(PoolError::NoWindow),
-            Some(window) => window,
-            None => self.most_workers().saturating_mul(JOBS_PER_WORKER),
-        };
-        self.job_queue = None;
+        let window = self.settings.window();
+        if window == 0 {
+            return Err(PoolError::NoWindow);
+        }
+        self.settings.job_queue = None;
         // Each job that is admitted starts one more worker, until there are enough.
         let first = usize::from(requests.size_hint().1 != Some(0));
-        let may_be_cut = self.deadline.is_some();
+        let may_be_cut = self.settings.deadline.is_some();
         let pool = self.start(Vec::new(), Some(first))?;
         Ok(Lazy::new(pool, requests, window, may_be_cut))
-    }
-
-    fn most_workers(&self) -> usize {
-        self.num_threads.unwrap_or_else(num_cpus::get)
     }
 
     /// `known_jobs` is how many jobs there will be, unless more are submitted.
@@ -155,33 +151,52 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         requests: Vec<RequestSpec>,
         known_jobs: Option<usize>,
     ) -> Result<Pool, PoolError> {
-        let most = self.most_workers();
+        let Self { settings, plan } = self;
+        let most = settings.most_workers();
         if most == 0 {
             return Err(PoolError::NoThreads);
         }
         let workers = match known_jobs {
-            Some(jobs) if self.job_queue.is_none() => most.min(jobs),
+            Some(jobs) if settings.job_queue.is_none() => most.min(jobs),
             _ => most,
         };
-        let recipe = self
-            .plan
-            .into_recipe(self.limits.stall_timeout)
+        let room = settings.window().max(1);
+        let limits = settings.limits.map(Limits::check).transpose()?;
+        let longest_cool_down = limits.as_ref().and_then(|limits| limits.longest_cool_down);
+        let waits_for_more = limits.is_some() || settings.affinity || settings.retry.is_some();
+        let waits = waits_for_more.then_some(Waits {
+            limits,
+            affinity: settings.affinity,
+            room,
+        });
+        let recipe = plan
+            .into_recipe(settings.attempt_limits.stall_timeout)
             .map_err(|fault| PoolError::Session(fault.into()))?;
         let (outbox, inbox) = results::lanes();
+        // What lies beyond the clock's range is no limit.
+        let deadline = settings
+            .deadline
+            .and_then(|limit| Instant::now().checked_add(limit));
         let crew = Crew::new(
-            Queue::new(self.job_queue, outbox),
+            Queue::new(settings.job_queue, outbox, waits),
             recipe,
-            self.limits,
-            self.error_for_status,
-            self.observer,
+            Rules {
+                limits: settings.attempt_limits,
+                error_for_status: settings.error_for_status,
+                observer: settings.observer,
+                retrying: settings.retry.map(Retrying::new),
+                longest_cool_down,
+                reauthenticate: settings.reauthenticate,
+                deadline,
+            },
             ThreadSettings {
                 most,
-                name: self.thread_name,
-                stack_size: self.thread_stack_size,
+                name: settings.thread_name,
+                stack_size: settings.thread_stack_size,
             },
         );
-        if let Some(limit) = self.deadline {
-            deadline::watch(&crew, inbox.over(), limit)?;
+        if let Some(deadline) = deadline {
+            deadline::watch(&crew, inbox.over(), deadline)?;
         }
         let pool = Pool::new_running(crew, inbox);
         pool.start(requests, workers)?;

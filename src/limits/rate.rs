@@ -1,0 +1,151 @@
+//! So many per second, and so many at once after a pause.
+
+use std::time::{Duration, Instant};
+
+/// The terms: one every `interval`, and up to `burst` of them ahead of time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RateLimit {
+    interval: Duration,
+    burst: u32,
+}
+
+/// Well within what the clock can tell.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
+impl RateLimit {
+    pub(super) fn new(per_second: f64, burst: u32) -> Result<Self, String> {
+        if burst == 0 {
+            return Err("a burst of 0 would let nothing through; 1 spreads evenly".to_owned());
+        }
+        if !per_second.is_finite() || per_second <= 0.0 {
+            return Err(format!(
+                "{per_second:?} per second is no rate; it must be above 0, and finite"
+            ));
+        }
+        match Duration::try_from_secs_f64(per_second.recip()) {
+            Ok(interval) if interval <= LONGEST_INTERVAL => Ok(Self { interval, burst }),
+            _ => Err(format!(
+                "{per_second:?} per second is less than one in a century"
+            )),
+        }
+    }
+}
+
+/// One account under these terms, by the generic cell rate algorithm (ITU-T I.371): all it remembers is when the next one
+/// would be due if they came evenly.
+#[derive(Clone, Debug)]
+pub(crate) struct Rate {
+    limit: RateLimit,
+    /// `None` as long as there was none.
+    due: Option<Instant>,
+}
+
+impl Rate {
+    pub(super) fn new(limit: RateLimit) -> Self {
+        Self { limit, due: None }
+    }
+
+    /// From when on the next one may go; `None` for always.
+    pub(crate) fn ready_at(&self) -> Option<Instant> {
+        let ahead = self.limit.interval.checked_mul(self.limit.burst - 1);
+        // A burst that lies before the clock's beginning is not used up.
+        self.due?.checked_sub(ahead?)
+    }
+
+    /// One goes now.
+    pub(crate) fn take(&mut self, now: Instant) {
+        let due = self.due.map_or(now, |due| due.max(now));
+        self.due = Some(due.checked_add(self.limit.interval).unwrap_or(due));
+    }
+
+    /// Whether it is as if there had never been one.
+    pub(crate) fn is_at_rest(&self, now: Instant) -> bool {
+        self.due.is_none_or(|due| due <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// When each of so many goes, in ms, if each goes as soon as it may.
+    fn goes_at(rate: &mut Rate, start: Instant, from: u32, count: usize) -> Vec<u128> {
+        let mut now = start + from * MS;
+        let mut times = Vec::new();
+        for _ in 0..count {
+            now = rate.ready_at().map_or(now, |at| at.max(now));
+            rate.take(now);
+            times.push((now - start).as_millis());
+        }
+        times
+    }
+
+    fn rate(per_second: f64, burst: u32) -> Rate {
+        Rate::new(RateLimit::new(per_second, burst).expect("it is a rate"))
+    }
+
+    #[test]
+    fn they_come_evenly_after_the_burst_which_a_pause_restores() {
+        let start = Instant::now();
+        let mut even = rate(10.0, 1);
+        assert_eq!(goes_at(&mut even, start, 0, 4), [0, 100, 200, 300]);
+        assert_eq!(goes_at(&mut even, start, 1000, 3), [1000, 1100, 1200]);
+        assert_eq!(goes_at(&mut even, start, 1250, 2), [1300, 1400]);
+
+        let mut bursty = rate(10.0, 3);
+        assert_eq!(goes_at(&mut bursty, start, 0, 5), [0, 0, 0, 100, 200]);
+        assert_eq!(goes_at(&mut bursty, start, 350, 3), [350, 400, 500]);
+        assert_eq!(
+            goes_at(&mut bursty, start, 9000, 4),
+            [9000, 9000, 9000, 9100]
+        );
+    }
+
+    #[test]
+    fn no_interval_sees_more_than_rate_and_burst_allow() {
+        let start = Instant::now();
+        for (per_second, burst) in [(1.0, 1), (7.0, 3), (1000.0, 50), (0.5, 2)] {
+            let mut rate = rate(per_second, burst);
+            let times = goes_at(&mut rate, start, 0, 300);
+            for (first, from) in times.iter().enumerate() {
+                for (last, until) in times.iter().enumerate().skip(first) {
+                    let seconds = (until - from) as f64 / 1e3;
+                    let allowed = f64::from(burst) + seconds * per_second;
+                    assert!((last - first) as f64 <= allowed + 1.0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn extremes_neither_overflow_nor_panic() {
+        let now = Instant::now();
+        for (per_second, burst) in [(4e-10, 1), (4e-10, u32::MAX), (1e18, 1), (1e18, u32::MAX)] {
+            let mut rate = rate(per_second, burst);
+            for _ in 0..3 {
+                let _ = rate.ready_at();
+                rate.take(now);
+            }
+            assert_eq!(
+                rate.ready_at().is_some_and(|at| at > now),
+                (per_second, burst) == (4e-10, 1)
+            );
+        }
+        // Too fast to be told from no limit.
+        let mut fast = rate(1e12, 1);
+        fast.take(now);
+        assert!(fast.is_at_rest(now));
+    }
+
+    #[test]
+    fn it_rests_when_the_last_one_is_paid_for() {
+        let now = Instant::now();
+        let mut rate = rate(10.0, 2);
+        assert!(rate.is_at_rest(now));
+        rate.take(now);
+        assert!(!rate.is_at_rest(now + 99 * MS));
+        assert!(rate.is_at_rest(now + 100 * MS));
+    }
+}

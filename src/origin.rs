@@ -1,0 +1,126 @@
+//! Scheme, host and port: where a request goes, as far as connections, limits and credentials are concerned.
+
+use std::fmt;
+
+use url::Url;
+
+use crate::redact::SafeUrl;
+
+/// An origin (RFC 6454), of http or https.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Origin {
+    is_https: bool,
+    host: Box<str>,
+    port: u16,
+}
+
+impl Origin {
+    /// `None` if nothing is fetched from URLs like this.
+    pub(crate) fn of(url: &Url) -> Option<Self> {
+        Some(Self {
+            is_https: match url.scheme() {
+                "http" => false,
+                "https" => true,
+                _ => return None,
+            },
+            host: url.host_str()?.into(),
+            port: url.port_or_known_default()?,
+        })
+    }
+
+    /// Reads an origin that somebody has written down: a URL of nothing but scheme, host and port.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let complain = |reason: &dyn fmt::Display| {
+            Err(format!(
+                "`{}` is not an origin: {reason}; it should look like https://example.com or http://example.com:8080",
+                SafeUrl(text),
+            ))
+        };
+        let url = match Url::parse(text) {
+            Ok(url) => url,
+            Err(error) => return complain(&error),
+        };
+        let Some(origin) = Self::of(&url) else {
+            return complain(&"only http and https have origins here");
+        };
+        let has_more = !matches!(url.path(), "" | "/")
+            || url.query().is_some()
+            || url.fragment().is_some()
+            || !url.username().is_empty()
+            || url.password().is_some();
+        if has_more {
+            return complain(&"it says more than scheme, host and port");
+        }
+        Ok(origin)
+    }
+
+    pub(crate) fn is_of(&self, url: &Url) -> bool {
+        url.scheme() == self.scheme()
+            && url.host_str() == Some(&self.host)
+            && url.port_or_known_default() == Some(self.port)
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.is_https { "https" } else { "http" }
+    }
+}
+
+/// Whether a request to the second one stays where the first one went.
+pub(crate) fn is_same(one: &Url, other: &Url) -> bool {
+    one.scheme() == other.scheme()
+        && one.host() == other.host()
+        && one.port_or_known_default() == other.port_or_known_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_written_in_many_ways() {
+        let url = Url::parse("https://example.com/path?query").expect("it is a URL");
+        let of_url = Origin::of(&url).expect("it has an origin");
+        for text in [
+            "https://example.com",
+            "https://example.com/",
+            "https://EXAMPLE.com:443",
+            "HTTPS://example.com",
+        ] {
+            assert_eq!(Origin::parse(text), Ok(of_url.clone()), "{text}");
+        }
+        for text in [
+            "http://example.com",
+            "https://example.com:444",
+            "https://www.example.com",
+        ] {
+            let other = Origin::parse(text).expect("it is an origin");
+            assert_ne!(other, of_url, "{text}");
+            assert!(!other.is_of(&url), "{text}");
+        }
+        assert!(of_url.is_of(&url));
+    }
+
+    #[test]
+    fn what_is_no_origin_is_told() {
+        for (text, reason) in [
+            ("example.com", "relative URL without a base"),
+            ("", "relative URL without a base"),
+            ("https://", "empty host"),
+            ("ftp://example.com", "only http and https"),
+            ("localhost:8080", "only http and https"),
+            ("https://example.com/v1", "more than scheme, host and port"),
+            (
+                "https://example.com/?a=1",
+                "more than scheme, host and port",
+            ),
+            (
+                "https://me:s3cr3t@example.com",
+                "more than scheme, host and port",
+            ),
+        ] {
+            let message = Origin::parse(text).expect_err(text);
+            assert!(message.contains(reason), "{message}");
+            assert!(!message.contains("s3cr3t"), "{message}");
+        }
+    }
+}

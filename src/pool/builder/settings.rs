@@ -1,0 +1,96 @@
+//! The settings of a pool that do not depend on what its sessions are made of.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::fetch::AttemptLimits;
+use crate::limits::Limits;
+use crate::observe::Observer;
+use crate::pool::crew::ThreadSettings;
+use crate::request::RequestSpec;
+use crate::retry::Retry;
+use crate::sync::channel::Receiver;
+
+pub(super) struct Settings {
+    pub(super) num_threads: Option<usize>,
+    pub(super) job_queue: Option<Receiver<RequestSpec>>,
+    pub(super) window: Option<usize>,
+    pub(super) deadline: Option<Duration>,
+    pub(super) attempt_limits: AttemptLimits,
+    pub(super) error_for_status: bool,
+    pub(super) retry: Option<Retry>,
+    pub(super) limits: Option<Limits>,
+    pub(super) affinity: bool,
+    pub(super) reauthenticate: bool,
+    pub(super) observer: Option<Box<dyn Observer>>,
+    pub(super) thread_name: Box<dyn Fn(usize) -> String + Send + Sync>,
+    pub(super) thread_stack_size: Option<usize>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            num_threads: None,
+            job_queue: None,
+            window: None,
+            deadline: None,
+            attempt_limits: AttemptLimits::default(),
+            error_for_status: false,
+            retry: None,
+            limits: None,
+            affinity: false,
+            reauthenticate: false,
+            observer: None,
+            thread_name: Box::new(ThreadSettings::default_name),
+            thread_stack_size: None,
+        }
+    }
+}
+
+/// The default window: one job that is being sent, one that waits, and two that wait to be read.
+const JOBS_PER_WORKER: usize = 4;
+
+impl Settings {
+    pub(super) fn most_workers(&self) -> usize {
+        self.num_threads.unwrap_or_else(num_cpus::get)
+    }
+
+    pub(super) fn window(&self) -> usize {
+        self.window
+            .unwrap_or_else(|| self.most_workers().saturating_mul(JOBS_PER_WORKER))
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            num_threads,
+            job_queue,
+            window,
+            deadline,
+            attempt_limits,
+            error_for_status,
+            retry,
+            limits,
+            affinity,
+            reauthenticate,
+            observer,
+            thread_name: _,
+            thread_stack_size,
+        } = self;
+        f.debug_struct("Settings")
+            .field("num_threads", num_threads)
+            .field("job_queue", &job_queue.is_some())
+            .field("window", window)
+            .field("deadline", deadline)
+            .field("attempt_limits", attempt_limits)
+            .field("error_for_status", error_for_status)
+            .field("retry", retry)
+            .field("limits", limits)
+            .field("affinity", affinity)
+            .field("reauthenticate", reauthenticate)
+            .field("observer", &observer.is_some())
+            .field("thread_stack_size", thread_stack_size)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,203 @@
+//! What becomes of jobs after their attempts: another one later, an outcome, or to be called off or given back.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::Crew;
+use crate::error::Error;
+use crate::exception::ThreadException;
+use crate::observe::WorkerTally;
+use crate::outcome::Record;
+use crate::panics;
+use crate::pool::job::{Job, Past};
+use crate::pool::queue::Fate;
+use crate::pool::results::{Lanes, Outcome};
+use crate::redact::Clipped;
+use crate::request::RequestSpec;
+use crate::retry::Tried;
+use crate::sync::channel::Receiver;
+
+impl Crew {
+    /// After an attempt that is not called off: the outcome of its job, or `None` if there is to be another one.
+    pub(in crate::pool) fn conclude(
+        &self,
+        mut job: Job,
+        mut past: Past,
+        tally: &WorkerTally,
+    ) -> Option<Outcome> {
+        self.cool_down(&job, &past);
+        match self.delay_before_next(&job, &past) {
+            Ok(None) => {}
+            Ok(Some(until)) => {
+                self.queue.tally().job_postponed();
+                job.past = Some(Box::new(past));
+                self.queue.postpone(job, until);
+                self.see_to_waiting();
+                return None;
+            }
+            Err(message) => past.last.result = Err(Error::Panicked { message }),
+        }
+        self.queue.left(job.origin);
+        Some(self.outcome(job, past, tally))
+    }
+
+    /// The outcome of a job whose last attempt stands.
+    pub(in crate::pool) fn outcome(&self, job: Job, past: Past, tally: &WorkerTally) -> Outcome {
+        let outcome = job.concluded(past, self.rules.error_for_status);
+        match &outcome {
+            Ok(response) => tally.job_answered(response.bytes().len() as u64),
+            Err(_) => tally.job_failed(),
+        }
+        outcome
+    }
+
+    /// Hands an outcome over; with it, the job no longer holds the work open, unless its reader wants it to.
+    pub(in crate::pool) fn deliver(&self, lanes: &Lanes, outcome: Outcome) {
+        if let Some(observer) = &self.rules.observer {
+            let told = panics::caught(|| match &outcome {
+                Ok(response) => observer.response(response),
+                Err(exception) => observer.exception(exception),
+            });
+            if let Err(message) = told {
+                log::error!("the observer panicked: {}", Clipped(message));
+            }
+        }
+        let is_held_by_reader = lanes.send(outcome);
+        if !is_held_by_reader {
+            self.queue.finished(1);
+        }
+    }
+
+    /// Sends nothing new, and gives back what waits. Returns the user's channel, for what is left in it.
+    pub(in crate::pool) fn give_back(&self) -> Option<Receiver<RequestSpec>> {
+        let channel = self.queue.give_back();
+        // Workers help, but all of them may be busy.
+        self.see_to_waiting();
+        channel
+    }
+
+    /// Ends all jobs now. Their workers may go on with what they are at, and nobody waits for them.
+    pub(in crate::pool) fn call_off(&self) {
+        self.queue.call_off();
+        self.see_to_waiting();
+    }
+
+    /// Sees to jobs that were put where nobody may look any more.
+    pub(in crate::pool) fn see_to_waiting(&self) {
+        let fate = self.queue.fate();
+        if !matches!(fate, Fate::GivenBack | Fate::CalledOff) {
+            return;
+        }
+        let Some(lanes) = self.queue.outbox().lanes() else {
+            return;
+        };
+        self.queue.for_each_waiting(|job| match fate {
+            Fate::GivenBack => self.end_given_back(&lanes, job),
+            _ => self.end_called_off(&lanes, &job, None),
+        });
+        if fate == Fate::CalledOff {
+            for begun in self.in_flight.take_all() {
+                self.end_called_off(&lanes, &begun.job, Some(begun.at));
+            }
+        }
+    }
+
+    /// Gives a job back; one that was sent already ends as what its last attempt was.
+    fn end_given_back(&self, lanes: &Lanes, mut job: Job) {
+        match job.past.take() {
+            None => self.queue.return_to_sender(job),
+            Some(past) => {
+                self.queue.tally().job_resumed();
+                let outcome = self.outcome(job, *past, &self.tally);
+                self.deliver(lanes, outcome);
+            }
+        }
+    }
+
+    fn end_called_off(&self, lanes: &Lanes, job: &Job, begun_at: Option<Instant>) {
+        let finished_at = Instant::now();
+        let past = job.past.as_deref();
+        if begun_at.is_none() {
+            match past {
+                None => self.tally.job_started(),
+                Some(_) => self.queue.tally().job_resumed(),
+            }
+        }
+        let first_begun_at = past.map(|past| past.first_begun_at).or(begun_at);
+        let last_attempt_elapsed = match begun_at {
+            Some(at) => finished_at - at,
+            None => past.map_or(Duration::ZERO, |past| past.last.elapsed),
+        };
+        let record = Record {
+            request: job.request.clone(),
+            index: job.index,
+            attempts: job.attempts() + u32::from(begun_at.is_some()),
+            elapsed: first_begun_at.map_or(Duration::ZERO, |at| finished_at - at),
+            last_attempt_elapsed,
+            finished_at,
+        };
+        let error = Error::Cancelled {
+            sent: begun_at.is_some() || past.is_some_and(|past| past.was_sent),
+        };
+        self.tally.job_failed();
+        self.deliver(lanes, Err(ThreadException::new(record, error, None)));
+    }
+
+    /// Leaves the whole origin alone for as long as it asks for, if it does.
+    fn cool_down(&self, job: &Job, past: &Past) {
+        let (Some(longest), Ok(response)) = (self.rules.longest_cool_down, &past.last.result)
+        else {
+            return;
+        };
+        let Some(wait) = response.asks_to_wait(SystemTime::now()) else {
+            return;
+        };
+        if let Some(until) = Instant::now().checked_add(wait.min(longest)) {
+            self.queue.cool_down(job.origin, until);
+        }
+    }
+
+    /// When to try again, if at all. `Err` is the message of the policy's panic.
+    fn delay_before_next(&self, job: &Job, past: &Past) -> Result<Option<Instant>, String> {
+        let Some(retrying) = &self.rules.retrying else {
+            return Ok(None);
+        };
+        if past.attempts == 1 {
+            if let Some(budget) = &retrying.budget {
+                budget.earn();
+            }
+        }
+        if self.queue.fate() != Fate::Sent {
+            return Ok(None);
+        }
+        let result = past.last.result.as_ref();
+        let mut tried = Tried::new(&job.request, job.index, past.attempts, result);
+        let delay = panics::caught(|| {
+            let (now, chance) = (SystemTime::now(), fastrand::f64());
+            retrying.policy.delay(&mut tried, now, chance)
+        })?;
+        let Some(delay) = delay else {
+            return Ok(None);
+        };
+        // Beyond the clock's end, or that of the run, is never.
+        let until = Instant::now().checked_add(delay);
+        let deadline = self.rules.deadline;
+        let Some(until) = until.filter(|until| deadline.is_none_or(|deadline| *until < deadline))
+        else {
+            return Ok(None);
+        };
+        if retrying
+            .budget
+            .as_ref()
+            .is_some_and(|budget| !budget.spend())
+        {
+            log::debug!("job {} is not tried again: the budget is spent", job.index);
+            return Ok(None);
+        }
+        if let Some(observer) = &self.rules.observer {
+            if let Err(message) = panics::caught(|| observer.retry(&tried, delay)) {
+                log::error!("the observer panicked: {}", Clipped(message));
+            }
+        }
+        Ok(Some(until))
+    }
+}

@@ -1,0 +1,337 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::limits::{Limits, OriginLimits};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A schedule of numbered jobs and a clock that stands still until it is told to go on.
+struct Play {
+    schedule: Schedule<usize>,
+    now: Instant,
+    start: Instant,
+}
+
+impl Play {
+    fn new(limits: Limits) -> Self {
+        let limits = limits.check().expect("they can be kept to");
+        let start = Instant::now();
+        Self {
+            schedule: Schedule::new(Some(limits), false),
+            now: start,
+            start,
+        }
+    }
+
+    fn admit(&mut self, job: usize, origin: &str) {
+        let origin = Origin::parse(&format!("http://{origin}")).ok();
+        self.schedule.admit(job, origin, self.now);
+    }
+
+    fn next(&mut self) -> Turn<usize> {
+        self.schedule.next(self.now, 0)
+    }
+
+    fn run(&mut self) -> (usize, OriginId) {
+        match self.next() {
+            Turn::Run(job, id) => (job, id),
+            other => panic!("a job may go, but {other:?}"),
+        }
+    }
+
+    /// All that may go now, in this order; they stay in flight.
+    fn burst(&mut self) -> Vec<usize> {
+        let mut jobs = Vec::new();
+        while let Turn::Run(job, _) = self.next() {
+            jobs.push(job);
+        }
+        jobs
+    }
+
+    /// Lets all jobs go as soon as they may, each taking no time: when each went, in ms.
+    fn play(&mut self) -> Vec<(u128, usize)> {
+        let mut went = Vec::new();
+        loop {
+            match self.next() {
+                Turn::Run(job, id) => {
+                    went.push(((self.now - self.start).as_millis(), job));
+                    self.schedule.finished(id, self.now);
+                }
+                Turn::WaitUntil(at) => {
+                    assert!(at > self.now, "there is something to wait for");
+                    self.now = at;
+                }
+                Turn::Wait => return went,
+            }
+        }
+    }
+}
+
+#[test]
+fn origins_take_turns_and_their_jobs_keep_their_order() {
+    let mut play = Play::new(Limits::new());
+    for job in 0..4 {
+        play.admit(job, "a");
+    }
+    play.admit(4, "b");
+    play.admit(5, "c");
+    play.admit(6, "c");
+    assert_eq!(play.burst(), [0, 4, 5, 1, 6, 2, 3]);
+    assert_eq!(play.next(), Turn::Wait);
+}
+
+#[test]
+fn a_limited_origin_delays_nobody_else() {
+    let mut play =
+        Play::new(Limits::new().for_origin("http://slow", OriginLimits::new().rate(10.0, 1)));
+    for job in 0..3 {
+        play.admit(job, "slow");
+    }
+    for job in 10..15 {
+        play.admit(job, "fast");
+    }
+    let went = play.play();
+    assert_eq!(
+        went,
+        [
+            (0, 0),
+            (0, 10),
+            (0, 11),
+            (0, 12),
+            (0, 13),
+            (0, 14),
+            (100, 1),
+            (200, 2)
+        ]
+    );
+}
+
+#[test]
+fn the_pools_rate_holds_over_all_origins() {
+    let mut play = Play::new(Limits::new().rate(100.0, 2));
+    for (job, origin) in ["a", "b", "a", "c", "a"].into_iter().enumerate() {
+        play.admit(job, origin);
+    }
+    let times: Vec<u128> = play.play().into_iter().map(|(at, _)| at).collect();
+    assert_eq!(times, [0, 0, 10, 20, 30]);
+}
+
+#[test]
+fn the_stricter_of_two_rates_holds() {
+    let mut play = Play::new(Limits::new().rate(100.0, 1).rate_per_origin(10.0, 1));
+    for job in 0..2 {
+        play.admit(job, "a");
+        play.admit(10 + job, "b");
+    }
+    assert_eq!(play.play(), [(0, 0), (10, 10), (100, 1), (110, 11)]);
+}
+
+#[test]
+fn no_more_jobs_of_an_origin_are_in_flight_than_may_be() {
+    let mut play = Play::new(Limits::new().in_flight_per_origin(2));
+    for job in 0..5 {
+        play.admit(job, "a");
+    }
+    play.admit(10, "b");
+    let (_, a) = play.run();
+    assert_eq!(play.burst(), [10, 1]);
+    assert_eq!(play.next(), Turn::Wait);
+    play.schedule.finished(a, play.now);
+    assert_eq!(play.burst(), [2]);
+    play.schedule.finished(a, play.now);
+    play.schedule.finished(a, play.now);
+    assert_eq!(play.burst(), [3, 4]);
+}
+
+#[test]
+fn a_job_to_be_tried_again_waits_by_itself_and_then_goes_first() {
+    let mut play = Play::new(Limits::new());
+    play.admit(0, "a");
+    let (job, a) = play.run();
+    play.admit(1, "a");
+    play.admit(2, "a");
+    play.schedule
+        .postpone(job, a, play.now, play.now + 60_000 * MS);
+    assert_eq!(play.schedule.waiting(), 3);
+    assert_eq!(play.burst(), [1, 2]);
+    play.admit(3, "a");
+    play.now += 60_000 * MS;
+    assert_eq!(play.burst(), [0, 3]);
+}
+
+#[test]
+fn a_repetition_counts_as_any_other_attempt() {
+    let mut play = Play::new(Limits::new().rate_per_origin(10.0, 1));
+    play.admit(0, "a");
+    play.admit(1, "a");
+    let (job, a) = play.run();
+    play.schedule.postpone(job, a, play.now, play.now + 20 * MS);
+    assert_eq!(play.play(), [(100, 0), (200, 1)]);
+
+    let mut play = Play::new(Limits::new().rate(10.0, 1));
+    play.admit(0, "a");
+    play.admit(1, "b");
+    let (_, a) = play.run();
+    play.schedule.count_attempt(a, play.now);
+    assert_eq!(play.play(), [(200, 1)]);
+}
+
+#[test]
+fn a_cool_down_holds_for_the_whole_origin_and_only_for_it() {
+    let mut play = Play::new(Limits::new());
+    for job in 0..3 {
+        play.admit(job, "a");
+    }
+    play.admit(10, "b");
+    let (_, a) = play.run();
+    play.schedule.cool_down(a, play.now + 500 * MS);
+    play.schedule.cool_down(a, play.now + 300 * MS);
+    play.schedule.finished(a, play.now);
+    assert_eq!(play.play(), [(0, 10), (500, 1), (500, 2)]);
+}
+
+#[test]
+fn what_has_no_origin_has_no_limits() {
+    let mut play = Play::new(
+        Limits::new()
+            .rate_per_origin(1.0, 1)
+            .in_flight_per_origin(1),
+    );
+    for job in 0..3 {
+        play.schedule.admit(job, None, play.now);
+    }
+    assert_eq!(play.burst(), [0, 1, 2]);
+}
+
+#[test]
+fn all_that_wait_can_be_taken_out() {
+    let mut play = Play::new(Limits::new().rate_per_origin(10.0, 1));
+    for job in 0..4 {
+        play.admit(job, "a");
+    }
+    let (job, a) = play.run();
+    play.schedule
+        .postpone(job, a, play.now, play.now + 60_000 * MS);
+    let mut jobs = play.schedule.drain();
+    jobs.sort_unstable();
+    assert_eq!(jobs, [0, 1, 2, 3]);
+    assert_eq!((play.schedule.waiting(), play.next()), (0, Turn::Wait));
+    play.admit(9, "a");
+    assert_eq!(play.play(), [(100, 9)]);
+}
+
+#[test]
+fn origins_at_rest_are_forgotten() {
+    let mut play = Play::new(Limits::new().rate_per_origin(1000.0, 1));
+    for job in 0..100_000 {
+        play.admit(job, &format!("host-{job}"));
+        play.play();
+        play.now += MS;
+    }
+    assert!(play.schedule.origins.len() < 5_000);
+
+    // Those that are not at rest are kept.
+    let mut play = Play::new(Limits::new().rate_per_origin(0.001, 1));
+    for job in 0..3_000 {
+        play.admit(job, &format!("host-{job}"));
+        let (_, id) = play.run();
+        play.schedule.finished(id, play.now);
+    }
+    play.admit(0, "host-0");
+    assert!(matches!(play.next(), Turn::WaitUntil(_)));
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Admit(usize),
+    Next(usize),
+    Finish(usize),
+    Again(usize, u64),
+    CoolDown(usize, u64),
+    Pass(u64),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        4 => (0..6usize).prop_map(Act::Admit),
+        6 => (0..4usize).prop_map(Act::Next),
+        3 => (0..9usize).prop_map(Act::Finish),
+        1 => (0..9usize, 0..200u64).prop_map(|(job, ms)| Act::Again(job, ms)),
+        1 => (0..9usize, 0..200u64).prop_map(|(job, ms)| Act::CoolDown(job, ms)),
+        2 => (0..100u64).prop_map(Act::Pass),
+    ]
+}
+
+proptest! {
+    /// Whatever happens, every job goes as often as it is to, no limit is broken, and nothing waits for ever.
+    #[test]
+    fn nothing_is_lost_and_no_limit_is_broken(
+        acts in prop::collection::vec(act(), 0..300),
+        affinity in any::<bool>(),
+    ) {
+        let limits = Limits::new()
+            .rate(1000.0, 5)
+            .rate_per_origin(100.0, 2)
+            .in_flight_per_origin(2)
+            .for_origin("http://host-0", OriginLimits::new());
+        let checked = limits.check().expect("they can be kept to");
+        let start = Instant::now();
+        let mut now = start;
+        let mut schedule = Schedule::new(Some(checked), affinity);
+        let mut admitted = 0;
+        let (mut in_flight, mut done) = (Vec::<(usize, OriginId)>::new(), Vec::new());
+        let host = |job: usize| job % 6;
+        let mut last_ends = acts.into_iter();
+        loop {
+            let act = match last_ends.next() {
+                Some(act) => act,
+                // Then all that is left is played to its end.
+                None if !in_flight.is_empty() => Act::Finish(0),
+                None if schedule.waiting() > 0 => match schedule.next(now, 0) {
+                    Turn::Run(job, id) => { in_flight.push((job, id)); continue; }
+                    Turn::WaitUntil(at) => { prop_assert!(at > now); now = at; continue; }
+                    Turn::Wait => { prop_assert!(false, "{} wait for nothing", schedule.waiting()); break; }
+                },
+                None => break,
+            };
+            match act {
+                Act::Admit(wanted) => {
+                    // Its number tells its host.
+                    let job = admitted * 6 + wanted;
+                    admitted += 1;
+                    let origin = Origin::parse(&format!("http://host-{}", host(job))).ok();
+                    schedule.admit(job, origin, now);
+                }
+                Act::Next(worker) => match schedule.next(now, worker) {
+                    Turn::Run(job, id) => {
+                        in_flight.push((job, id));
+                        let same = in_flight.iter().filter(|(other, _)| host(*other) == host(job)).count();
+                        prop_assert!(same <= 2 || host(job) == 0);
+                    }
+                    Turn::WaitUntil(at) => prop_assert!(at > now),
+                    Turn::Wait => {}
+                },
+                Act::Finish(which) if !in_flight.is_empty() => {
+                    let (job, id) = in_flight.swap_remove(which % in_flight.len());
+                    schedule.finished(id, now);
+                    done.push(job);
+                }
+                Act::Again(which, ms) if !in_flight.is_empty() => {
+                    let (job, id) = in_flight.swap_remove(which % in_flight.len());
+                    schedule.postpone(job, id, now, now + Duration::from_millis(ms));
+                }
+                Act::CoolDown(which, ms) if !in_flight.is_empty() => {
+                    let (_, id) = in_flight[which % in_flight.len()];
+                    schedule.cool_down(id, now + Duration::from_millis(ms));
+                }
+                Act::Pass(ms) => now += Duration::from_millis(ms),
+                _ => {}
+            }
+        }
+        done.sort_unstable();
+        done.dedup();
+        prop_assert_eq!(done.len(), admitted);
+    }
+}

@@ -1,0 +1,33 @@
+//! What a pool does with its jobs' attempts and their outcomes.
+
+use std::time::{Duration, Instant};
+
+use crate::fetch::AttemptLimits;
+use crate::observe::Observer;
+use crate::retry::{Budget, Retry};
+
+pub(super) struct Rules {
+    pub(super) limits: AttemptLimits,
+    pub(super) error_for_status: bool,
+    pub(super) observer: Option<Box<dyn Observer>>,
+    pub(super) retrying: Option<Retrying>,
+    /// The longest time for which a response may keep all jobs from its origin.
+    pub(super) longest_cool_down: Option<Duration>,
+    pub(super) reauthenticate: bool,
+    /// The end of the whole run.
+    pub(super) deadline: Option<Instant>,
+}
+
+pub(super) struct Retrying {
+    pub(super) policy: Retry,
+    pub(super) budget: Option<Budget>,
+}
+
+impl Retrying {
+    pub(super) fn new(policy: Retry) -> Self {
+        Self {
+            budget: policy.open_budget(),
+            policy,
+        }
+    }
+}
