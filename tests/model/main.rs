@@ -10,14 +10,15 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::atomic::{AtomicUsize, Ordering};
 use shuttle::thread;
 use threaded::crossbeam_channel::unbounded;
 use threaded::{
-    Error, Exchange, Pool, PoolBuilder, RequestSpec, ResponseBody, Session, ThreadException,
-    ThreadResponse, TransportBuilder,
+    Error, Exchange, Limits, Pool, PoolBuilder, RequestSpec, ResponseBody, Retry, Session,
+    ThreadException, ThreadResponse, TransportBuilder,
 };
 
 const SCHEDULES: usize = 10_000;
@@ -174,50 +175,133 @@ fn join_all_does_not_wait_for_a_sender_that_somebody_holds() {
 }
 
 /// Whatever happens at the same time, each request has one outcome, or comes back.
+fn nothing_is_lost_in_a_race<B: TransportBuilder + 'static>(builder: PoolBuilder<B>) {
+    let mut pool = builder.build_from_urls(urls(1)).unwrap();
+    let refused = Arc::new(AtomicUsize::new(0));
+    let submitting = {
+        let (handle, refused) = (pool.handle(), Arc::clone(&refused));
+        thread::spawn(move || {
+            for url in urls(2) {
+                if handle.submit(url).is_err() {
+                    refused.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        })
+    };
+    let cancelling = thread_rng().gen_bool(0.5).then(|| {
+        let handle = pool.handle();
+        thread::spawn(move || handle.cancel())
+    });
+    let given_back = match thread_rng().gen_bool(0.5) {
+        true => pool.shutdown().len(),
+        false => 0,
+    };
+    pool.join_all();
+    submitting.join().unwrap();
+    pool.join_all();
+    if let Some(cancelling) = cancelling {
+        cancelling.join().unwrap();
+    }
+    let outcomes = all_of(&pool);
+    let indices: HashSet<usize> = outcomes
+        .iter()
+        .map(|outcome| match outcome {
+            Ok(response) => response.index(),
+            Err(exception) => exception.index(),
+        })
+        .collect();
+    assert_eq!(indices.len(), outcomes.len(), "none twice");
+    assert_eq!(
+        outcomes.len() + given_back + refused.load(Ordering::SeqCst),
+        3
+    );
+    let stats = pool.stats();
+    assert_eq!(
+        (stats.queued(), stats.in_flight(), stats.delayed()),
+        (0, 0, 0)
+    );
+}
+
 #[test]
 fn nothing_is_lost_when_submit_cancel_and_shutdown_race() {
-    on_every_schedule(|| {
-        let mut pool = pool(2).build_from_urls(urls(1)).unwrap();
-        let refused = Arc::new(AtomicUsize::new(0));
-        let submitting = {
-            let (handle, refused) = (pool.handle(), Arc::clone(&refused));
-            thread::spawn(move || {
-                for _ in 0..2 {
-                    if handle.submit("http://stub.test/").is_err() {
-                        refused.fetch_add(1, Ordering::SeqCst);
-                    }
-                }
-            })
-        };
-        let cancelling = thread_rng().gen_bool(0.5).then(|| {
-            let handle = pool.handle();
-            thread::spawn(move || handle.cancel())
-        });
-        let given_back = match thread_rng().gen_bool(0.5) {
-            true => pool.shutdown().len(),
-            false => 0,
-        };
-        pool.join_all();
-        submitting.join().unwrap();
-        pool.join_all();
-        if let Some(cancelling) = cancelling {
-            cancelling.join().unwrap();
+    on_every_schedule(|| nothing_is_lost_in_a_race(pool(2)));
+}
+
+/// A pool whose jobs wait for one another, since only one at a time may be at their origin, and are tried twice.
+fn waiting_pool(num_threads: usize) -> PoolBuilder<impl TransportBuilder + 'static> {
+    let failures = Arc::new(std::sync::Mutex::new(HashSet::new()));
+    let transport = move |exchange: Exchange<'_>| {
+        let is_first = failures
+            .lock()
+            .unwrap()
+            .insert(exchange.url().path().to_owned());
+        let mut answer = says_ok(exchange)?;
+        if is_first {
+            *answer.status_mut() = threaded::http::StatusCode::SERVICE_UNAVAILABLE;
         }
+        Ok(answer)
+    };
+    Pool::builder()
+        .num_threads(num_threads)
+        .session(move || Session::new(transport.clone()))
+        .retry(Retry::new(1).backoff(Duration::ZERO, Duration::ZERO))
+        .limits(Limits::new().in_flight_per_origin(1))
+        .affinity(true)
+}
+
+#[test]
+fn jobs_that_wait_and_are_tried_again_have_their_outcomes() {
+    on_every_schedule(|| {
+        let mut pool = waiting_pool(2).build_from_urls(urls(2)).unwrap();
+        pool.submit("http://other.test/").unwrap();
+        pool.join_all();
+        assert_eq!(pool.stats().retries(), 3);
         let outcomes = all_of(&pool);
-        let indices: HashSet<usize> = outcomes
-            .iter()
-            .map(|outcome| match outcome {
-                Ok(response) => response.index(),
-                Err(exception) => exception.index(),
-            })
-            .collect();
-        assert_eq!(indices.len(), outcomes.len(), "none twice");
-        assert_eq!(
-            outcomes.len() + given_back + refused.load(Ordering::SeqCst),
-            3
-        );
-        let stats = pool.stats();
-        assert_eq!((stats.queued(), stats.in_flight()), (0, 0));
+        for outcome in &outcomes {
+            let response = outcome.as_ref().unwrap();
+            assert_eq!((response.status().as_u16(), response.attempts()), (200, 2));
+        }
+        assert_complete(outcomes, 3);
+    });
+}
+
+#[test]
+fn with_three_workers_somebody_always_keeps_the_time() {
+    on_every_schedule(|| {
+        let pool = waiting_pool(3).build_from_urls(urls(3)).unwrap();
+        assert_complete(pool, 3);
+    });
+}
+
+#[test]
+fn jobs_of_a_channel_that_wait_have_their_outcomes() {
+    on_every_schedule(|| {
+        let (jobs, receiver) = unbounded::<RequestSpec>();
+        let builder = waiting_pool(2).window(1).job_queue(receiver);
+        let pool = builder.build().unwrap();
+        let producer = thread::spawn(move || {
+            for url in urls(3) {
+                jobs.send(url.into()).unwrap();
+            }
+        });
+        assert_complete(pool, 3);
+        producer.join().unwrap();
+    });
+}
+
+#[test]
+fn nothing_that_waits_is_lost_when_submit_cancel_and_shutdown_race() {
+    on_every_schedule(|| nothing_is_lost_in_a_race(waiting_pool(2)));
+}
+
+#[test]
+fn a_dropped_pool_lets_workers_go_that_wait() {
+    on_every_schedule(|| {
+        let pool = waiting_pool(3).build_from_urls(urls(2)).unwrap();
+        match thread_rng().gen_bool(0.5) {
+            true => drop(pool),
+            false => drop(pool.into_iter().next()),
+        }
     });
 }
 
