@@ -121,7 +121,7 @@ fn send(
     let exchange = Exchange {
         method: &outgoing.method,
         url: &outgoing.url,
-        headers: outgoing.headers(&session.headers)?,
+        headers: outgoing.headers(&session.additions)?,
         body: outgoing.body,
         deadline: deadline.at(),
         stall_timeout: deadline.stall_timeout(),

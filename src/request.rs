@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap, Method};
 use url::Url;
 
@@ -228,6 +229,12 @@ impl RequestSpec {
     /// The URL to send to, parsed and checked.
     pub(crate) fn parsed_url(&self) -> Result<Url, Error> {
         self.target.parse()
+    }
+
+    /// Whether it brings credentials of its own, so that it gets none of the session's.
+    pub(crate) fn has_credentials(&self) -> bool {
+        let has_user_info = |url: Url| !url.username().is_empty() || url.password().is_some();
+        self.header_map().contains_key(AUTHORIZATION) || self.parsed_url().is_ok_and(has_user_info)
     }
 
     /// The proxy that this request asks for, parsed and checked.

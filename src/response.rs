@@ -141,11 +141,16 @@ impl Response {
             self.status(),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
         );
-        let asked_first = self.history().first().map_or(self.url(), RedirectHop::url);
-        if !is_overloaded || !origin::is_same(asked_first, self.url()) {
+        if !is_overloaded || !self.is_of_first_origin() {
             return None;
         }
         retry::retry_after(self.headers(), now)
+    }
+
+    /// Whether who was asked first is who has answered in the end.
+    pub(crate) fn is_of_first_origin(&self) -> bool {
+        let asked_first = self.history().first().map_or(self.url(), RedirectHop::url);
+        origin::is_same(asked_first, self.url())
     }
 
     fn failed_status(&self) -> Option<Error> {

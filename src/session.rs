@@ -1,5 +1,7 @@
 //! What one worker sends with: [`Session`] before it is opened, [`OpenSession`] after.
 
+mod additions;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -8,9 +10,11 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING, USER_AGENT}
 use http::{HeaderMap, HeaderValue};
 use url::Url;
 
+pub(crate) use self::additions::Additions;
 use crate::auth::Auth;
 use crate::error::BoxError;
 use crate::headers;
+use crate::origin::Origin;
 #[cfg(feature = "system-proxy")]
 use crate::proxy;
 use crate::redact::{HeaderNames, SafeUrl};
@@ -35,7 +39,7 @@ use crate::transport::{Transport, TransportBuilder};
 /// ```
 pub struct Session<B: TransportBuilder = ClientBuilder> {
     transport: B,
-    headers: HeaderMap,
+    additions: Additions,
     proxy: Option<Url>,
     /// The first thing that was wrong with what the setters were given.
     fault: Option<BoxError>,
@@ -65,7 +69,7 @@ impl<B: TransportBuilder> Session<B> {
     pub fn new(transport: B) -> Self {
         Self {
             transport,
-            headers: HeaderMap::new(),
+            additions: Additions::default(),
             proxy: None,
             fault: None,
         }
@@ -81,7 +85,7 @@ impl<B: TransportBuilder> Session<B> {
         V::Error: Into<http::Error>,
     {
         match headers::checked(name.as_ref(), value) {
-            Ok((name, value)) => match self.headers.try_append(name, value) {
+            Ok((name, value)) => match self.additions.headers.try_append(name, value) {
                 Ok(_) => self,
                 Err(_) => self.faulty(headers::TOO_MANY),
             },
@@ -92,7 +96,7 @@ impl<B: TransportBuilder> Session<B> {
     /// Sends all headers of the map, in the way of [`header`](Self::header). Those set before under the same names are
     /// replaced. Defaults to none.
     pub fn headers(mut self, headers: HeaderMap) -> Self {
-        match headers::replace(&mut self.headers, headers) {
+        match headers::replace(&mut self.additions.headers, headers) {
             Ok(()) => self,
             Err(_) => self.faulty(headers::TOO_MANY),
         }
@@ -103,7 +107,7 @@ impl<B: TransportBuilder> Session<B> {
     pub fn user_agent(mut self, user_agent: impl AsRef<str>) -> Self {
         match HeaderValue::from_str(user_agent.as_ref()) {
             Ok(value) => {
-                self.headers.insert(USER_AGENT, value);
+                self.additions.headers.insert(USER_AGENT, value);
                 self
             }
             Err(_) => {
@@ -116,10 +120,34 @@ impl<B: TransportBuilder> Session<B> {
     pub fn auth(mut self, auth: Auth) -> Self {
         match auth.into_header_value() {
             Ok(value) => {
-                self.headers.insert(AUTHORIZATION, value);
+                self.additions.headers.insert(AUTHORIZATION, value);
                 self
             }
             Err(message) => self.faulty(message),
+        }
+    }
+
+    /// Sends these credentials to one origin, written like `https://api.example.com`, and to no other: in place of those of
+    /// [`auth`](Self::auth), with every request that brings none. They are not sent where a redirect from another origin
+    /// leads there. Replaces those set for that origin before. What is no origin makes the session fail to open. Defaults to
+    /// none.
+    ///
+    /// ```
+    /// use threaded::{Auth, Session};
+    ///
+    /// let session = Session::default()
+    ///     .auth_for("https://api.example.com", Auth::bearer("s3cr3t"))
+    ///     .auth_for("https://files.example.com:8443", Auth::basic("me", Some("pa55word")));
+    /// # let _ = session;
+    /// ```
+    pub fn auth_for(mut self, origin: impl AsRef<str>, auth: Auth) -> Self {
+        match (Origin::parse(origin.as_ref()), auth.into_header_value()) {
+            (Ok(origin), Ok(value)) => {
+                self.additions.authorize_for(origin, value);
+                self
+            }
+            (Err(message), _) => self.faulty(message),
+            (_, Err(message)) => self.faulty(message),
         }
     }
 
@@ -155,16 +183,44 @@ impl<B: TransportBuilder> Session<B> {
         self
     }
 
-    /// Builds the transport.
-    pub(crate) fn open(self) -> Result<OpenSession<B::Transport>, BoxError> {
+    /// Makes the session add this to its requests, and nothing else.
+    pub(crate) fn adding(mut self, additions: Additions) -> Self {
+        self.additions = additions;
+        self
+    }
+
+    pub(crate) fn additions(&self) -> &Additions {
+        &self.additions
+    }
+
+    /// What the session adds to its requests.
+    pub(crate) fn into_additions(self) -> Result<Additions, BoxError> {
+        self.take_apart().map(|(additions, _, _)| additions)
+    }
+
+    /// Builds the transport. `unauthorized` is what the session was before it was given its credentials.
+    pub(crate) fn open(
+        self,
+        unauthorized: Option<Additions>,
+    ) -> Result<OpenSession<B::Transport>, BoxError> {
+        let (additions, proxy, transport) = self.take_apart()?;
+        Ok(OpenSession {
+            additions,
+            unauthorized,
+            proxy,
+            transport: transport.build()?,
+        })
+    }
+
+    fn take_apart(self) -> Result<(Additions, Option<Url>, B), BoxError> {
         let Self {
             transport,
-            headers,
+            additions,
             proxy,
             fault,
         } = self;
         for name in [CONTENT_LENGTH, TRANSFER_ENCODING] {
-            if headers.contains_key(&name) {
+            if additions.headers.contains_key(&name) {
                 let message = format!(
                     "the header `{name}` cannot be set for a session; it follows from each body"
                 );
@@ -173,11 +229,7 @@ impl<B: TransportBuilder> Session<B> {
         }
         match fault {
             Some(fault) => Err(fault),
-            None => Ok(OpenSession {
-                headers,
-                proxy,
-                transport: transport.build()?,
-            }),
+            None => Ok((additions, proxy, transport)),
         }
     }
 
@@ -191,12 +243,13 @@ impl<B: TransportBuilder> fmt::Debug for Session<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             transport: _,
-            headers,
+            additions,
             proxy,
             fault,
         } = self;
         f.debug_struct("Session")
-            .field("headers", &HeaderNames(headers))
+            .field("headers", &HeaderNames(&additions.headers))
+            .field("authorized_origins", &additions.authorized_origins())
             .field(
                 "proxy",
                 &proxy.as_ref().map(|proxy| SafeUrl(proxy.as_str())),
@@ -208,7 +261,9 @@ impl<B: TransportBuilder> fmt::Debug for Session<B> {
 
 /// A session whose transport is up.
 pub(crate) struct OpenSession<T: ?Sized = dyn Transport> {
-    pub(crate) headers: HeaderMap,
+    pub(crate) additions: Additions,
+    /// What it added before it was given its credentials, if these may have to be fresh one day.
+    pub(crate) unauthorized: Option<Additions>,
     /// The proxy that all goes through, if a request has chosen one.
     pub(crate) proxy: Option<Url>,
     pub(crate) transport: T,
@@ -217,7 +272,8 @@ pub(crate) struct OpenSession<T: ?Sized = dyn Transport> {
 impl<T: Clone> Clone for OpenSession<T> {
     fn clone(&self) -> Self {
         Self {
-            headers: self.headers.clone(),
+            additions: self.additions.clone(),
+            unauthorized: self.unauthorized.clone(),
             proxy: self.proxy.clone(),
             transport: self.transport.clone(),
         }

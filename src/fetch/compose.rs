@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::headers;
 use crate::origin;
 use crate::request::{RequestBody, RequestSpec, Sink};
+use crate::session::Additions;
 
 /// The next exchange of an attempt. A redirect makes another one of it; nothing in it refers to the session.
 pub(super) struct Outgoing<'a> {
@@ -78,7 +79,7 @@ impl<'a> Outgoing<'a> {
     }
 
     /// The headers of this exchange.
-    pub(super) fn headers(&self, session: &HeaderMap) -> Result<HeaderMap, Error> {
+    pub(super) fn headers(&self, session: &Additions) -> Result<HeaderMap, Error> {
         let mut all = self.spec.header_map().clone();
         all.remove(CONTENT_LENGTH);
         let has_lost_body = self.body.is_none() && self.spec.request_body().is_some();
@@ -101,7 +102,12 @@ impl<'a> Outgoing<'a> {
                 all.insert(CONTENT_TYPE, content_type.clone());
             }
         }
-        headers::fill_in(&mut all, session).map_err(|error| Error::InvalidRequest {
+        if let (None, Some(credentials)) =
+            (all.get(AUTHORIZATION), session.credentials_for(&self.url))
+        {
+            all.insert(AUTHORIZATION, credentials.clone());
+        }
+        headers::fill_in(&mut all, &session.headers).map_err(|error| Error::InvalidRequest {
             message: headers::TOO_MANY.to_owned(),
             source: Some(error.into()),
         })?;

@@ -146,6 +146,18 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self
     }
 
+    /// On a 401, lets the worker call the auth generator again, on its session as the initializer has left it, and repeat the
+    /// attempt at once, with the same session otherwise; what the auth generator does to the client's builder has no effect
+    /// then. Workers that [share](Self::share_session) a session call it once for all.
+    ///
+    /// That happens once for an attempt, and only if the credentials for this origin have changed, the request has brought none
+    /// of its own, and no redirect has led elsewhere. An auth generator that fails lets the 401 stand. The repetition counts
+    /// as an attempt, of which limits take note without making it wait. Defaults to `false`.
+    pub fn reauthenticate(mut self, reauthenticate: bool) -> Self {
+        self.settings.reauthenticate = reauthenticate;
+        self
+    }
+
     /// Makes all workers use clones of the first one's session: constructor, initializer and auth generator are called once
     /// for the pool, and all connections (and cookies, if the client keeps some) are shared.
     ///

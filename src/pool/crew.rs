@@ -23,7 +23,7 @@ pub(super) struct Crew {
     pub(super) in_flight: InFlight,
     /// Counts the jobs that end without a worker.
     tally: Arc<WorkerTally>,
-    pub(super) recipe: Arc<Recipe>,
+    pub(super) recipe: Arc<dyn Recipe>,
     pub(super) rules: Rules,
     pub(super) threads: ThreadSettings,
     started: AtomicUsize,
@@ -45,7 +45,7 @@ impl ThreadSettings {
 impl Crew {
     pub(super) fn new(
         queue: Queue,
-        recipe: Arc<Recipe>,
+        recipe: Arc<dyn Recipe>,
         rules: Rules,
         threads: ThreadSettings,
     ) -> Arc<Self> {

@@ -1,25 +1,29 @@
 //! How the workers of one pool make their sessions.
 
+mod shared;
+mod step;
+
 use std::any::Any;
-use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::reqwest::blocking::ClientBuilder;
 use url::Url;
 
-use super::sessions::MOST_PROXIED;
-use super::teardown;
-use crate::error::{BoxError, RootCause};
-use crate::panics;
-use crate::redact::Clipped;
-use crate::session::{OpenSession, Session};
-use crate::sync::Mutex;
+use self::shared::Shared;
+pub(super) use self::step::{SessionFault, Step};
+use crate::error::BoxError;
+use crate::session::{Additions, OpenSession, Session};
 use crate::transport::TransportBuilder;
 
-/// Makes a session, on the thread that calls it: the pool's own one, or one that sends all through a proxy.
-pub(super) type Recipe =
-    dyn Fn(Option<&Url>) -> Result<Box<OpenSession>, SessionFault> + Send + Sync;
+/// How to make sessions.
+pub(super) trait Recipe: Send + Sync {
+    /// Makes a session, on the thread that calls it: the pool's own one, or one that sends all through a proxy.
+    fn open(&self, proxy: Option<&Url>) -> Result<Box<OpenSession>, SessionFault>;
+
+    /// Gives a session the credentials that it would get if it were made now.
+    fn reauthenticate(&self, session: &mut OpenSession) -> Result<(), SessionFault>;
+}
 
 pub(super) type Constructor<B> = Arc<dyn Fn() -> Session<B> + Send + Sync>;
 pub(super) type Hook<B> = Arc<dyn Fn(Session<B>) -> Result<Session<B>, BoxError> + Send + Sync>;
@@ -32,6 +36,8 @@ pub(super) struct SessionPlan<B: TransportBuilder> {
     pub(super) auth_generator: Option<Hook<B>>,
     /// How to clone a session, if all workers are to use clones of one.
     share: Option<CloneSession<B::Transport>>,
+    /// Whether sessions are to remember what they were without credentials.
+    reauthenticate: bool,
     /// What each wait of an exchange without a deadline is bound by.
     stall_timeout: Option<Duration>,
     /// Whether hooks were set that take another type of session.
@@ -51,6 +57,7 @@ impl<B: TransportBuilder + 'static> SessionPlan<B> {
             initializer: None,
             auth_generator: None,
             share: None,
+            reauthenticate: false,
             stall_timeout: None,
             has_misfits: false,
         }
@@ -87,8 +94,10 @@ impl<B: TransportBuilder + 'static> SessionPlan<B> {
     pub(super) fn into_recipe(
         mut self,
         stall_timeout: Option<Duration>,
-    ) -> Result<Arc<Recipe>, SessionFault> {
+        reauthenticate: bool,
+    ) -> Result<Arc<dyn Recipe>, SessionFault> {
         self.stall_timeout = stall_timeout;
+        self.reauthenticate = reauthenticate;
         if self.has_misfits {
             return Err(SessionFault {
                 step: Step::Constructor,
@@ -98,122 +107,48 @@ impl<B: TransportBuilder + 'static> SessionPlan<B> {
             });
         }
         Ok(match self.share {
-            None => Arc::new(move |proxy| Ok(Box::new(self.open(proxy)?) as Box<OpenSession>)),
-            Some(clone) => {
-                let shared = Shared {
-                    plan: self,
-                    clone,
-                    own: Original::default(),
-                    proxied: Mutex::default(),
-                };
-                Arc::new(move |proxy| Ok(Box::new(shared.open(proxy)?) as Box<OpenSession>))
-            }
+            None => Arc::new(self),
+            Some(clone) => Arc::new(Shared::new(self, clone)),
         })
     }
 
-    fn open(&self, proxy: Option<&Url>) -> Result<OpenSession<B::Transport>, SessionFault> {
+    fn open_session(&self, proxy: Option<&Url>) -> Result<OpenSession<B::Transport>, SessionFault> {
         let mut session = Step::Constructor.run(|| Ok((self.constructor)()))?;
         if let Some(initializer) = &self.initializer {
             session = Step::Initializer.run(|| initializer(session))?;
         }
+        let unauthorized = self.reauthenticate.then(|| session.additions().clone());
         if let Some(auth_generator) = &self.auth_generator {
             session = Step::AuthGenerator.run(|| auth_generator(session))?;
         }
         if let Some(proxy) = proxy {
             session = Step::Proxy.run(|| session.through_proxy(proxy))?;
         }
-        Step::Transport.run(|| session.stall_timeout(self.stall_timeout).open())
+        Step::Transport.run(|| session.stall_timeout(self.stall_timeout).open(unauthorized))
     }
-}
 
-/// One session for all workers, and one for each proxy.
-struct Shared<B: TransportBuilder + 'static> {
-    plan: SessionPlan<B>,
-    clone: CloneSession<B::Transport>,
-    own: Original<B::Transport>,
-    /// The one used last comes last.
-    proxied: Mutex<Vec<(Url, Original<B::Transport>)>>,
-}
-
-/// A session to be cloned, once it is open. The lock is held while it is opened: all others wait for just that.
-type Original<T> = Arc<Mutex<Option<OpenSession<T>>>>;
-
-impl<B: TransportBuilder + 'static> Shared<B> {
-    fn open(&self, proxy: Option<&Url>) -> Result<OpenSession<B::Transport>, SessionFault> {
-        let original = match proxy {
-            None => Arc::clone(&self.own),
-            Some(proxy) => self.original_through(proxy),
+    /// What a session adds with credentials that are fresh. The transport stays as it is, so what the auth generator does to
+    /// its builder is lost.
+    fn authorized(&self, unauthorized: &Additions) -> Result<Additions, SessionFault> {
+        let Some(auth_generator) = &self.auth_generator else {
+            return Ok(unauthorized.clone());
         };
-        let mut original = original.lock().unwrap_or_else(PoisonError::into_inner);
-        let session = match &mut *original {
-            Some(session) => session,
-            closed => closed.insert(self.plan.open(proxy)?),
-        };
-        Ok((self.clone)(session))
-    }
-
-    fn original_through(&self, proxy: &Url) -> Original<B::Transport> {
-        let mut proxied = self.proxied.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = proxied.iter().position(|(other, _)| other == proxy);
-        let entry = match found {
-            Some(position) => proxied.remove(position),
-            None => (proxy.clone(), Original::default()),
-        };
-        let original = Arc::clone(&entry.1);
-        proxied.push(entry);
-        let superfluous = (proxied.len() > MOST_PROXIED).then(|| proxied.remove(0));
-        drop(proxied);
-        teardown::elsewhere(superfluous);
-        original
+        let session = Step::Constructor.run(|| Ok((self.constructor)()))?;
+        let session = session.adding(unauthorized.clone());
+        Step::AuthGenerator.run(|| auth_generator(session)?.into_additions())
     }
 }
 
-impl<B: TransportBuilder + 'static> Drop for Shared<B> {
-    fn drop(&mut self) {
-        // The last one to hold it may be the user, whom nothing may hold up.
-        teardown::elsewhere(std::mem::take(&mut self.own));
-        teardown::elsewhere(std::mem::take(&mut self.proxied));
+/// A session for each worker.
+impl<B: TransportBuilder + 'static> Recipe for SessionPlan<B> {
+    fn open(&self, proxy: Option<&Url>) -> Result<Box<OpenSession>, SessionFault> {
+        Ok(Box::new(self.open_session(proxy)?))
     }
-}
 
-/// What is done to make a session, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    Constructor,
-    Initializer,
-    AuthGenerator,
-    Proxy,
-    Transport,
-}
-
-impl Step {
-    fn run<T>(self, step: impl FnOnce() -> Result<T, BoxError>) -> Result<T, SessionFault> {
-        match panics::caught(step) {
-            Ok(result) => result.map_err(|source| SessionFault { step: self, source }),
-            Err(message) => Err(SessionFault {
-                step: self,
-                source: format!("it panicked: {}", Clipped(message)).into(),
-            }),
+    fn reauthenticate(&self, session: &mut OpenSession) -> Result<(), SessionFault> {
+        if let Some(unauthorized) = &session.unauthorized {
+            session.additions = self.authorized(unauthorized)?;
         }
+        Ok(())
     }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Constructor => "session constructor",
-            Self::Initializer => "initializer",
-            Self::AuthGenerator => "auth generator",
-            Self::Proxy => "proxy",
-            Self::Transport => "transport",
-        })
-    }
-}
-
-/// Why a session could not be made.
-#[derive(Debug, thiserror::Error)]
-#[error("{step}: {}", RootCause(source))]
-pub(super) struct SessionFault {
-    pub(super) step: Step,
-    pub(super) source: BoxError,
 }

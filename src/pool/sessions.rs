@@ -14,17 +14,17 @@ use crate::session::OpenSession;
 pub(super) const MOST_PROXIED: usize = 8;
 
 pub(super) struct Sessions {
-    recipe: Arc<Recipe>,
+    recipe: Arc<dyn Recipe>,
     own: Box<OpenSession>,
     /// The one used last comes last.
     proxied: Vec<Box<OpenSession>>,
 }
 
 impl Sessions {
-    pub(super) fn open(recipe: &Arc<Recipe>) -> Result<Self, SessionFault> {
+    pub(super) fn open(recipe: &Arc<dyn Recipe>) -> Result<Self, SessionFault> {
         Ok(Self {
             recipe: Arc::clone(recipe),
-            own: recipe(None)?,
+            own: recipe.open(None)?,
             proxied: Vec::new(),
         })
     }
@@ -37,6 +37,16 @@ impl Sessions {
         }
     }
 
+    /// Gives the session of this request fresh credentials. Whether they are other than before.
+    pub(super) fn reauthenticate(&mut self, request: &RequestSpec) -> Result<bool, Error> {
+        let url = request.parsed_url()?;
+        let recipe = Arc::clone(&self.recipe);
+        let session = self.for_request(request)?;
+        let before = session.additions.credentials_for(&url).cloned();
+        recipe.reauthenticate(session).map_err(refused)?;
+        Ok(session.additions.credentials_for(&url) != before.as_ref())
+    }
+
     fn through(&mut self, proxy: Url) -> Result<&mut OpenSession, Error> {
         let found = self
             .proxied
@@ -44,7 +54,7 @@ impl Sessions {
             .position(|session| session.proxy.as_ref() == Some(&proxy));
         let session = match found {
             Some(position) => self.proxied.remove(position),
-            None => (self.recipe)(Some(&proxy)).map_err(refused)?,
+            None => self.recipe.open(Some(&proxy)).map_err(refused)?,
         };
         if self.proxied.len() == MOST_PROXIED {
             teardown::elsewhere(self.proxied.remove(0));

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::StatusCode;
+
 use super::crew::Crew;
 use super::in_flight::{Begun, Desk};
 use super::job::Job;
@@ -14,6 +16,7 @@ use crate::error::Error;
 use crate::fetch::fetch;
 use crate::observe::{Attempt, WorkerTally};
 use crate::panics;
+use crate::request::RequestSpec;
 use crate::response::Response;
 use crate::sync::channel::Sender;
 
@@ -114,8 +117,8 @@ impl Worker {
             queue.left(origin);
             return None;
         }
-        let attempts = begun.job.attempts() + 1;
-        let result = match panics::caught(|| self.attempt(&begun.job, attempts)) {
+        let mut attempts = begun.job.attempts();
+        let result = match panics::caught(|| self.attempt_authorized(&begun.job, &mut attempts)) {
             Ok(result) => result,
             Err(message) => {
                 self.close_sessions();
@@ -133,13 +136,28 @@ impl Worker {
         self.crew.conclude(job, past, &self.tally)
     }
 
-    fn attempt(&mut self, job: &Job, number: u32) -> Result<Response, Error> {
+    /// An attempt, and another one if it takes fresh credentials to get an answer.
+    fn attempt_authorized(&mut self, job: &Job, attempts: &mut u32) -> Result<Response, Error> {
+        let response = self.attempt(job, attempts)?;
+        let may_be_stale = self.crew.rules.reauthenticate
+            && response.status() == StatusCode::UNAUTHORIZED
+            && response.is_of_first_origin()
+            && !job.request.has_credentials();
+        if may_be_stale && self.reauthenticate(&job.request) {
+            self.crew.queue.count_attempt(job.origin);
+            return self.attempt(job, attempts);
+        }
+        Ok(response)
+    }
+
+    fn attempt(&mut self, job: &Job, attempts: &mut u32) -> Result<Response, Error> {
+        *attempts += 1;
         let request = &job.request;
         if let Some(observer) = &self.crew.rules.observer {
             observer.attempt_started(&Attempt {
                 request,
                 index: job.index,
-                number,
+                number: *attempts,
             });
         }
         let limits = self.crew.rules.limits;
@@ -149,6 +167,20 @@ impl Worker {
         })?;
         // The time of the attempt does not run while a session is opened.
         fetch(sessions.for_request(request)?, request, &limits)
+    }
+
+    /// Whether the credentials for this request are other ones now.
+    fn reauthenticate(&mut self, request: &RequestSpec) -> bool {
+        let Some(sessions) = &mut self.sessions else {
+            return false;
+        };
+        match sessions.reauthenticate(request) {
+            Ok(have_changed) => have_changed,
+            Err(error) => {
+                log::warn!("no fresh credentials: {error}");
+                false
+            }
+        }
     }
 
     fn open_sessions(&mut self) -> Result<&mut Sessions, SessionFault> {

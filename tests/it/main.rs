@@ -12,6 +12,7 @@ mod dropping;
 mod environment;
 mod faults;
 mod feeding;
+mod fresh_credentials;
 mod handles;
 mod imap;
 mod invalid_requests;

@@ -170,7 +170,10 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             room,
         });
         let recipe = plan
-            .into_recipe(settings.attempt_limits.stall_timeout)
+            .into_recipe(
+                settings.attempt_limits.stall_timeout,
+                settings.reauthenticate,
+            )
             .map_err(|fault| PoolError::Session(fault.into()))?;
         let (outbox, inbox) = results::lanes();
         // What lies beyond the clock's range is no limit.

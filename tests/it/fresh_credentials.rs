@@ -1,0 +1,301 @@
+//! Credentials that grow stale are renewed, and those for one origin are sent to no other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use threaded::{Auth, Event, PoolError, RequestSpec, Session};
+
+use super::pool;
+use crate::support::pools::{in_order, outcomes_of};
+use crate::support::server::Server;
+
+/// Lets in who shows the token with this number, or a later one, and echoes it.
+fn server_that_wants(least: usize) -> Server {
+    Server::start(move |request| {
+        let shown = token(&request);
+        let response = match shown {
+            Some(number) if number >= least => Response::builder(),
+            _ => Response::builder().status(401),
+        };
+        response.body(format!("{shown:?}").into()).unwrap()
+    })
+}
+
+fn token(request: &Request<Bytes>) -> Option<usize> {
+    let value = request.headers().get("authorization")?.to_str().unwrap();
+    value.strip_prefix("Bearer token-")?.parse().ok()
+}
+
+/// An auth generator that hands out token-0, token-1 …, and how many it has handed out.
+fn tokens() -> (
+    impl Fn(Session) -> Session + Send + Sync + 'static,
+    Arc<AtomicUsize>,
+) {
+    let issued = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&issued);
+    let generator = move |session: Session| {
+        session.bearer_auth(format!("token-{}", counter.fetch_add(1, Ordering::SeqCst)))
+    };
+    (generator, issued)
+}
+
+#[test]
+fn a_401_is_answered_with_fresh_credentials_that_last() {
+    let server = server_that_wants(1);
+    let (generator, issued) = tokens();
+    let numbers = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let noted = Arc::clone(&numbers);
+    let builder = pool()
+        .auth_generator(generator)
+        .reauthenticate(true)
+        .observer(move |event: &Event<'_>| {
+            if let Event::AttemptStarted(attempt) = event {
+                noted
+                    .lock()
+                    .unwrap()
+                    .push((attempt.index(), attempt.number()));
+            }
+        });
+    let post = RequestSpec::post(server.url("/")).body("a body that is sent twice");
+    let outcomes = outcomes_of(builder, [post, RequestSpec::get(server.url("/"))]);
+    let attempts: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| outcome.as_ref().unwrap())
+        .map(|response| (response.status().as_u16(), response.attempts()))
+        .collect();
+    assert_eq!(attempts, [(200, 2), (200, 1)]);
+    assert_eq!(*numbers.lock().unwrap(), [(0, 1), (0, 2), (1, 1)]);
+    assert_eq!((server.requests(), issued.load(Ordering::SeqCst)), (3, 2));
+}
+
+#[test]
+fn a_401_stands_unless_renewing_is_asked_for() {
+    let server = server_that_wants(1);
+    let (generator, issued) = tokens();
+    let outcomes = outcomes_of(pool().auth_generator(generator), [server.url("/")]);
+    assert_eq!(outcomes[0].as_ref().unwrap().status(), 401);
+    assert_eq!((server.requests(), issued.load(Ordering::SeqCst)), (1, 1));
+}
+
+#[test]
+fn a_401_is_repeated_once_and_not_for_ever() {
+    let server = server_that_wants(usize::MAX);
+    let (generator, _) = tokens();
+    let builder = pool().auth_generator(generator).reauthenticate(true);
+    let outcomes = outcomes_of(builder, [server.url("/")]);
+    let response = outcomes[0].as_ref().unwrap();
+    assert_eq!((response.status().as_u16(), response.attempts()), (401, 2));
+    assert_eq!(server.requests(), 2);
+}
+
+#[test]
+fn nothing_is_repeated_with_the_same_credentials_or_with_those_of_the_request() {
+    let server = server_that_wants(usize::MAX);
+    let the_same = pool()
+        .auth_generator(|session| session.bearer_auth("token-7"))
+        .reauthenticate(true);
+    let none = pool().reauthenticate(true);
+    let failing = {
+        let calls = AtomicUsize::new(0);
+        pool()
+            .try_auth_generator(move |session| match calls.fetch_add(1, Ordering::SeqCst) {
+                0 => Ok(session.bearer_auth("token-0")),
+                _ => Err("the authorization server is down"),
+            })
+            .reauthenticate(true)
+    };
+    for builder in [the_same, none, failing] {
+        let before = server.requests();
+        let outcomes = outcomes_of(builder, [server.url("/")]);
+        assert_eq!(outcomes[0].as_ref().unwrap().attempts(), 1);
+        assert_eq!(server.requests(), before + 1);
+    }
+    let (generator, issued) = tokens();
+    let builder = pool().auth_generator(generator).reauthenticate(true);
+    let with_user_info = server.url("/").replace("://", "://me:secret@");
+    let requests = [
+        RequestSpec::get(server.url("/")).bearer_auth("token-3"),
+        RequestSpec::get(with_user_info),
+    ];
+    for outcome in outcomes_of(builder, requests) {
+        assert_eq!(outcome.unwrap().attempts(), 1);
+    }
+    assert_eq!(issued.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_401_of_another_origin_renews_nothing() {
+    let elsewhere = server_that_wants(usize::MAX);
+    let location = elsewhere.url("/");
+    let server = Server::start(move |_| {
+        let moved = Response::builder()
+            .status(302)
+            .header("location", &location);
+        moved.body(Bytes::new()).unwrap()
+    });
+    let (generator, issued) = tokens();
+    let builder = pool().auth_generator(generator).reauthenticate(true);
+    let outcomes = outcomes_of(builder, [server.url("/")]);
+    assert_eq!(outcomes[0].as_ref().unwrap().status(), 401);
+    assert_eq!(issued.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn the_initializer_is_not_called_again_and_what_it_set_stays() {
+    let server = Server::start(|request| {
+        let is_known = token(&request) == Some(1);
+        assert_eq!(request.headers()["x-mine"], "kept");
+        assert_eq!(request.headers().get_all("authorization").iter().count(), 1);
+        let status = if is_known { 200 } else { 401 };
+        Response::builder()
+            .status(status)
+            .body(Bytes::new())
+            .unwrap()
+    });
+    let initialized = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&initialized);
+    let (generator, _) = tokens();
+    let builder = pool()
+        .initializer(move |session| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            session.header("x-mine", "kept")
+        })
+        .auth_generator(generator)
+        .reauthenticate(true);
+    let outcomes = outcomes_of(builder, [server.url("/")]);
+    assert_eq!(outcomes[0].as_ref().unwrap().status(), 200);
+    assert_eq!(initialized.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn workers_that_share_a_session_renew_it_once() {
+    const WORKERS: usize = 4;
+    let all = std::sync::Barrier::new(WORKERS);
+    let server = Server::start(move |request| {
+        let is_known = token(&request) == Some(1);
+        if !is_known {
+            // Each of them has been turned away before any can come back.
+            all.wait();
+        }
+        let status = if is_known { 200 } else { 401 };
+        Response::builder()
+            .status(status)
+            .body(Bytes::new())
+            .unwrap()
+    });
+    let (generator, issued) = tokens();
+    let pool = pool()
+        .num_threads(WORKERS)
+        .share_session(true)
+        .auth_generator(generator)
+        .reauthenticate(true)
+        .build_from_urls(vec![server.url("/"); WORKERS])
+        .unwrap();
+    for outcome in in_order(pool) {
+        assert_eq!(outcome.unwrap().status(), 200);
+    }
+    assert_eq!(issued.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn credentials_for_an_origin_are_sent_there_only() {
+    let echo = || {
+        Server::start(|request: Request<Bytes>| {
+            let value = request.headers().get("authorization");
+            Response::new(value.map_or("none".into(), |value| {
+                Bytes::copy_from_slice(value.as_bytes())
+            }))
+        })
+    };
+    let (one, other, third) = (echo(), echo(), echo());
+    let origins = (one.url(""), other.url("/"));
+    let builder = pool().auth_generator(move |session| {
+        session
+            .auth_for(&origins.0, Auth::bearer("replaced"))
+            .auth_for(&origins.0, Auth::bearer("for-one"))
+            .auth_for(&origins.1, Auth::bearer("for-other"))
+            .bearer_auth("for-all")
+    });
+    let requests = [
+        RequestSpec::get(one.url("/page")),
+        RequestSpec::get(other.url("/page")),
+        RequestSpec::get(third.url("/page")),
+        RequestSpec::get(one.url("/page")).bearer_auth("its-own"),
+    ];
+    let outcomes = outcomes_of(builder, requests);
+    let shown: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| outcome.as_ref().unwrap().text())
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "Bearer for-one",
+            "Bearer for-other",
+            "Bearer for-all",
+            "Bearer its-own"
+        ]
+    );
+}
+
+#[test]
+fn a_redirect_does_not_fetch_the_credentials_of_where_it_leads() {
+    let target = server_that_wants(0);
+    let location = target.url("/");
+    let server = Server::start(move |_| {
+        let moved = Response::builder()
+            .status(302)
+            .header("location", &location);
+        moved.body(Bytes::new()).unwrap()
+    });
+    let origin = target.url("");
+    let builder =
+        pool().auth_generator(move |session| session.auth_for(&origin, Auth::bearer("token-1")));
+    let outcomes = outcomes_of(builder, [server.url("/"), target.url("/")]);
+    let statuses: Vec<u16> = outcomes
+        .iter()
+        .map(|outcome| outcome.as_ref().unwrap().status().as_u16())
+        .collect();
+    assert_eq!(statuses, [401, 200]);
+}
+
+#[test]
+fn fresh_credentials_may_be_those_for_an_origin() {
+    let server = server_that_wants(1);
+    let origin = server.url("");
+    let issued = AtomicUsize::new(0);
+    let builder = pool()
+        .auth_generator(move |session| {
+            let token = format!("token-{}", issued.fetch_add(1, Ordering::SeqCst));
+            session.auth_for(&origin, Auth::bearer(token))
+        })
+        .reauthenticate(true);
+    let outcomes = outcomes_of(builder, [server.url("/")]);
+    assert_eq!(outcomes[0].as_ref().unwrap().status(), 200);
+}
+
+#[test]
+fn what_is_no_origin_is_an_error_of_build() {
+    for (origin, reason) in [
+        ("example.com", "is not an origin"),
+        (
+            "https://me:s3cr3t@example.com",
+            "more than scheme, host and port",
+        ),
+    ] {
+        let result = pool()
+            .auth_generator(move |session| session.auth_for(origin, Auth::bearer("t0ken")))
+            .build();
+        let Err(error @ PoolError::Session(_)) = result else {
+            panic!("{origin} was accepted");
+        };
+        let message = format!("{error} {error:?}");
+        assert!(message.contains(reason), "{message}");
+        assert!(
+            !message.contains("s3cr3t") && !message.contains("t0ken"),
+            "{message}"
+        );
+    }
+}
