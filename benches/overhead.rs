@@ -1,8 +1,9 @@
 //! What the pool costs on top of the bare minimum: `cargo bench --bench overhead`.
 //!
-//! Two comparisons, each between two ways to do the same work with the same number of threads:
+//! Comparisons, each between two ways to do the same work with the same number of threads:
 //!
 //! - a transport that answers at once, in the pool and in a bare loop over crossbeam channels: the price of a job in µs;
+//! - the same in a pool with limits, retries or affinity that never have anything to do, and in one without;
 //! - real requests to a local server, by the pool and by hand-written threads that each own a client: the ratio of speeds.
 //!
 //! The machine's speed drifts while this runs, so both sides take turns and the figure is the median over the turns.
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput};
 use server::Server;
 use threaded::crossbeam_channel::unbounded;
-use threaded::{Exchange, Pool, RequestSpec, ResponseBody, Session};
+use threaded::{Exchange, Limits, Pool, PoolBuilder, RequestSpec, ResponseBody, Retry, Session};
 
 const STUB_THREADS: usize = 2;
 const REQWEST_THREADS: usize = 8;
@@ -69,6 +70,15 @@ fn main() {
         |pool, bare| (pool.as_secs_f64() - bare.as_secs_f64()) * 1e6 / jobs as f64,
     );
     println!("pool - bare loop, {STUB_THREADS} threads: {overheads} µs per job");
+    for (name, settings) in IDLE_SETTINGS {
+        let prices = take_turns(
+            turns,
+            || pool_on_stub_with(&specs, settings),
+            || pool_on_stub(&specs),
+            |with, without| (with.as_secs_f64() - without.as_secs_f64()) * 1e6 / jobs as f64,
+        );
+        println!("{name} - pool without, {STUB_THREADS} threads: {prices} µs per job");
+    }
     let ratios = take_turns(
         turns,
         || pool_on_reqwest(&urls),
@@ -106,11 +116,27 @@ fn take_turns(
     format!("{median:.3} (from {least:.3} to {most:.3} in {turns} turns)")
 }
 
+/// Settings that never have anything to do here.
+type Settings = fn(PoolBuilder) -> PoolBuilder;
+
+const IDLE_SETTINGS: [(&str, Settings); 3] = [
+    ("limits", |builder| {
+        let limits = Limits::new().rate(1e9, 1000).rate_per_origin(1e9, 1000);
+        builder.limits(limits.in_flight_per_origin(STUB_THREADS))
+    }),
+    ("retries", |builder| builder.retry(Retry::new(3))),
+    ("affinity", |builder| builder.affinity(true)),
+];
+
 fn pool_on_stub(specs: &[RequestSpec]) -> Duration {
+    pool_on_stub_with(specs, |builder| builder)
+}
+
+fn pool_on_stub_with(specs: &[RequestSpec], settings: Settings) -> Duration {
     let specs = specs.to_vec();
     let answer = |_: Exchange<'_>| Ok(http::Response::new(ResponseBody::from("ok")));
     let started = Instant::now();
-    let pool = Pool::builder()
+    let pool = settings(Pool::builder())
         .num_threads(STUB_THREADS)
         .session(move || Session::new(answer))
         .build_from_requests(specs)

@@ -111,6 +111,25 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Try again, and don't overrun a host
+//!
+//! [`Retry`] says which attempts are repeated, [`Limits`] how fast to send and how many at a time. A job that has to wait for
+//! either waits in the queue, and the workers go on with the others:
+//!
+//! ```
+//! # let base = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! use threaded::{Limits, Pool, Retry};
+//!
+//! let (responses, exceptions) = Pool::builder()
+//!     .retry(Retry::new(3))
+//!     .limits(Limits::new().rate_per_origin(100.0, 10).in_flight_per_origin(2))
+//!     .map((0..20).map(|page| format!("{base}/{page}")))?;
+//! assert_eq!((responses.count(), exceptions.count()), (20, 0));
+//! # Ok::<(), threaded::PoolError>(())
+//! ```
+//!
+//! With [`PoolBuilder::affinity`], workers go back to where they have warm connections.
+//!
 //! # Send again what failed
 //!
 //! An exception is a request again, with [`Pool::from_exceptions`] for all of them. [`Error::is_retryable`] says whether

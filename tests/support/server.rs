@@ -62,6 +62,15 @@ impl Server {
         Self::start_with(Answers::Fixed(body.into()), None)
     }
 
+    /// The same over TLS.
+    pub(crate) fn saying_over_tls(
+        config: Arc<rustls::ServerConfig>,
+        body: impl Into<Bytes>,
+    ) -> Self {
+        let answers = Answers::Fixed(body.into());
+        Self::start_with(answers, Some(TlsAcceptor::from(config)))
+    }
+
     fn start_with(answers: Answers, tls: Option<TlsAcceptor>) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();

@@ -1,0 +1,87 @@
+//! What it saves that workers go back to where they have been: `cargo bench --bench affinity`.
+//!
+//! Jobs for many HTTPS origins come interleaved, as those of a crawl do. Without affinity, sooner or later each worker opens
+//! a connection to each origin. Both ways take turns; the figure is the median over the turns.
+
+#[path = "../tests/support/server.rs"]
+#[allow(dead_code, reason = "made for the tests, which use all of it")]
+mod server;
+#[path = "../tests/support/tls.rs"]
+mod tls;
+
+use std::time::{Duration, Instant};
+
+use server::Server;
+use threaded::{Pool, Session};
+
+const WORKERS: usize = 8;
+
+fn main() {
+    let is_test = std::env::args().any(|argument| argument == "--test");
+    let (origins, jobs_each, turns) = if is_test { (4, 10, 1) } else { (64, 100, 11) };
+    let mut runs: [Vec<Run>; 2] = Default::default();
+    for _ in 0..turns {
+        for (runs, affinity) in runs.iter_mut().zip([true, false]) {
+            runs.push(run(origins, jobs_each, affinity));
+        }
+    }
+    let [with, without] = &runs;
+    println!("{origins} HTTPS origins, {jobs_each} jobs each, {WORKERS} workers, {turns} turns");
+    for (name, runs) in [("with", with), ("without", without)] {
+        let connections = median(
+            runs.iter()
+                .map(|run| run.connections as f64 / origins as f64),
+        );
+        let elapsed = median(runs.iter().map(|run| run.elapsed.as_secs_f64()));
+        println!("{name} affinity: {connections:.2} connections for each origin, {elapsed:.2} s");
+    }
+    let ratios = with.iter().zip(without);
+    let ratio = median(
+        ratios.map(|(with, without)| without.elapsed.as_secs_f64() / with.elapsed.as_secs_f64()),
+    );
+    println!("{ratio:.2} times as fast with affinity");
+}
+
+struct Run {
+    connections: usize,
+    elapsed: Duration,
+}
+
+fn run(origins: usize, jobs_each: usize, affinity: bool) -> Run {
+    let certificate = tls::certificate_for(&["localhost"]);
+    let servers: Vec<Server> = (0..origins)
+        .map(|_| Server::saying_over_tls(certificate.config.clone(), vec![b'x'; 1024]))
+        .collect();
+    let urls = (0..jobs_each).flat_map(|page| {
+        let servers = servers.iter();
+        servers.map(move |server| server.url(&format!("/{page}")))
+    });
+    let urls: Vec<String> = urls.collect();
+    let trusted = threaded::reqwest::Certificate::from_pem(certificate.pem.as_bytes())
+        .expect("the certificate was just made");
+    let started = Instant::now();
+    let pool = Pool::builder()
+        .num_threads(WORKERS)
+        .affinity(affinity)
+        .session(move || {
+            Session::default().client(|client| {
+                let client = client.no_proxy().tls_certs_only([trusted.clone()]);
+                client.tls_backend_rustls()
+            })
+        })
+        .build_from_urls(&urls)
+        .expect("a client can be built");
+    for outcome in pool {
+        assert_eq!(outcome.expect("the servers answer").bytes().len(), 1024);
+    }
+    Run {
+        elapsed: started.elapsed(),
+        connections: servers.iter().map(Server::connections).sum(),
+    }
+}
+
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
