@@ -335,3 +335,46 @@ proptest! {
         prop_assert_eq!(done.len(), admitted);
     }
 }
+
+/// Plays a crawl of 64 origins with 100 interleaved jobs each by 8 workers whose requests take a random time: how many
+/// connections all workers have opened in the end.
+fn connections_of_a_crawl(affinity: bool, seed: u64) -> usize {
+    const ORIGINS: usize = 64;
+    let mut random = fastrand::Rng::with_seed(seed);
+    let start = Instant::now();
+    let mut schedule = Schedule::new(None, affinity);
+    for job in 0..ORIGINS * 100 {
+        let origin = Origin::parse(&format!("http://host-{}", job % ORIGINS)).ok();
+        schedule.admit(job % ORIGINS, origin, start);
+    }
+    let mut warm = std::collections::HashSet::new();
+    // When each worker is free again.
+    let mut free_at = [start; 8];
+    loop {
+        let (worker, now) = (0..8)
+            .map(|worker| (worker, free_at[worker]))
+            .min_by_key(|(_, at)| *at)
+            .expect("there are workers");
+        match schedule.next(now, worker) {
+            Turn::Run(origin, id) => {
+                let is_cold = warm.insert((worker, origin));
+                // Some requests take ten times as long as others, and so does a new connection.
+                let took = random.u64(50..150) * if random.u8(0..20) == 0 { 10 } else { 1 };
+                let connecting = if is_cold { 1_000 } else { 0 };
+                schedule.finished(id, now);
+                free_at[worker] = now + Duration::from_micros(took + connecting);
+            }
+            Turn::WaitUntil(_) => unreachable!("nothing is limited"),
+            Turn::Wait => return warm.len(),
+        }
+    }
+}
+
+#[test]
+fn with_affinity_few_connections_are_opened() {
+    for seed in 0..10 {
+        let connections = connections_of_a_crawl(true, seed);
+        assert!(connections <= 64 * 3 / 2, "{connections}");
+        assert_eq!(connections_of_a_crawl(false, seed), 64 * 8);
+    }
+}

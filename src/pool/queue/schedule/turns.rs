@@ -4,9 +4,10 @@
 //!
 //! With affinity, a worker stays with an origin for a run of turns, and there is a line for each worker beside the common
 //! one: an origin that has had a turn stands in the line of the worker that served it, which has a warm connection to it.
-//! After a run, a worker serves who has stood longest, in its own line or in the common one; with both empty, it takes the
-//! one that has stood longest in any other line, since a cold connection is better than an idle worker. An origin whose own
-//! worker does not come back for it, because it is held up elsewhere, is taken by another after a few rounds.
+//! After a run, a worker serves who has stood longest, in its own line or in the common one. With both empty, it takes the
+//! last one of the longest other line who is not being served, whom that worker would come to last: a cold connection is better than an idle
+//! worker. An origin whose own worker does not come back for it, because it is held up elsewhere, is taken by another after
+//! a few rounds.
 
 use std::collections::VecDeque;
 
@@ -14,11 +15,11 @@ use super::origins::OriginId;
 
 /// Most turns in a row of one origin at one worker, while others stand in line: long enough to make new connections rare,
 /// short enough that everybody's turn comes soon.
-const LONGEST_RUN: usize = 16;
+const LONGEST_RUN: usize = 64;
 
 /// How many rounds an origin waits for its own worker, when all stand in line, before any other may take it. In a calm run,
 /// each has its turn after one round.
-const ROUNDS_OF_PATIENCE: usize = 4;
+const ROUNDS_OF_PATIENCE: usize = 2;
 
 pub(super) struct Turns {
     affinity: bool,
@@ -149,8 +150,28 @@ impl Turns {
         let is_overlooked = self.tickets - ticket > patience;
         match nearest {
             Some((nearest, _)) if !is_overlooked => Some(nearest),
+            None if !is_overlooked => self.last_of_longest().or(Some(oldest)),
             _ => Some(oldest),
         }
+    }
+
+    fn last_of_longest(&self) -> Option<OriginId> {
+        let left_alone = |line: &Line| -> Vec<OriginId> {
+            let standing = line
+                .iter()
+                .filter(|place| is_taken(&self.standings, **place));
+            let origins = standing.map(|(origin, _)| *origin);
+            origins
+                .filter(|origin| !self.is_being_served(*origin))
+                .collect()
+        };
+        let longest = self.own.iter().map(left_alone).max_by_key(Vec::len)?;
+        longest.last().copied()
+    }
+
+    fn is_being_served(&self, origin: OriginId) -> bool {
+        let mut runs = self.runs.iter().flatten();
+        runs.any(|run| run.origin == origin)
     }
 }
 
