@@ -112,7 +112,7 @@ fn a_connection_that_the_server_closes_on_the_second_request_ends_that_job_as_cl
 #[test]
 fn over_tls_http2_is_agreed_on() {
     let certificate = certificate_for(&["localhost"]);
-    let server = Server::start_tls(certificate.config, |_| http::Response::new("secure".into()));
+    let server = Server::saying_over_tls(certificate.config, "secure");
     let outcomes = outcomes_of(
         trusting_pool(&certificate.pem),
         (0..10).map(|page| server.url(&format!("/{page}"))),

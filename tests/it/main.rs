@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod affinity;
 mod api;
 mod bodies;
 mod connections;
@@ -17,6 +18,7 @@ mod handles;
 mod imap;
 mod invalid_requests;
 mod joining;
+mod limits;
 mod multipart;
 mod native_tls;
 mod observing;
@@ -28,6 +30,7 @@ mod redirect_secrets;
 mod redirects;
 mod regressions;
 mod requests;
+mod retrying;
 mod secrets;
 mod sessions;
 mod sharing;

@@ -52,7 +52,7 @@ fn failures_to_agree_on_a_secure_connection_are_told_apart() {
 #[test]
 fn a_trusted_server_is_talked_to() {
     let certificate = certificate_for(&["localhost"]);
-    let server = Server::start_tls(certificate.config, |_| http::Response::new("secure".into()));
+    let server = Server::saying_over_tls(certificate.config, "secure");
     let trusted = reqwest::Certificate::from_pem(certificate.pem.as_bytes()).unwrap();
     let builder = pool().initializer(move |session| {
         session.client(|client| client.tls_certs_merge([trusted.clone()]))
