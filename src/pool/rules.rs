@@ -18,6 +18,19 @@ pub(super) struct Rules {
     pub(super) deadline: Option<Instant>,
 }
 
+impl Rules {
+    /// A job is about to have its first attempt.
+    pub(super) fn job_started(&self) {
+        let budget = self
+            .retrying
+            .as_ref()
+            .and_then(|retrying| retrying.budget.as_ref());
+        if let Some(budget) = budget {
+            budget.earn();
+        }
+    }
+}
+
 pub(super) struct Retrying {
     pub(super) policy: Retry,
     pub(super) budget: Option<Budget>,

@@ -96,7 +96,10 @@ impl Worker {
         let queue = &self.crew.queue;
         let (origin, past) = (job.origin, job.past.take());
         match past {
-            None => self.tally.job_started(),
+            None => {
+                self.tally.job_started();
+                self.crew.rules.job_started();
+            }
             Some(past) => {
                 queue.tally().job_resumed();
                 if queue.fate() == Fate::GivenBack {

@@ -160,8 +160,9 @@ fn each_fault_that_may_pass_is_repeated() {
         let _ = stream.read_to_end(&mut Vec::new());
     }
 
+    type End = fn(TcpStream);
     const HALF: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwh";
-    let table: [(&str, fn(TcpStream), &str); 6] = [
+    let table: [(&str, End, &str); 6] = [
         ("", drop, "Closed"),
         ("", reset, "Closed"),
         (HALF, drop, "BodyTruncated"),

@@ -161,11 +161,6 @@ impl Crew {
         let Some(retrying) = &self.rules.retrying else {
             return Ok(None);
         };
-        if past.attempts == 1 {
-            if let Some(budget) = &retrying.budget {
-                budget.earn();
-            }
-        }
         if self.queue.fate() != Fate::Sent {
             return Ok(None);
         }
