@@ -18,6 +18,9 @@ use crate::origin::Origin;
 /// the origins (scheme, host and port), and a slow or limited origin delays nobody else. When nothing may be sent, they wait
 /// for the very moment at which something may.
 ///
+/// That holds for the jobs that the pool knows of. What [`imap`](crate::imap) has not drawn yet, or what is still in a job
+/// channel of your own, is found when there is room for it: see [`PoolBuilder::window`](crate::PoolBuilder::window).
+///
 /// Each attempt counts, repetitions by [`Retry`](crate::Retry) included, for the origin of the request's URL. The redirects
 /// that an attempt follows do not count, nor does the origin that they lead to.
 ///

@@ -62,7 +62,9 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
 
     /// Takes jobs out of a channel of yours, beside those that are submitted.
     ///
-    /// Workers take a job when they are free, so a bounded channel holds its producer back. [`imap`](Self::imap) and
+    /// Workers take a job when they are free, so a bounded channel holds its producer back. With [`retry`](Self::retry),
+    /// [`limits`](Self::limits) or [`affinity`](Self::affinity) they look ahead for jobs that may be sent: then at most
+    /// [`window`](Self::window) jobs, 1,000 unless it is set, are taken out of the channel and wait in the pool. [`imap`](Self::imap) and
     /// [`imap_unordered`](Self::imap_unordered) have no use for it: they drop it, so that its senders see it closed.
     /// Defaults to none.
     pub fn job_queue(mut self, jobs: Receiver<RequestSpec>) -> Self {
@@ -71,7 +73,8 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     }
 
     /// How many jobs [`imap`](Self::imap) and [`imap_unordered`](Self::imap_unordered) hold at most: queued, in flight, or
-    /// done and not yet handed out. Memory is bounded by it.
+    /// done and not yet handed out. Memory is bounded by it. Jobs that wait for their next attempt or for a limit take their
+    /// places in it: when they fill it, nothing else is drawn.
     ///
     /// With fewer than there are workers, some of them idle. 0 is refused with [`PoolError::NoWindow`](crate::PoolError::NoWindow). Defaults to 4 for
     /// each worker.

@@ -1,4 +1,4 @@
-//! Promise 11: with affinity, connections are used again instead of opened by each worker, and no origin waits for long.
+//! With affinity, connections are used again instead of opened by each worker, and no origin waits for long.
 
 use std::cell::RefCell;
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! Promise 10: a pool keeps to its limits, and what has to wait for one holds up neither workers nor other origins.
+//! A pool keeps to its limits, and what has to wait for one holds up neither workers nor other origins.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

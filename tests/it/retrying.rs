@@ -1,4 +1,4 @@
-//! Promise 9: what may pass is tried again where that does no harm, and a job that backs off holds no worker.
+//! What may pass is tried again where that does no harm, and a job that backs off holds no worker.
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -144,8 +144,10 @@ fn without_a_policy_there_is_one_attempt() {
 
 #[test]
 fn each_fault_that_may_pass_is_repeated() {
+    type End = fn(TcpStream);
+
     /// Cuts the connection at this point, then is well.
-    fn cut_once(said: &'static str, end: fn(TcpStream)) -> RawServer {
+    fn cut_once(said: &'static str, end: End) -> RawServer {
         RawServer::start(move |mut stream, number| {
             read_request(&mut stream);
             if number == 0 {
@@ -160,7 +162,6 @@ fn each_fault_that_may_pass_is_repeated() {
         let _ = stream.read_to_end(&mut Vec::new());
     }
 
-    type End = fn(TcpStream);
     const HALF: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwh";
     let table: [(&str, End, &str); 6] = [
         ("", drop, "Closed"),
@@ -173,19 +174,21 @@ fn each_fault_that_may_pass_is_repeated() {
     for (said, end, fault) in table {
         let server = cut_once(said, end);
         let (told, observer) = journal();
-        // The second attempt is to be in time on a busy machine too.
-        let limit = Duration::from_millis(500);
-        let spec = RequestSpec::get(server.url("/")).timeout(limit);
-        let builder = pool().retry(at_once(1)).observer(observer);
+        let mut spec = RequestSpec::get(server.url("/"));
+        if fault == "Timeout" {
+            spec = spec.timeout(Duration::from_millis(500));
+        }
+        let builder = pool().retry(at_once(9)).observer(observer);
         let outcomes = outcomes_of(builder, [spec]);
         let response = outcomes[0].as_ref().unwrap();
-        assert_eq!((&*response.text(), response.attempts()), ("whole", 2));
-        assert_eq!(server.connections(), 2, "{fault}");
+        assert_eq!(response.text(), "whole");
         let told = told.lock().unwrap();
-        assert!(
-            told[1].starts_with(&format!("retry 1 after {fault}(")),
-            "{told:?}"
-        );
+        let first_fault = format!("retry 1 after {fault}(");
+        assert!(told[1].starts_with(&first_fault), "{told:?}");
+        let attempts = response.attempts() as usize;
+        assert_eq!(server.connections(), attempts);
+        // On a busy machine, the server may come too late more than once.
+        assert!(attempts == 2 || fault == "Timeout", "{told:?}");
     }
 }
 
@@ -827,4 +830,31 @@ proptest! {
         prop_assert_eq!(stats.submitted(), stats.responses() + stats.exceptions() + stats.given_back());
         prop_assert_eq!((stats.submitted(), stats.retries()), (scripts.len(), retries));
     }
+}
+
+#[test]
+fn jobs_of_a_channel_that_back_off_leave_room_for_the_others() {
+    let server = Server::start(|request| {
+        let response = Response::builder();
+        let response = match request.uri().path() {
+            "/busy" => response.status(503).header("retry-after", "60"),
+            _ => response,
+        };
+        response.body(Bytes::new()).unwrap()
+    });
+    let (jobs, receiver) = threaded::crossbeam_channel::unbounded::<RequestSpec>();
+    for _ in 0..8 {
+        jobs.send(server.url("/busy").into()).unwrap();
+    }
+    for _ in 0..10 {
+        jobs.send(server.url("/").into()).unwrap();
+    }
+    let pool = pool()
+        .num_threads(1)
+        .job_queue(receiver)
+        .retry(Retry::new(1))
+        .build()
+        .unwrap();
+    eventually("the others are answered", || pool.responses().len() == 10);
+    assert_eq!(pool.stats().delayed(), 8);
 }

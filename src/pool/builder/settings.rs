@@ -50,9 +50,17 @@ impl Default for Settings {
 /// The default window: one job that is being sent, one that waits, and two that wait to be read.
 const JOBS_PER_WORKER: usize = 4;
 
+/// Enough to find work for the other origins while some are limited, or many jobs wait to be tried again.
+const JOBS_TO_LOOK_AHEAD: usize = 1_000;
+
 impl Settings {
     pub(super) fn most_workers(&self) -> usize {
         self.num_threads.unwrap_or_else(num_cpus::get)
+    }
+
+    /// How many jobs may be taken out of the user's channel to wait here.
+    pub(super) fn room(&self) -> usize {
+        self.window.unwrap_or(JOBS_TO_LOOK_AHEAD).max(1)
     }
 
     pub(super) fn window(&self) -> usize {

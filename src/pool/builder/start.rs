@@ -160,7 +160,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             Some(jobs) if settings.job_queue.is_none() => most.min(jobs),
             _ => most,
         };
-        let room = settings.window().max(1);
+        let room = settings.room();
         let limits = settings.limits.map(Limits::check).transpose()?;
         let longest_cool_down = limits.as_ref().and_then(|limits| limits.longest_cool_down);
         let waits_for_more = limits.is_some() || settings.affinity || settings.retry.is_some();

@@ -8,7 +8,8 @@
 //! full         as many of its jobs as may be are in flight: `finished` moves it on
 //! ```
 //!
-//! A job that is to be tried again later waits among the timers, and then, before the others, with its origin.
+//! A job that is to be tried again later waits among the timers, and then, before the others, with its origin. Jobs without
+//! an origin, those that cannot be sent anywhere, go first and count for no limit.
 
 mod origins;
 mod timers;
@@ -17,7 +18,7 @@ mod turns;
 use std::time::Instant;
 
 pub(in crate::pool) use self::origins::OriginId;
-use self::origins::{Origins, Place};
+use self::origins::{NO_ORIGIN, Origins, Place};
 use self::timers::{Due, Timers};
 use self::turns::Turns;
 use crate::limits::{CheckedLimits, Rate};
@@ -68,6 +69,10 @@ impl<J> Schedule<J> {
     /// What the worker is to do now.
     pub(super) fn next(&mut self, now: Instant, worker: usize) -> Turn<J> {
         self.release(now);
+        if let Some(job) = self.origins.get_mut(NO_ORIGIN).waiting.pop_front() {
+            self.waiting -= 1;
+            return Turn::Run(job, NO_ORIGIN);
+        }
         match self.next_at(now) {
             Some(at) if at > now => return Turn::WaitUntil(at),
             Some(_) => {}
@@ -101,6 +106,9 @@ impl<J> Schedule<J> {
 
     /// Counts one more attempt of a job that is in flight.
     pub(super) fn count_attempt(&mut self, id: OriginId, now: Instant) {
+        if id == NO_ORIGIN {
+            return;
+        }
         let rates = [&mut self.origins.get_mut(id).rate, &mut self.rate];
         for rate in rates.into_iter().flatten() {
             rate.take(now);
@@ -115,6 +123,9 @@ impl<J> Schedule<J> {
 
     /// When the next one may go, as far as can be told; `None` if that depends on others.
     pub(super) fn next_at(&self, now: Instant) -> Option<Instant> {
+        if !self.origins.get(NO_ORIGIN).waiting.is_empty() {
+            return Some(now);
+        }
         if !self.turns.any() {
             return self.timers.earliest();
         }
@@ -171,7 +182,9 @@ impl<J> Schedule<J> {
     /// Puts an origin that stands nowhere to where it belongs now.
     fn settle(&mut self, id: OriginId, now: Instant) {
         let state = self.origins.get_mut(id);
-        if state.place != Place::Nowhere || state.waiting.is_empty() || state.is_full() {
+        let has_none = id == NO_ORIGIN;
+        if has_none || state.place != Place::Nowhere || state.waiting.is_empty() || state.is_full()
+        {
             return;
         }
         match state.not_before(now) {

@@ -53,7 +53,7 @@ pub(super) struct Origins<J> {
 }
 
 /// The jobs that have no origin.
-const NO_ORIGIN: OriginId = OriginId(0);
+pub(super) const NO_ORIGIN: OriginId = OriginId(0);
 
 /// Fewer than this are not worth clearing.
 const FEW: usize = 1024;
@@ -99,6 +99,14 @@ impl<J> Origins<J> {
         };
         self.ids.insert(origin, id);
         id
+    }
+
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "ids are only made here, and their places stay"
+    )]
+    pub(super) fn get(&self, id: OriginId) -> &OriginState<J> {
+        &self.states[id.0]
     }
 
     #[expect(

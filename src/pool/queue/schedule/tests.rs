@@ -194,15 +194,13 @@ fn a_cool_down_holds_for_the_whole_origin_and_only_for_it() {
 
 #[test]
 fn what_has_no_origin_has_no_limits() {
-    let mut play = Play::new(
-        Limits::new()
-            .rate_per_origin(1.0, 1)
-            .in_flight_per_origin(1),
-    );
+    let limits = Limits::new().rate(1.0, 1).rate_per_origin(1.0, 1);
+    let mut play = Play::new(limits.in_flight_per_origin(1));
+    play.admit(10, "a");
     for job in 0..3 {
         play.schedule.admit(job, None, play.now);
     }
-    assert_eq!(play.burst(), [0, 1, 2]);
+    assert_eq!(play.burst(), [0, 1, 2, 10]);
 }
 
 #[test]
