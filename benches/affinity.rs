@@ -3,15 +3,17 @@
 //! Jobs for many HTTPS origins come interleaved, as those of a crawl do. Without affinity, sooner or later each worker opens
 //! a connection to each origin. Both ways take turns; the figure is the median over the turns.
 
-#[path = "../tests/support/server.rs"]
+#[path = "../tests/support/raw.rs"]
 #[allow(dead_code, reason = "made for the tests, which use all of it")]
-mod server;
+mod raw;
 #[path = "../tests/support/tls.rs"]
 mod tls;
 
+use std::io::{BufRead, BufReader, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use server::Server;
+use raw::RawServer;
 use threaded::{Pool, Session};
 
 const WORKERS: usize = 8;
@@ -49,16 +51,10 @@ struct Run {
 
 fn run(origins: usize, jobs_each: usize, affinity: bool) -> Run {
     let certificate = tls::certificate_for(&["localhost"]);
-    let mut config = rustls::ServerConfig::clone(&certificate.config);
-    // Over HTTP/2 a request costs more, and the difference is smaller by that.
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let config = std::sync::Arc::new(config);
-    let servers: Vec<Server> = (0..origins)
-        .map(|_| Server::saying_over_tls(config.clone(), vec![b'x'; 1024]))
-        .collect();
+    let servers: Vec<RawServer> = (0..origins).map(|_| server(&certificate)).collect();
     let urls = (0..jobs_each).flat_map(|page| {
         let servers = servers.iter();
-        servers.map(move |server| server.url(&format!("/{page}")))
+        servers.map(move |server| format!("https://localhost:{}/{page}", server.address().port()))
     });
     let urls: Vec<String> = urls.collect();
     let trusted = threaded::reqwest::Certificate::from_pem(certificate.pem.as_bytes())
@@ -80,8 +76,31 @@ fn run(origins: usize, jobs_each: usize, affinity: bool) -> Run {
     }
     Run {
         elapsed: started.elapsed(),
-        connections: servers.iter().map(Server::connections).sum(),
+        connections: servers.iter().map(RawServer::connections).sum(),
     }
+}
+
+/// Says the same to everybody, at as little cost as can be: it is the clients that are measured.
+fn server(certificate: &tls::TestCertificate) -> RawServer {
+    let mut config = rustls::ServerConfig::clone(&certificate.config);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let config = Arc::new(config);
+    let mut answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n".to_vec();
+    answer.resize(answer.len() + 1024, b'x');
+    RawServer::start(move |stream, _| {
+        let Ok(connection) = rustls::ServerConnection::new(Arc::clone(&config)) else {
+            return;
+        };
+        let stream = rustls::StreamOwned::new(connection, stream);
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        while stream.read_line(&mut line).is_ok_and(|read| read > 0) {
+            if line == "\r\n" && stream.get_mut().write_all(&answer).is_err() {
+                return;
+            }
+            line.clear();
+        }
+    })
 }
 
 fn median(figures: impl Iterator<Item = f64>) -> f64 {
