@@ -46,6 +46,10 @@ impl ThreadException {
         self.0.record.finished_at
     }
 
+    pub(crate) fn into_record(self) -> (Record, Error) {
+        (self.0.record, self.0.error)
+    }
+
     /// The request, as it was handed over.
     pub fn request(&self) -> &RequestSpec {
         &self.0.record.request

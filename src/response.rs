@@ -208,6 +208,10 @@ impl ThreadResponse {
         self.0.0.finished_at
     }
 
+    pub(crate) fn into_record(self) -> (Record, Response) {
+        *self.0
+    }
+
     /// The request, as it was handed over.
     pub fn request(&self) -> &RequestSpec {
         &self.0.0.request

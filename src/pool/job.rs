@@ -19,19 +19,22 @@ pub(super) struct Job {
     pub(super) past: Option<Box<Past>>,
 }
 
-/// The attempts that were made at a job.
+/// The attempts that were made at a job that is to be tried again.
 pub(super) struct Past {
+    pub(super) track: Track,
+    pub(super) last_attempt_elapsed: Duration,
+    finished_at: Instant,
+    last: Result<Response, Error>,
+}
+
+/// What goes on from one attempt at a job to the next.
+#[derive(Clone, Copy)]
+pub(super) struct Track {
+    pub(super) origin: Option<OriginId>,
     pub(super) attempts: u32,
     /// Whether a server may have seen any of them.
     pub(super) was_sent: bool,
     pub(super) first_begun_at: Instant,
-    pub(super) last: LastAttempt,
-}
-
-pub(super) struct LastAttempt {
-    pub(super) result: Result<Response, Error>,
-    pub(super) elapsed: Duration,
-    pub(super) finished_at: Instant,
 }
 
 impl Job {
@@ -44,59 +47,89 @@ impl Job {
         }
     }
 
-    /// How many attempts were made.
-    pub(super) fn attempts(&self) -> u32 {
-        self.past.as_ref().map_or(0, |past| past.attempts)
+    /// The track of a job of which another attempt begins now.
+    pub(super) fn track(&self, now: Instant) -> Track {
+        match &self.past {
+            Some(past) => past.track,
+            None => Track {
+                origin: self.origin,
+                attempts: 0,
+                was_sent: false,
+                first_begun_at: now,
+            },
+        }
     }
 
-    /// The job after an attempt that began at this moment and is over now, and what has become of it so far.
-    pub(super) fn tried(
-        mut self,
-        attempts: u32,
+    /// What an attempt that began at this moment and is over now makes of the job, if it is the last one.
+    pub(super) fn ended(
+        self,
+        track: &mut Track,
         begun_at: Instant,
         result: Result<Response, Error>,
-    ) -> (Self, Past) {
+    ) -> Outcome {
         let finished_at = Instant::now();
-        let before = self.past.take();
-        let was_sent_before = before.as_ref().is_some_and(|past| past.was_sent);
-        // What the error says about the attempt, the outcome says about the job.
-        let result = result.map_err(|error| match was_sent_before {
-            true => error.after_earlier_exchange(),
-            false => error,
-        });
-        let past = Past {
-            attempts,
-            was_sent: result.as_ref().map_or_else(Error::was_sent, |_| true),
-            first_begun_at: before.map_or(begun_at, |past| past.first_begun_at),
-            last: LastAttempt {
-                result,
-                elapsed: finished_at - begun_at,
-                finished_at,
-            },
-        };
-        (self, past)
-    }
-
-    /// The outcome of a job whose last attempt stands.
-    pub(super) fn concluded(self, past: Past, error_for_status: bool) -> Outcome {
-        let Past {
-            attempts,
-            was_sent: _,
-            first_begun_at,
-            last,
-        } = past;
         let record = Record {
             request: self.request,
             index: self.index,
-            attempts,
-            elapsed: last.finished_at - first_begun_at,
-            last_attempt_elapsed: last.elapsed,
-            finished_at: last.finished_at,
+            attempts: track.attempts,
+            elapsed: finished_at - track.first_begun_at,
+            last_attempt_elapsed: finished_at - begun_at,
+            finished_at,
         };
-        match last.result {
-            Ok(response) if error_for_status => {
-                ThreadResponse::new(record, response).error_for_status()
+        match result {
+            Ok(response) => {
+                track.was_sent = true;
+                Ok(ThreadResponse::new(record, response))
             }
+            // What the error says about the attempt, the outcome says about the job.
+            Err(error) => {
+                let error = match track.was_sent {
+                    true => error.after_earlier_exchange(),
+                    false => error,
+                };
+                track.was_sent = error.was_sent();
+                Err(ThreadException::new(record, error, None))
+            }
+        }
+    }
+
+    /// The job again, of which this was not the last attempt.
+    pub(super) fn again(outcome: Outcome, track: Track) -> Self {
+        let (record, last) = match outcome {
+            Ok(response) => {
+                let (record, response) = response.into_record();
+                (record, Ok(response))
+            }
+            Err(exception) => {
+                let (record, error) = exception.into_record();
+                (record, Err(error))
+            }
+        };
+        let past = Past {
+            track,
+            last_attempt_elapsed: record.last_attempt_elapsed,
+            finished_at: record.finished_at,
+            last,
+        };
+        Self {
+            index: record.index,
+            request: record.request,
+            origin: track.origin,
+            past: Some(Box::new(past)),
+        }
+    }
+
+    /// The outcome of a job whose last attempt stands after all.
+    pub(super) fn concluded(self, past: Past) -> Outcome {
+        let record = Record {
+            request: self.request,
+            index: self.index,
+            attempts: past.track.attempts,
+            elapsed: past.finished_at - past.track.first_begun_at,
+            last_attempt_elapsed: past.last_attempt_elapsed,
+            finished_at: past.finished_at,
+        };
+        match past.last {
             Ok(response) => Ok(ThreadResponse::new(record, response)),
             Err(error) => Err(ThreadException::new(record, error, None)),
         }

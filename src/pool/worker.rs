@@ -94,8 +94,7 @@ impl Worker {
     /// `None` if the job was taken from this worker and has its outcome from elsewhere, or is to be tried again.
     fn outcome(&mut self, mut job: Job) -> Option<Outcome> {
         let queue = &self.crew.queue;
-        let (origin, past) = (job.origin, job.past.take());
-        match past {
+        match job.past.take() {
             None => {
                 self.tally.job_started();
                 self.crew.rules.job_started();
@@ -103,25 +102,25 @@ impl Worker {
             Some(past) => {
                 queue.tally().job_resumed();
                 if queue.fate() == Fate::GivenBack {
-                    queue.left(origin);
-                    return Some(self.crew.outcome(job, *past, &self.tally));
+                    queue.left(job.origin);
+                    let outcome = job.concluded(*past);
+                    return Some(self.crew.final_outcome(outcome, &self.tally));
                 }
                 job.past = Some(past);
             }
         }
-        let begun = Arc::new(Begun {
-            job,
-            at: Instant::now(),
-        });
+        let at = Instant::now();
+        let mut track = job.track(at);
+        let begun = Arc::new(Begun { job, at });
         self.desk.put(&begun);
         if queue.fate() == Fate::CalledOff {
             // Who has called it off may have looked at this desk before the job was there.
             self.crew.see_to_waiting();
-            queue.left(origin);
+            queue.left(track.origin);
             return None;
         }
-        let mut attempts = begun.job.attempts();
-        let result = match panics::caught(|| self.attempt_authorized(&begun.job, &mut attempts)) {
+        let attempts = &mut track.attempts;
+        let result = match panics::caught(|| self.attempt_authorized(&begun.job, attempts)) {
             Ok(result) => result,
             Err(message) => {
                 self.close_sessions();
@@ -130,13 +129,13 @@ impl Worker {
         };
         let is_still_there = self.desk.take().is_some();
         // Then nobody else has it now.
-        let Some(Begun { job, at }) = is_still_there.then(|| Arc::into_inner(begun)).flatten()
+        let Some(Begun { job, .. }) = is_still_there.then(|| Arc::into_inner(begun)).flatten()
         else {
-            self.crew.queue.left(origin);
+            self.crew.queue.left(track.origin);
             return None;
         };
-        let (job, past) = job.tried(attempts, at, result);
-        self.crew.conclude(job, past, &self.tally)
+        let outcome = job.ended(&mut track, at, result);
+        self.crew.conclude(outcome, track, &self.tally)
     }
 
     /// An attempt, and another one if it takes fresh credentials to get an answer.

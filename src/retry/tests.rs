@@ -43,7 +43,7 @@ fn delay(
     request: &RequestSpec,
     outcome: Result<&Response, &Error>,
 ) -> Option<Duration> {
-    let mut tried = Tried::new(request, 0, 1, outcome);
+    let mut tried = Tried::of(request, 0, 1, outcome);
     retry.delay(&mut tried, SystemTime::UNIX_EPOCH, 0.5)
 }
 
@@ -261,7 +261,7 @@ proptest! {
         let answer = answer(503, value.as_deref());
         for attempts in [attempts, attempts % 8 + 1] {
             let get = request("GET");
-            let mut tried = Tried::new(&get, 0, attempts, Ok(&answer));
+            let mut tried = Tried::of(&get, 0, attempts, Ok(&answer));
             match retry.delay(&mut tried, SystemTime::UNIX_EPOCH, chance) {
                 None => prop_assert!(attempts > most || retry_after.is_some_and(|seconds| seconds > 60)),
                 Some(delay) => {

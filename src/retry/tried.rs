@@ -4,22 +4,40 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::exception::ThreadException;
 use crate::request::RequestSpec;
-use crate::response::Response;
+use crate::response::{Response, ThreadResponse};
 
 /// An attempt that is over, while its job may not be: what [`Retry::decide`](crate::Retry::decide) and
 /// [`Observer::retry`](crate::Observer::retry) are told.
 pub struct Tried<'a> {
-    pub(crate) request: &'a RequestSpec,
-    pub(crate) index: usize,
-    pub(crate) attempts: u32,
-    pub(crate) outcome: Result<&'a Response, &'a Error>,
+    pub(super) request: &'a RequestSpec,
+    pub(super) index: usize,
+    pub(super) attempts: u32,
+    pub(super) outcome: Result<&'a Response, &'a Error>,
     pub(super) backoff: Duration,
     pub(super) proposal: Option<Duration>,
 }
 
 impl<'a> Tried<'a> {
-    pub(crate) fn new(
+    pub(crate) fn new(outcome: &'a Result<ThreadResponse, ThreadException>) -> Self {
+        match outcome {
+            Ok(response) => Self::of(
+                response.request(),
+                response.index(),
+                response.attempts(),
+                Ok(response),
+            ),
+            Err(exception) => Self::of(
+                exception.request(),
+                exception.index(),
+                exception.attempts(),
+                Err(exception),
+            ),
+        }
+    }
+
+    pub(super) fn of(
         request: &'a RequestSpec,
         index: usize,
         attempts: u32,

@@ -8,11 +8,12 @@ use crate::exception::ThreadException;
 use crate::observe::WorkerTally;
 use crate::outcome::Record;
 use crate::panics;
-use crate::pool::job::{Job, Past};
-use crate::pool::queue::Fate;
+use crate::pool::job::{Job, Track};
+use crate::pool::queue::{Fate, OriginId};
 use crate::pool::results::{Lanes, Outcome};
 use crate::redact::Clipped;
 use crate::request::RequestSpec;
+use crate::response::ThreadResponse;
 use crate::retry::Tried;
 use crate::sync::channel::Receiver;
 
@@ -20,29 +21,31 @@ impl Crew {
     /// After an attempt that is not called off: the outcome of its job, or `None` if there is to be another one.
     pub(in crate::pool) fn conclude(
         &self,
-        mut job: Job,
-        mut past: Past,
+        mut outcome: Outcome,
+        track: Track,
         tally: &WorkerTally,
     ) -> Option<Outcome> {
-        self.cool_down(&job, &past);
-        match self.delay_before_next(&job, &past) {
+        self.cool_down(&outcome, track.origin);
+        match self.next_attempt_at(&outcome) {
             Ok(None) => {}
             Ok(Some(until)) => {
                 self.queue.tally().job_postponed();
-                job.past = Some(Box::new(past));
-                self.queue.postpone(job, until);
+                self.queue.postpone(Job::again(outcome, track), until);
                 self.see_to_waiting();
                 return None;
             }
-            Err(message) => past.last.result = Err(Error::Panicked { message }),
+            Err(message) => outcome = Err(panicked(outcome, message)),
         }
-        self.queue.left(job.origin);
-        Some(self.outcome(job, past, tally))
+        self.queue.left(track.origin);
+        Some(self.final_outcome(outcome, tally))
     }
 
-    /// The outcome of a job whose last attempt stands.
-    pub(in crate::pool) fn outcome(&self, job: Job, past: Past, tally: &WorkerTally) -> Outcome {
-        let outcome = job.concluded(past, self.rules.error_for_status);
+    /// The outcome as the user wants it, counted.
+    pub(in crate::pool) fn final_outcome(&self, outcome: Outcome, tally: &WorkerTally) -> Outcome {
+        let outcome = match self.rules.error_for_status {
+            true => outcome.and_then(ThreadResponse::error_for_status),
+            false => outcome,
+        };
         match &outcome {
             Ok(response) => tally.job_answered(response.bytes().len() as u64),
             Err(_) => tally.job_failed(),
@@ -107,7 +110,7 @@ impl Crew {
             None => self.queue.return_to_sender(job),
             Some(past) => {
                 self.queue.tally().job_resumed();
-                let outcome = self.outcome(job, *past, &self.tally);
+                let outcome = self.final_outcome(job.concluded(*past), &self.tally);
                 self.deliver(lanes, outcome);
             }
         }
@@ -122,50 +125,49 @@ impl Crew {
                 Some(_) => self.queue.tally().job_resumed(),
             }
         }
-        let first_begun_at = past.map(|past| past.first_begun_at).or(begun_at);
+        let track = past.map(|past| past.track);
+        let first_begun_at = track.map(|track| track.first_begun_at).or(begun_at);
         let last_attempt_elapsed = match begun_at {
             Some(at) => finished_at - at,
-            None => past.map_or(Duration::ZERO, |past| past.last.elapsed),
+            None => past.map_or(Duration::ZERO, |past| past.last_attempt_elapsed),
         };
         let record = Record {
             request: job.request.clone(),
             index: job.index,
-            attempts: job.attempts() + u32::from(begun_at.is_some()),
+            attempts: track.map_or(0, |track| track.attempts) + u32::from(begun_at.is_some()),
             elapsed: first_begun_at.map_or(Duration::ZERO, |at| finished_at - at),
             last_attempt_elapsed,
             finished_at,
         };
         let error = Error::Cancelled {
-            sent: begun_at.is_some() || past.is_some_and(|past| past.was_sent),
+            sent: begun_at.is_some() || track.is_some_and(|track| track.was_sent),
         };
         self.tally.job_failed();
         self.deliver(lanes, Err(ThreadException::new(record, error, None)));
     }
 
     /// Leaves the whole origin alone for as long as it asks for, if it does.
-    fn cool_down(&self, job: &Job, past: &Past) {
-        let (Some(longest), Ok(response)) = (self.rules.longest_cool_down, &past.last.result)
-        else {
+    fn cool_down(&self, outcome: &Outcome, origin: Option<OriginId>) {
+        let (Some(longest), Ok(response)) = (self.rules.longest_cool_down, outcome) else {
             return;
         };
         let Some(wait) = response.asks_to_wait(SystemTime::now()) else {
             return;
         };
         if let Some(until) = Instant::now().checked_add(wait.min(longest)) {
-            self.queue.cool_down(job.origin, until);
+            self.queue.cool_down(origin, until);
         }
     }
 
     /// When to try again, if at all. `Err` is the message of the policy's panic.
-    fn delay_before_next(&self, job: &Job, past: &Past) -> Result<Option<Instant>, String> {
+    fn next_attempt_at(&self, outcome: &Outcome) -> Result<Option<Instant>, String> {
         let Some(retrying) = &self.rules.retrying else {
             return Ok(None);
         };
         if self.queue.fate() != Fate::Sent {
             return Ok(None);
         }
-        let result = past.last.result.as_ref();
-        let mut tried = Tried::new(&job.request, job.index, past.attempts, result);
+        let mut tried = Tried::new(outcome);
         let delay = panics::caught(|| {
             let (now, chance) = (SystemTime::now(), fastrand::f64());
             retrying.policy.delay(&mut tried, now, chance)
@@ -185,7 +187,10 @@ impl Crew {
             .as_ref()
             .is_some_and(|budget| !budget.spend())
         {
-            log::debug!("job {} is not tried again: the budget is spent", job.index);
+            log::debug!(
+                "job {} is not tried again: the budget is spent",
+                tried.index()
+            );
             return Ok(None);
         }
         if let Some(observer) = &self.rules.observer {
@@ -195,4 +200,13 @@ impl Crew {
         }
         Ok(Some(until))
     }
+}
+
+/// The same outcome, of a job whose policy has panicked over it.
+fn panicked(outcome: Outcome, message: String) -> ThreadException {
+    let record = match outcome {
+        Ok(response) => response.into_record().0,
+        Err(exception) => exception.into_record().0,
+    };
+    ThreadException::new(record, Error::Panicked { message }, None)
 }
