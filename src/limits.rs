@@ -11,6 +11,7 @@ pub(crate) use self::rate::Rate;
 use self::rate::RateLimit;
 use crate::error::PoolError;
 use crate::origin::Origin;
+use crate::redact::SafeUrl;
 
 /// Limits that a pool keeps to. Given to [`PoolBuilder::limits`](crate::PoolBuilder::limits).
 ///
@@ -41,7 +42,7 @@ use crate::origin::Origin;
 ///
 /// Setters never fail; what cannot be kept to (a rate of 0, an origin that is none) is refused when the pool is built:
 /// [`PoolError::Limits`](crate::PoolError::Limits).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Limits {
     rate: Option<RateSetting>,
     per_origin: OriginLimits,
@@ -119,14 +120,17 @@ impl Limits {
             .exceptions
             .into_iter()
             .map(|(origin, limits)| {
-                let name = format!("for_origin {origin}");
-                let origin = Origin::parse(&origin).map_err(PoolError::Limits)?;
-                Ok((origin, limits.check(&name)?))
+                let name = format!("for_origin({})", SafeUrl(&origin));
+                let origin =
+                    Origin::parse(&origin).map_err(|reason| refused("for_origin", &reason))?;
+                Ok((origin, limits.check([&name, &name])?))
             })
             .collect::<Result<_, PoolError>>()?;
         Ok(CheckedLimits {
             rate: checked_rate(self.rate, "rate")?,
-            per_origin: self.per_origin.check("per_origin")?,
+            per_origin: self
+                .per_origin
+                .check(["rate_per_origin", "in_flight_per_origin"])?,
             exceptions: Arc::new(exceptions),
             longest_cool_down: self.longest_cool_down,
         })
@@ -151,14 +155,33 @@ impl OriginLimits {
         self
     }
 
-    fn check(&self, name: &str) -> Result<CheckedOriginLimits, PoolError> {
+    /// Checks the limits, which were given under these names.
+    fn check(&self, [rate, in_flight]: [&str; 2]) -> Result<CheckedOriginLimits, PoolError> {
         if self.in_flight == Some(0) {
-            return Err(refused(name, &"0 in flight would let nothing through"));
+            return Err(refused(in_flight, &"0 in flight would let nothing through"));
         }
         Ok(CheckedOriginLimits {
-            rate: checked_rate(self.rate, name)?,
+            rate: checked_rate(self.rate, rate)?,
             in_flight: self.in_flight,
         })
+    }
+}
+
+// By hand: what was given for an origin may be a whole URL, with its secrets.
+impl fmt::Debug for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            rate,
+            per_origin,
+            exceptions,
+            longest_cool_down,
+        } = self;
+        f.debug_struct("Limits")
+            .field("rate", rate)
+            .field("per_origin", per_origin)
+            .field("for_origin", &exceptions.len())
+            .field("cool_down", longest_cool_down)
+            .finish()
     }
 }
 
@@ -227,19 +250,19 @@ mod tests {
             (Limits::new().rate(1.0, 0), "a burst of 0"),
             (
                 Limits::new().rate_per_origin(1.0, 0),
-                "per_origin: a burst of 0",
+                "rate_per_origin: a burst of 0",
             ),
             (
                 Limits::new().in_flight_per_origin(0),
-                "per_origin: 0 in flight",
+                "in_flight_per_origin: 0 in flight",
             ),
             (
                 Limits::new().for_origin("example.com", OriginLimits::new()),
-                "`example.com` is not an origin",
+                "for_origin: `example.com` is not an origin",
             ),
             (
                 Limits::new().for_origin("http://test", OriginLimits::new().in_flight(0)),
-                "for_origin http://test: 0 in flight",
+                "for_origin(http://test/): 0 in flight",
             ),
         ];
         for (limits, reason) in table {

@@ -48,7 +48,7 @@ impl Stats {
         self.delayed
     }
 
-    /// Attempts that were decided on beyond the first ones.
+    /// Attempts beyond the first ones that the [`Retry`](crate::Retry) policy has decided on.
     pub fn retries(&self) -> usize {
         self.retries
     }

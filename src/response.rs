@@ -135,22 +135,22 @@ impl Response {
     }
 
     /// How long a server that is overloaded asks to be left alone (RFC 9110, section 15.6.4, and RFC 6585, section 4), if the
-    /// answer is that of the origin that was asked first.
+    /// answer is that of the origin that was asked.
     pub(crate) fn asks_to_wait(&self, now: SystemTime) -> Option<Duration> {
         let is_overloaded = matches!(
             self.status(),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
         );
-        if !is_overloaded || !self.is_of_first_origin() {
+        if !is_overloaded || !self.is_of_one_origin() {
             return None;
         }
         retry::retry_after(self.headers(), now)
     }
 
-    /// Whether who was asked first is who has answered in the end.
-    pub(crate) fn is_of_first_origin(&self) -> bool {
-        let asked_first = self.history().first().map_or(self.url(), RedirectHop::url);
-        origin::is_same(asked_first, self.url())
+    /// Whether no redirect has led to another origin.
+    pub(crate) fn is_of_one_origin(&self) -> bool {
+        let mut hops = self.history().iter();
+        hops.all(|hop| origin::is_same(hop.url(), self.url()))
     }
 
     fn failed_status(&self) -> Option<Error> {

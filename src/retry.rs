@@ -21,7 +21,8 @@ use crate::response::Response;
 
 /// Which attempts are repeated, and after how long. Given to [`PoolBuilder::retry`](crate::PoolBuilder::retry).
 ///
-/// A job that is to be tried again waits in the queue, not on a worker: the workers go on with others. When no further
+/// A job that is to be tried again waits in the queue, not on a worker: the workers go on with others. It keeps its place in
+/// the [`window`](crate::PoolBuilder::window) of a lazy run, though. When no further
 /// attempt is made, the job ends as what the last one was: a response stays a response, an error an exception.
 ///
 /// # What is repeated
@@ -29,7 +30,7 @@ use crate::response::Response;
 /// An attempt is repeated if that may help:
 ///
 /// - after an error that [`is_retryable`](crate::Error::is_retryable): no connection, closed or reset, timed out, body cut
-///   off. Files and handlers start afresh;
+///   off. Files start afresh, and handlers are called again, also for the bodies of responses that are repeated;
 /// - after a response with one of the [`statuses`](Self::statuses), by default 408, 429, 500, 502, 503 and 504;
 ///
 /// and if it can do no harm:
@@ -176,10 +177,10 @@ impl Retry {
         now: SystemTime,
         chance: f64,
     ) -> Option<Duration> {
-        if tried.attempts > self.most || is_final(tried.outcome) {
+        if tried.retries >= self.most || is_final(tried.outcome) {
             return None;
         }
-        tried.backoff = self.backoff.delay(tried.attempts, chance);
+        tried.backoff = self.backoff.delay(tried.retries.saturating_add(1), chance);
         tried.proposal = self.proposal(tried, now);
         match &self.decide {
             Some(decide) => decide(tried),

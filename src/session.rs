@@ -146,7 +146,7 @@ impl<B: TransportBuilder> Session<B> {
                 self.additions.authorize_for(origin, value);
                 self
             }
-            (Err(message), _) => self.faulty(message),
+            (Err(message), _) => self.faulty(format!("auth_for: {message}")),
             (_, Err(message)) => self.faulty(message),
         }
     }
@@ -191,6 +191,14 @@ impl<B: TransportBuilder> Session<B> {
 
     pub(crate) fn additions(&self) -> &Additions {
         &self.additions
+    }
+
+    /// The session, or the first thing that was wrong with what its setters were given.
+    pub(crate) fn checked(mut self) -> Result<Self, BoxError> {
+        match self.fault.take() {
+            Some(fault) => Err(fault),
+            None => Ok(self),
+        }
     }
 
     /// What the session adds to its requests.

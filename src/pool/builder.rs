@@ -150,8 +150,8 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     }
 
     /// On a 401, lets the worker call the auth generator again, on its session as the initializer has left it, and repeat the
-    /// attempt at once, with the same session otherwise; what the auth generator does to the client's builder has no effect
-    /// then. Workers that [share](Self::share_session) a session call it once for all.
+    /// attempt at once, with the same connections. The session's constructor is called for it
+    /// too; what it and the auth generator do to the client's builder has no effect then. Workers that [share](Self::share_session) a session call it once for all.
     ///
     /// That happens once for an attempt, and only if the credentials for this origin have changed, the request has brought none
     /// of its own, and no redirect has led elsewhere. An auth generator that fails lets the 401 stand. The repetition counts
@@ -224,8 +224,9 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     }
 
     /// Whether a worker prefers jobs for origins that it has sent to before, so that connections are used again instead of
-    /// opened by each worker. It never idles for that, and no origin waits for more than a few rounds of the others. Jobs
-    /// for one origin keep their order, jobs for different ones do not. Defaults to `false`.
+    /// opened by each worker. It never idles for that, and stays with an origin for at most 64 jobs or 50 ms while others
+    /// wait; those whose own worker is at one job for more than a second are served by the others. Jobs for one origin keep
+    /// their order, jobs for different ones do not. Defaults to `false`.
     pub fn affinity(mut self, affinity: bool) -> Self {
         self.settings.affinity = affinity;
         self

@@ -32,6 +32,10 @@ pub(super) struct Past {
 pub(super) struct Track {
     pub(super) origin: Option<OriginId>,
     pub(super) attempts: u32,
+    /// Those that a [`Retry`](crate::Retry) has decided on.
+    pub(super) retries: u32,
+    /// Whether the last one would end the same way again.
+    pub(super) is_hopeless: bool,
     /// Whether a server may have seen any of them.
     pub(super) was_sent: bool,
     pub(super) first_begun_at: Instant,
@@ -54,6 +58,8 @@ impl Job {
             None => Track {
                 origin: self.origin,
                 attempts: 0,
+                retries: 0,
+                is_hopeless: false,
                 was_sent: false,
                 first_begun_at: now,
             },
@@ -83,6 +89,7 @@ impl Job {
             }
             // What the error says about the attempt, the outcome says about the job.
             Err(error) => {
+                track.is_hopeless = matches!(error, Error::InvalidRequest { .. });
                 let error = match track.was_sent {
                     true => error.after_earlier_exchange(),
                     false => error,
@@ -94,7 +101,8 @@ impl Job {
     }
 
     /// The job again, of which this was not the last attempt.
-    pub(super) fn again(outcome: Outcome, track: Track) -> Self {
+    pub(super) fn again(outcome: Outcome, mut track: Track) -> Self {
+        track.retries += 1;
         let (record, last) = match outcome {
             Ok(response) => {
                 let (record, response) = response.into_record();

@@ -233,12 +233,16 @@ impl Queue {
         let Some(scheduled) = &self.scheduled else {
             return self.send(Message::Job(job));
         };
-        let url = match self.knows_origins {
-            true => job.request.parsed_url().ok(),
-            false => None,
-        };
-        let origin = url.as_ref().and_then(Origin::of);
+        let origin = self.origin(&job);
         self.wake(scheduled.admit(job, origin));
+    }
+
+    /// Where a job is sent, as far as anybody asks.
+    fn origin(&self, job: &Job) -> Option<Origin> {
+        match self.knows_origins {
+            true => Origin::of(&job.request.parsed_url().ok()?),
+            false => None,
+        }
     }
 
     /// Takes nothing more out of the user's channel.

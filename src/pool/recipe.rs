@@ -113,13 +113,13 @@ impl<B: TransportBuilder + 'static> SessionPlan<B> {
     }
 
     fn open_session(&self, proxy: Option<&Url>) -> Result<OpenSession<B::Transport>, SessionFault> {
-        let mut session = Step::Constructor.run(|| Ok((self.constructor)()))?;
+        let mut session = Step::Constructor.run(|| (self.constructor)().checked())?;
         if let Some(initializer) = &self.initializer {
-            session = Step::Initializer.run(|| initializer(session))?;
+            session = Step::Initializer.run(|| initializer(session)?.checked())?;
         }
         let unauthorized = self.reauthenticate.then(|| session.additions().clone());
         if let Some(auth_generator) = &self.auth_generator {
-            session = Step::AuthGenerator.run(|| auth_generator(session))?;
+            session = Step::AuthGenerator.run(|| auth_generator(session)?.checked())?;
         }
         if let Some(proxy) = proxy {
             session = Step::Proxy.run(|| session.through_proxy(proxy))?;
@@ -135,7 +135,7 @@ impl<B: TransportBuilder + 'static> SessionPlan<B> {
         };
         let session = Step::Constructor.run(|| Ok((self.constructor)()))?;
         let session = session.adding(unauthorized.clone());
-        Step::AuthGenerator.run(|| auth_generator(session)?.into_additions())
+        Step::AuthGenerator.run(|| auth_generator(session)?.checked()?.into_additions())
     }
 }
 

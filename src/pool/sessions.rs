@@ -37,14 +37,14 @@ impl Sessions {
         }
     }
 
-    /// Gives the session of this request fresh credentials. Whether they are other than before.
+    /// Gives the session of this request fresh credentials. Whether it sends other ones than before.
     pub(super) fn reauthenticate(&mut self, request: &RequestSpec) -> Result<bool, Error> {
         let url = request.parsed_url()?;
         let recipe = Arc::clone(&self.recipe);
         let session = self.for_request(request)?;
-        let before = session.additions.credentials_for(&url).cloned();
+        let before = session.additions.clone();
         recipe.reauthenticate(session).map_err(refused)?;
-        Ok(session.additions.credentials_for(&url) != before.as_ref())
+        Ok(!session.additions.is_same_for(&url, &before))
     }
 
     fn through(&mut self, proxy: Url) -> Result<&mut OpenSession, Error> {

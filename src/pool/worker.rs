@@ -142,12 +142,14 @@ impl Worker {
     fn attempt_authorized(&mut self, job: &Job, attempts: &mut u32) -> Result<Response, Error> {
         let response = self.attempt(job, attempts)?;
         let may_be_stale = self.crew.rules.reauthenticate
+            && self.crew.queue.fate() == Fate::Sent
             && response.status() == StatusCode::UNAUTHORIZED
-            && response.is_of_first_origin()
+            && response.is_of_one_origin()
             && !job.request.has_credentials();
         if may_be_stale && self.reauthenticate(&job.request) {
             self.crew.queue.count_attempt(job.origin);
-            return self.attempt(job, attempts);
+            let repeated = self.attempt(job, attempts);
+            return repeated.map_err(Error::after_earlier_exchange);
         }
         Ok(response)
     }

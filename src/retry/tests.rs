@@ -37,13 +37,29 @@ fn source() -> BoxError {
     io::Error::other("as the table has it").into()
 }
 
+fn tried<'a>(
+    request: &'a RequestSpec,
+    retries: u32,
+    outcome: Result<&'a Response, &'a Error>,
+) -> Tried<'a> {
+    Tried {
+        request,
+        index: 0,
+        attempts: retries + 1,
+        retries,
+        outcome,
+        backoff: Duration::ZERO,
+        proposal: None,
+    }
+}
+
 /// What a policy makes of the first attempt; half of the ceiling is always drawn.
 fn delay(
     retry: &Retry,
     request: &RequestSpec,
     outcome: Result<&Response, &Error>,
 ) -> Option<Duration> {
-    let mut tried = Tried::of(request, 0, 1, outcome);
+    let mut tried = tried(request, 0, outcome);
     retry.delay(&mut tried, SystemTime::UNIX_EPOCH, 0.5)
 }
 
@@ -261,7 +277,7 @@ proptest! {
         let answer = answer(503, value.as_deref());
         for attempts in [attempts, attempts % 8 + 1] {
             let get = request("GET");
-            let mut tried = Tried::of(&get, 0, attempts, Ok(&answer));
+            let mut tried = tried(&get, attempts - 1, Ok(&answer));
             match retry.delay(&mut tried, SystemTime::UNIX_EPOCH, chance) {
                 None => prop_assert!(attempts > most || retry_after.is_some_and(|seconds| seconds > 60)),
                 Some(delay) => {

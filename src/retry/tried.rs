@@ -14,40 +14,28 @@ pub struct Tried<'a> {
     pub(super) request: &'a RequestSpec,
     pub(super) index: usize,
     pub(super) attempts: u32,
+    /// How many of the attempts were retries.
+    pub(super) retries: u32,
     pub(super) outcome: Result<&'a Response, &'a Error>,
     pub(super) backoff: Duration,
     pub(super) proposal: Option<Duration>,
 }
 
 impl<'a> Tried<'a> {
-    pub(crate) fn new(outcome: &'a Result<ThreadResponse, ThreadException>) -> Self {
-        match outcome {
-            Ok(response) => Self::of(
-                response.request(),
-                response.index(),
-                response.attempts(),
-                Ok(response),
-            ),
-            Err(exception) => Self::of(
-                exception.request(),
-                exception.index(),
-                exception.attempts(),
-                Err(exception),
-            ),
-        }
-    }
-
-    pub(super) fn of(
-        request: &'a RequestSpec,
-        index: usize,
-        attempts: u32,
-        outcome: Result<&'a Response, &'a Error>,
-    ) -> Self {
+    pub(crate) fn new(outcome: &'a Result<ThreadResponse, ThreadException>, retries: u32) -> Self {
+        let (request, index, attempts) = match outcome {
+            Ok(response) => (response.request(), response.index(), response.attempts()),
+            Err(exception) => (exception.request(), exception.index(), exception.attempts()),
+        };
         Self {
             request,
             index,
             attempts,
-            outcome,
+            retries,
+            outcome: match outcome {
+                Ok(response) => Ok(response),
+                Err(exception) => Err(exception),
+            },
             backoff: Duration::ZERO,
             proposal: None,
         }
@@ -95,6 +83,7 @@ impl fmt::Debug for Tried<'_> {
             request,
             index,
             attempts,
+            retries: _,
             outcome,
             backoff,
             proposal,

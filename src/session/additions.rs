@@ -29,6 +29,11 @@ impl Additions {
             .or_else(|| self.headers.get(AUTHORIZATION))
     }
 
+    /// Whether a request to this URL gets the same.
+    pub(crate) fn is_same_for(&self, url: &Url, other: &Self) -> bool {
+        self.headers == other.headers && self.credentials_for(url) == other.credentials_for(url)
+    }
+
     pub(super) fn authorized_origins(&self) -> usize {
         self.by_origin.len()
     }

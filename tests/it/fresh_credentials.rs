@@ -9,6 +9,7 @@ use threaded::{Auth, Event, PoolError, RequestSpec, Session};
 
 use super::pool;
 use crate::support::pools::{in_order, outcomes_of};
+use crate::support::process::eventually;
 use crate::support::server::Server;
 
 /// Lets in who shows the token with this number, or a later one, and echoes it.
@@ -298,4 +299,105 @@ fn what_is_no_origin_is_an_error_of_build() {
             "{message}"
         );
     }
+}
+
+#[test]
+fn nothing_is_renewed_once_nothing_is_to_be_sent() {
+    let (begun_tx, begun) = std::sync::mpsc::channel();
+    let (go_on, waiting) = std::sync::mpsc::channel::<()>();
+    let (begun_tx, waiting) = (
+        std::sync::Mutex::new(begun_tx),
+        std::sync::Mutex::new(waiting),
+    );
+    let server = Server::start(move |_| {
+        begun_tx.lock().unwrap().send(()).unwrap();
+        let _ = waiting.lock().unwrap().recv();
+        Response::builder().status(401).body(Bytes::new()).unwrap()
+    });
+    let (generator, issued) = tokens();
+    let mut pool = pool()
+        .num_threads(1)
+        .auth_generator(generator)
+        .reauthenticate(true)
+        .build_from_urls([server.url("/"), server.url("/never")])
+        .unwrap();
+    begun.recv().unwrap();
+    std::thread::scope(|scope| {
+        let handle = pool.handle();
+        let stopping = scope.spawn(|| pool.shutdown());
+        eventually("the other one is given back", || {
+            handle.stats().given_back() == 1
+        });
+        drop(go_on);
+        assert_eq!(stopping.join().unwrap().len(), 1);
+    });
+    assert_eq!(pool.get_response().unwrap().attempts(), 1);
+    assert_eq!((server.requests(), issued.load(Ordering::SeqCst)), (1, 1));
+}
+
+#[test]
+fn what_the_first_request_has_sent_counts_after_the_second() {
+    let refuses = AtomicUsize::new(0);
+    let transport =
+        Arc::new(
+            move |_: threaded::Exchange<'_>| match refuses.fetch_add(1, Ordering::SeqCst) {
+                0 => {
+                    let answer = http::Response::builder().status(401);
+                    Ok(answer.body(threaded::ResponseBody::empty()).unwrap())
+                }
+                _ => Err(threaded::Error::Connect {
+                    sent: false,
+                    source: "refused".into(),
+                }),
+            },
+        );
+    let issued = AtomicUsize::new(0);
+    let outcomes = outcomes_of(
+        threaded::Pool::builder()
+            .session(move || {
+                let transport = Arc::clone(&transport);
+                Session::new(move |exchange: threaded::Exchange<'_>| transport(exchange))
+            })
+            .auth_generator(move |session| {
+                session.bearer_auth(issued.fetch_add(1, Ordering::SeqCst))
+            })
+            .reauthenticate(true),
+        [RequestSpec::post("http://stub.test/")],
+    );
+    let exception = outcomes[0].as_ref().unwrap_err();
+    assert!(exception.was_sent(), "{exception:?}");
+    assert_eq!(exception.attempts(), 2);
+}
+
+#[test]
+fn credentials_may_be_in_any_header_and_the_repetition_is_no_retry() {
+    let refusals = AtomicUsize::new(0);
+    let server = Server::start(move |request| {
+        let status = match request.headers()["x-api-key"].to_str().unwrap() {
+            "key-0" => 401,
+            _ if refusals.fetch_add(1, Ordering::SeqCst) == 0 => 503,
+            _ => 200,
+        };
+        Response::builder()
+            .status(status)
+            .body(Bytes::new())
+            .unwrap()
+    });
+    let issued = AtomicUsize::new(0);
+    let pool = pool()
+        .num_threads(1)
+        .auth_generator(move |session| {
+            session.header(
+                "X-Api-Key",
+                format!("key-{}", issued.fetch_add(1, Ordering::SeqCst)),
+            )
+        })
+        .reauthenticate(true)
+        .retry(threaded::Retry::new(1).backoff(Default::default(), Default::default()))
+        .build_from_urls([server.url("/")])
+        .unwrap();
+    let handle = pool.handle();
+    let response = in_order(pool).remove(0).unwrap();
+    assert_eq!((response.status().as_u16(), response.attempts()), (200, 3));
+    assert_eq!(handle.stats().retries(), 1);
 }

@@ -81,19 +81,19 @@ fn limits_that_cannot_be_kept_to_are_refused_however_a_pool_is_started() {
         (Limits::new().rate(1.0, 0), "rate: a burst of 0"),
         (
             Limits::new().rate_per_origin(-1.0, 1),
-            "per_origin: -1.0 per second",
+            "rate_per_origin: -1.0 per second",
         ),
         (
             Limits::new().in_flight_per_origin(0),
-            "per_origin: 0 in flight",
+            "in_flight_per_origin: 0 in flight",
         ),
         (
             origin(OriginLimits::new().in_flight(0)),
-            "for_origin http://stub.test: 0 in flight",
+            "for_origin(http://stub.test/): 0 in flight",
         ),
         (
             origin(OriginLimits::new().rate(f64::NAN, 1)),
-            "for_origin http://stub.test: NaN per second",
+            "for_origin(http://stub.test/): NaN per second",
         ),
         (
             Limits::new().for_origin("stub.test", OriginLimits::new()),
@@ -513,5 +513,18 @@ fn what_has_no_origin_is_held_up_by_the_limits_of_none() {
             matches!(exception.error(), Error::InvalidRequest { .. }),
             "{exception:?}"
         );
+    }
+}
+
+#[test]
+fn what_is_shown_of_limits_holds_no_secrets() {
+    let limits = Limits::new().for_origin(
+        "https://me:s3cr3t@example.com/?token=s3cr3t",
+        OriginLimits::new().in_flight(1),
+    );
+    let builder = Pool::builder().limits(limits.clone());
+    let refused = format!("{}", builder.build().unwrap_err());
+    for shown in [format!("{limits:?}"), refused] {
+        assert!(!shown.contains("s3cr3t") && shown.len() < 2048, "{shown}");
     }
 }

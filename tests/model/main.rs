@@ -295,6 +295,30 @@ fn nothing_that_waits_is_lost_when_submit_cancel_and_shutdown_race() {
 }
 
 #[test]
+fn a_job_that_is_just_taken_from_a_channel_is_called_off_too() {
+    on_every_schedule(|| {
+        let (jobs, receiver) = unbounded::<RequestSpec>();
+        let mut pool = pool(2)
+            .limits(Limits::new().rate(1e-9, 1))
+            .job_queue(receiver.clone())
+            .build()
+            .unwrap();
+        for url in urls(3) {
+            jobs.send(url.into()).unwrap();
+        }
+        let given_back = match thread_rng().gen_bool(0.5) {
+            true => {
+                pool.handle().cancel();
+                pool.join_all();
+                receiver.len()
+            }
+            false => pool.shutdown().len(),
+        };
+        assert_eq!(all_of(&pool).len() + given_back, 3);
+    });
+}
+
+#[test]
 fn a_dropped_pool_lets_workers_go_that_wait() {
     on_every_schedule(|| {
         let pool = waiting_pool(3).build_from_urls(urls(2)).unwrap();

@@ -160,7 +160,10 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             Some(jobs) if settings.job_queue.is_none() => most.min(jobs),
             _ => most,
         };
-        let room = settings.room();
+        let room = match settings.job_queue {
+            Some(_) => settings.room(),
+            None => usize::MAX,
+        };
         let limits = settings.limits.map(Limits::check).transpose()?;
         let longest_cool_down = limits.as_ref().and_then(|limits| limits.longest_cool_down);
         let waits_for_more = limits.is_some() || settings.affinity || settings.retry.is_some();

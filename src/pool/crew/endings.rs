@@ -17,6 +17,9 @@ use crate::response::ThreadResponse;
 use crate::retry::Tried;
 use crate::sync::channel::Receiver;
 
+/// As long as makes no difference, and can be told by the clock.
+const FOR_EVER: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
 impl Crew {
     /// After an attempt that is not called off: the outcome of its job, or `None` if there is to be another one.
     pub(in crate::pool) fn conclude(
@@ -26,7 +29,7 @@ impl Crew {
         tally: &WorkerTally,
     ) -> Option<Outcome> {
         self.cool_down(&outcome, track.origin);
-        match self.next_attempt_at(&outcome) {
+        match self.next_attempt_at(&outcome, track) {
             Ok(None) => {}
             Ok(Some(until)) => {
                 self.queue.tally().job_postponed();
@@ -154,20 +157,19 @@ impl Crew {
         let Some(wait) = response.asks_to_wait(SystemTime::now()) else {
             return;
         };
-        if let Some(until) = Instant::now().checked_add(wait.min(longest)) {
-            self.queue.cool_down(origin, until);
-        }
+        let until = Instant::now() + wait.min(longest).min(FOR_EVER);
+        self.queue.cool_down(origin, until);
     }
 
     /// When to try again, if at all. `Err` is the message of the policy's panic.
-    fn next_attempt_at(&self, outcome: &Outcome) -> Result<Option<Instant>, String> {
+    fn next_attempt_at(&self, outcome: &Outcome, track: Track) -> Result<Option<Instant>, String> {
         let Some(retrying) = &self.rules.retrying else {
             return Ok(None);
         };
-        if self.queue.fate() != Fate::Sent {
+        if track.is_hopeless || self.queue.fate() != Fate::Sent {
             return Ok(None);
         }
-        let mut tried = Tried::new(outcome);
+        let mut tried = Tried::new(outcome, track.retries);
         let delay = panics::caught(|| {
             let (now, chance) = (SystemTime::now(), fastrand::f64());
             retrying.policy.delay(&mut tried, now, chance)

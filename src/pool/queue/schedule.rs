@@ -69,7 +69,7 @@ impl<J> Schedule<J> {
     /// What the worker is to do now.
     pub(super) fn next(&mut self, now: Instant, worker: usize) -> Turn<J> {
         self.release(now);
-        if let Some(job) = self.origins.get_mut(NO_ORIGIN).waiting.pop_front() {
+        if let Some(job) = self.origins.get_mut(NO_ORIGIN).next_job() {
             self.waiting -= 1;
             return Turn::Run(job, NO_ORIGIN);
         }
@@ -78,7 +78,7 @@ impl<J> Schedule<J> {
             Some(_) => {}
             None => return Turn::Wait,
         }
-        while let Some(id) = self.turns.next(worker) {
+        while let Some(id) = self.turns.next(now, worker) {
             // It may have become limited since it was put in line.
             if self.settle_in_line(id, now) {
                 return self.run(id, now);
@@ -123,7 +123,7 @@ impl<J> Schedule<J> {
 
     /// When the next one may go, as far as can be told; `None` if that depends on others.
     pub(super) fn next_at(&self, now: Instant) -> Option<Instant> {
-        if !self.origins.get(NO_ORIGIN).waiting.is_empty() {
+        if self.origins.get(NO_ORIGIN).has_jobs() {
             return Some(now);
         }
         if !self.turns.any() {
@@ -156,7 +156,7 @@ impl<J> Schedule<J> {
         while let Some(due) = self.timers.pop_due(now) {
             match due {
                 Due::Job(job, id) => {
-                    self.origins.get_mut(id).waiting.push_front(job);
+                    self.origins.get_mut(id).again.push_back(job);
                     self.settle(id, now);
                 }
                 Due::Origin(id) => {
@@ -169,7 +169,7 @@ impl<J> Schedule<J> {
 
     fn run(&mut self, id: OriginId, now: Instant) -> Turn<J> {
         let state = self.origins.get_mut(id);
-        let Some(job) = state.waiting.pop_front() else {
+        let Some(job) = state.next_job() else {
             return Turn::Wait;
         };
         state.in_flight += 1;
@@ -183,8 +183,7 @@ impl<J> Schedule<J> {
     fn settle(&mut self, id: OriginId, now: Instant) {
         let state = self.origins.get_mut(id);
         let has_none = id == NO_ORIGIN;
-        if has_none || state.place != Place::Nowhere || state.waiting.is_empty() || state.is_full()
-        {
+        if has_none || state.place != Place::Nowhere || !state.has_jobs() || state.is_full() {
             return;
         }
         match state.not_before(now) {
@@ -203,8 +202,7 @@ impl<J> Schedule<J> {
     fn settle_in_line(&mut self, id: OriginId, now: Instant) -> bool {
         let state = self.origins.get_mut(id);
         state.place = Place::Nowhere;
-        let may_go =
-            !state.waiting.is_empty() && !state.is_full() && state.not_before(now).is_none();
+        let may_go = state.has_jobs() && !state.is_full() && state.not_before(now).is_none();
         if !may_go {
             self.settle(id, now);
         }

@@ -24,6 +24,8 @@ pub(super) struct Scheduled {
 struct State {
     schedule: Schedule<Job>,
     idle: usize,
+    /// Whether all that waited was taken out, because nothing new is to be sent.
+    is_drained: bool,
     timekeeper: Option<(Worker, Instant)>,
 }
 
@@ -46,6 +48,7 @@ impl Scheduled {
         let state = State {
             schedule,
             idle: 0,
+            is_drained: false,
             timekeeper: None,
         };
         Self {
@@ -59,6 +62,21 @@ impl Scheduled {
         let mut state = self.lock();
         state.schedule.admit(job, origin, now);
         state.wake_for_next(now)
+    }
+
+    /// The same, unless nobody will look here any more for jobs that are not to be sent.
+    pub(super) fn admit_unless_drained(
+        &self,
+        job: Job,
+        origin: Option<Origin>,
+    ) -> Result<WakeUps, Job> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        if state.is_drained {
+            return Err(job);
+        }
+        state.schedule.admit(job, origin, now);
+        Ok(state.wake_for_next(now))
     }
 
     /// What this worker is to do now.
@@ -114,7 +132,9 @@ impl Scheduled {
     }
 
     pub(super) fn drain(&self) -> Vec<Job> {
-        self.lock().schedule.drain()
+        let mut state = self.lock();
+        state.is_drained = true;
+        state.schedule.drain()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -77,7 +77,14 @@ impl Queue {
             let channel = self.channel.as_ref().filter(|_| has_room);
             if let Some(job) = channel.and_then(|channel| self.take_from(channel)) {
                 scheduled.came_back();
-                self.line_up(job);
+                let origin = self.origin(&job);
+                match scheduled.admit_unless_drained(job, origin) {
+                    Ok(wake_ups) => self.wake(wake_ups),
+                    Err(job) => match self.to_be_begun(job) {
+                        Some(job) => return Some(job),
+                        None => continue,
+                    },
+                }
             } else if !self.wait(channel, until) {
                 scheduled.came_back();
             }

@@ -8,7 +8,7 @@ use super::{CloneSession, Recipe, SessionFault, SessionPlan};
 use crate::pool::sessions::MOST_PROXIED;
 use crate::pool::teardown;
 use crate::session::OpenSession;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, MutexGuard};
 use crate::transport::TransportBuilder;
 
 /// One session for all workers, and one for each proxy.
@@ -20,13 +20,35 @@ pub(super) struct Shared<B: TransportBuilder + 'static> {
     proxied: Mutex<Vec<(Url, Original<B::Transport>)>>,
 }
 
-/// A session to be cloned, once it is open. The lock is held while it is opened: all others wait for just that.
-type Original<T> = Arc<Mutex<Option<OpenSession<T>>>>;
+type Original<T> = Arc<Template<T>>;
+
+/// A session to be cloned.
+struct Template<T> {
+    /// `None` until it is open. The lock is held while it is opened: all others wait for just that.
+    session: Mutex<Option<OpenSession<T>>>,
+    /// Held while the session is given fresh credentials: all others who want them wait for just that.
+    renewal: Mutex<()>,
+}
+
+impl<T> Default for Template<T> {
+    fn default() -> Self {
+        Self {
+            session: Mutex::default(),
+            renewal: Mutex::default(),
+        }
+    }
+}
+
+impl<T> Template<T> {
+    fn lock(&self) -> MutexGuard<'_, Option<OpenSession<T>>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl<B: TransportBuilder + 'static> Recipe for Shared<B> {
     fn open(&self, proxy: Option<&Url>) -> Result<Box<OpenSession>, SessionFault> {
         let original = self.original(proxy);
-        let mut original = original.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut original = original.lock();
         let session = match &mut *original {
             Some(session) => session,
             closed => closed.insert(self.plan.open_session(proxy)?),
@@ -37,14 +59,23 @@ impl<B: TransportBuilder + 'static> Recipe for Shared<B> {
     /// Another worker may have done so before: then its credentials do for this one too.
     fn reauthenticate(&self, session: &mut OpenSession) -> Result<(), SessionFault> {
         let original = self.original(session.proxy.as_ref());
-        let mut original = original.lock().unwrap_or_else(PoisonError::into_inner);
-        let (Some(original), Some(unauthorized)) = (&mut *original, &session.unauthorized) else {
+        let renewal = &original.renewal;
+        let _renewing = renewal.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = original
+            .lock()
+            .as_ref()
+            .map(|session| session.additions.clone());
+        let (Some(shared), Some(unauthorized)) = (shared, &session.unauthorized) else {
             return Ok(());
         };
-        if original.additions == session.additions {
-            original.additions = self.plan.authorized(unauthorized)?;
+        if shared != session.additions {
+            session.additions = shared;
+            return Ok(());
         }
-        session.additions = original.additions.clone();
+        session.additions = self.plan.authorized(unauthorized)?;
+        if let Some(shared) = &mut *original.lock() {
+            shared.additions = session.additions.clone();
+        }
         Ok(())
     }
 }

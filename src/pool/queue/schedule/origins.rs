@@ -24,6 +24,8 @@ impl OriginId {
 
 pub(super) struct OriginState<J> {
     pub(super) waiting: VecDeque<J>,
+    /// Jobs that are to be tried again, now: before those that wait.
+    pub(super) again: VecDeque<J>,
     pub(super) in_flight: usize,
     /// Jobs that wait, are in flight, or are to be tried again.
     pub(super) held: usize,
@@ -126,9 +128,10 @@ impl<J> Origins<J> {
     pub(super) fn drain(&mut self) -> Vec<J> {
         let mut jobs = Vec::new();
         for state in &mut self.states {
-            state.held = state.held.saturating_sub(state.waiting.len());
+            let before = jobs.len();
+            jobs.extend(state.again.drain(..).chain(state.waiting.drain(..)));
+            state.held = state.held.saturating_sub(jobs.len() - before);
             state.place = Place::Nowhere;
-            jobs.extend(state.waiting.drain(..));
         }
         jobs
     }
@@ -155,6 +158,7 @@ impl<J> OriginState<J> {
         };
         Self {
             waiting: VecDeque::new(),
+            again: VecDeque::new(),
             in_flight: 0,
             held: 0,
             place: Place::Nowhere,
@@ -162,6 +166,14 @@ impl<J> OriginState<J> {
             cool_until: None,
             most_in_flight: limits.in_flight,
         }
+    }
+
+    pub(super) fn next_job(&mut self) -> Option<J> {
+        self.again.pop_front().or_else(|| self.waiting.pop_front())
+    }
+
+    pub(super) fn has_jobs(&self) -> bool {
+        !(self.again.is_empty() && self.waiting.is_empty())
     }
 
     pub(super) fn is_full(&self) -> bool {

@@ -162,6 +162,22 @@ fn a_job_to_be_tried_again_waits_by_itself_and_then_goes_first() {
 }
 
 #[test]
+fn jobs_to_be_tried_again_go_in_the_order_of_their_times() {
+    let mut play = Play::new(Limits::new().rate_per_origin(1000.0, 100));
+    for job in 0..4 {
+        play.admit(job, "a");
+    }
+    play.admit(9, "a");
+    for wait in [20, 10, 10, 30] {
+        let (job, a) = play.run();
+        play.schedule
+            .postpone(job, a, play.now, play.now + wait * MS);
+    }
+    play.now += 60 * MS;
+    assert_eq!(play.burst(), [1, 2, 0, 3, 9]);
+}
+
+#[test]
 fn a_repetition_counts_as_any_other_attempt() {
     let mut play = Play::new(Limits::new().rate_per_origin(10.0, 1));
     play.admit(0, "a");

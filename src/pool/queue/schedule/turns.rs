@@ -4,44 +4,59 @@
 //!
 //! With affinity, a worker stays with an origin for a run of turns, and there is a line for each worker beside the common
 //! one: an origin that has had a turn stands in the line of the worker that served it, which has a warm connection to it.
-//! After a run, a worker serves who has stood longest, in its own line or in the common one. With both empty, it takes the
-//! last one of the longest other line who is not being served, whom that worker would come to last: a cold connection is better than an idle
-//! worker. An origin whose own worker does not come back for it, because it is held up elsewhere, is taken by another after
-//! a few rounds.
+//! After a run, a worker serves who has stood longest in its own line, in the common one, or in that of a worker which is
+//! held up by a job. With these empty, it takes the last one of the longest other line who is not being served, whom that
+//! worker would come to last: a cold connection is better than an idle worker.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use super::origins::OriginId;
 
-/// Most turns in a row of one origin at one worker, while others stand in line: long enough to make new connections rare,
-/// short enough that everybody's turn comes soon.
+/// Most turns in a row of one origin at one worker, while others stand in line: long enough that an origin with a hundred
+/// jobs is not left with a few of them, for others to take over.
 const LONGEST_RUN: usize = 64;
 
-/// How many rounds an origin waits for its own worker, when all stand in line, before any other may take it. In a calm run,
-/// each has its turn after one round.
-const ROUNDS_OF_PATIENCE: usize = 2;
+/// The longest time of such a run: where answers take long, a run of few turns makes up for a new connection as well.
+const LONGEST_RUN_TIME: Duration = Duration::from_millis(50);
+
+/// How long a worker may be at one job until others serve its line.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) struct Turns {
     affinity: bool,
     common: Line,
-    own: Vec<Line>,
+    workers: Vec<Worker>,
     /// By origin.
     standings: Vec<Standing>,
-    runs: Vec<Option<Run>>,
     /// How many origins stand in line.
     standing: usize,
-    tickets: usize,
+    tickets: u64,
 }
 
-type Line = VecDeque<(OriginId, Ticket)>;
-
 /// Counts up with each place in a line that is taken.
-type Ticket = usize;
+type Ticket = u64;
+
+#[derive(Default)]
+struct Line {
+    places: VecDeque<(OriginId, Ticket)>,
+    /// How many of the places are not left.
+    standing: usize,
+}
+
+#[derive(Default)]
+struct Worker {
+    line: Line,
+    run: Option<Run>,
+    /// When it asked for its last turn.
+    seen_at: Option<Instant>,
+}
 
 #[derive(Clone, Copy, Default)]
 struct Standing {
     /// `None` if it stands in no line. Places with another ticket are those that it has left out of turn.
     ticket: Option<Ticket>,
+    /// Whose line it stands in, or would stand in; `None` is the common one.
     home: Option<usize>,
 }
 
@@ -49,16 +64,16 @@ struct Standing {
 struct Run {
     origin: OriginId,
     length: usize,
+    began_at: Instant,
 }
 
 impl Turns {
     pub(super) fn new(affinity: bool) -> Self {
         Self {
             affinity,
-            common: Line::new(),
-            own: Vec::new(),
+            common: Line::default(),
+            workers: Vec::new(),
             standings: Vec::new(),
-            runs: Vec::new(),
             standing: 0,
             tickets: 0,
         }
@@ -76,35 +91,47 @@ impl Turns {
         let ticket = self.tickets;
         let standing = self.standings.at(origin.number());
         standing.ticket = Some(ticket);
-        let home = standing.home;
-        let longest = 2 * self.standing + 8;
-        let (own, standings) = (&mut self.own, &self.standings);
-        let line = match home {
-            Some(worker) => own.at(worker),
+        let line = match standing.home {
+            Some(worker) => &mut self.workers.at(worker).line,
             None => &mut self.common,
         };
-        line.push_back((origin, ticket));
-        if line.len() > longest {
-            line.retain(|place| is_taken(standings, *place));
-        }
+        line.standing += 1;
+        line.places.push_back((origin, ticket));
+        line.clear_up(&self.standings);
     }
 
     /// Takes the origin whose turn it is at this worker out of its line.
-    pub(super) fn next(&mut self, worker: usize) -> Option<OriginId> {
+    pub(super) fn next(&mut self, now: Instant, worker: usize) -> Option<OriginId> {
         let origin = match self.affinity {
-            false => front(&mut self.common, &self.standings)?.0,
-            true => self.of_run(worker).or_else(|| self.after_run(worker))?,
+            false => self.common.front(&self.standings)?.0,
+            true => {
+                self.workers.at(worker).seen_at = Some(now);
+                self.of_run(now, worker)
+                    .or_else(|| self.after_run(now, worker))?
+            }
         };
-        self.standings.at(origin.number()).ticket = None;
+        let standing = self.standings.at(origin.number());
+        standing.ticket = None;
+        let home = standing.home;
         self.standing -= 1;
+        match home {
+            Some(home) => self.workers.at(home).line.standing -= 1,
+            None => self.common.standing -= 1,
+        }
         if self.affinity {
             self.standings.at(origin.number()).home = Some(worker);
-            let run = self.runs.at(worker);
-            let length = match run {
-                Some(run) if run.origin == origin => run.length + 1,
-                _ => 1,
-            };
-            *run = Some(Run { origin, length });
+            let run = &mut self.workers.at(worker).run;
+            *run = Some(match *run {
+                Some(run) if run.origin == origin => Run {
+                    length: run.length + 1,
+                    ..run
+                },
+                _ => Run {
+                    origin,
+                    length: 1,
+                    began_at: now,
+                },
+            });
         }
         Some(origin)
     }
@@ -112,78 +139,102 @@ impl Turns {
     /// Forgets who was served by whom, since another origin takes this number.
     pub(super) fn forget(&mut self, origin: OriginId) {
         *self.standings.at(origin.number()) = Standing::default();
+        for worker in &mut self.workers {
+            worker.run = worker.run.filter(|run| run.origin != origin);
+        }
     }
 
     pub(super) fn clear(&mut self) {
         self.standing = 0;
-        self.common.clear();
-        self.own.iter_mut().for_each(VecDeque::clear);
+        self.common = Line::default();
+        for worker in &mut self.workers {
+            worker.line = Line::default();
+        }
         for standing in &mut self.standings {
             standing.ticket = None;
         }
     }
 
-    fn of_run(&mut self, worker: usize) -> Option<OriginId> {
-        let run = (*self.runs.at(worker))?;
-        let standing = self.standings.at(run.origin.number());
-        (standing.ticket.is_some() && run.length < LONGEST_RUN).then_some(run.origin)
+    fn of_run(&mut self, now: Instant, worker: usize) -> Option<OriginId> {
+        let run = self.workers.at(worker).run?;
+        let stands = self.standings.at(run.origin.number()).ticket.is_some();
+        let goes_on = run.length < LONGEST_RUN && now < run.began_at + LONGEST_RUN_TIME;
+        (stands && goes_on).then_some(run.origin)
     }
 
-    fn after_run(&mut self, worker: usize) -> Option<OriginId> {
-        // Beside the worker's line is room for the others.
-        self.own.at(worker);
-        // Whoever comes next begins a run, be it the same origin again.
-        *self.runs.at(worker) = None;
+    fn after_run(&mut self, now: Instant, worker: usize) -> Option<OriginId> {
         let standings = &self.standings;
-        let common = front(&mut self.common, standings);
-        let mut nearest = common;
-        let mut oldest = common;
-        for (home, line) in self.own.iter_mut().enumerate() {
-            let first = front(line, standings);
-            oldest = older(oldest, first);
-            if home == worker {
-                nearest = older(nearest, first);
+        let mut oldest = self.common.front(standings);
+        for (number, other) in self.workers.iter_mut().enumerate() {
+            let is_open = number == worker || other.is_held_up(now);
+            if is_open && other.line.standing > 0 {
+                oldest = older(oldest, other.line.front(standings));
             }
         }
-        let (oldest, ticket) = oldest?;
-        let patience = ROUNDS_OF_PATIENCE * LONGEST_RUN * (self.standing + self.own.len());
-        let is_overlooked = self.tickets - ticket > patience;
-        match nearest {
-            Some((nearest, _)) if !is_overlooked => Some(nearest),
-            None if !is_overlooked => self.last_of_longest().or(Some(oldest)),
-            _ => Some(oldest),
+        // Whoever comes next begins a run, be it the same origin again.
+        self.workers.at(worker).run = None;
+        match oldest {
+            Some((origin, _)) => Some(origin),
+            None => self.last_of_longest(),
         }
     }
 
-    fn last_of_longest(&self) -> Option<OriginId> {
-        let left_alone = |line: &Line| -> Vec<OriginId> {
-            let standing = line
-                .iter()
-                .filter(|place| is_taken(&self.standings, **place));
-            let origins = standing.map(|(origin, _)| *origin);
-            origins
-                .filter(|origin| !self.is_being_served(*origin))
-                .collect()
-        };
-        let longest = self.own.iter().map(left_alone).max_by_key(Vec::len)?;
-        longest.last().copied()
-    }
-
-    fn is_being_served(&self, origin: OriginId) -> bool {
-        let mut runs = self.runs.iter().flatten();
-        runs.any(|run| run.origin == origin)
+    fn last_of_longest(&mut self) -> Option<OriginId> {
+        let served: Vec<OriginId> = self
+            .workers
+            .iter()
+            .filter_map(|worker| Some(worker.run?.origin))
+            .collect();
+        let lines = self.workers.iter_mut().map(|worker| &mut worker.line);
+        let longest = lines.max_by_key(|line| line.standing)?;
+        longest.last_but(&served, &self.standings)
     }
 }
 
-/// The first who still stands in this line. Clears away the places before.
-fn front(line: &mut Line, standings: &[Standing]) -> Option<(OriginId, Ticket)> {
-    while let Some(place) = line.front().copied() {
-        if is_taken(standings, place) {
-            return Some(place);
-        }
-        line.pop_front();
+impl Worker {
+    fn is_held_up(&self, now: Instant) -> bool {
+        self.seen_at.is_none_or(|at| now >= at + PATIENCE)
     }
-    None
+}
+
+impl Line {
+    /// The first who still stands here. Clears away the places before.
+    fn front(&mut self, standings: &[Standing]) -> Option<(OriginId, Ticket)> {
+        while let Some(place) = self.places.front().copied() {
+            if is_taken(standings, place) {
+                return Some(place);
+            }
+            self.places.pop_front();
+        }
+        None
+    }
+
+    /// The last who still stands here and is none of these; if there are no others, the last one of these.
+    fn last_but(&mut self, these: &[OriginId], standings: &[Standing]) -> Option<OriginId> {
+        let mut passed = Vec::new();
+        let mut found = None;
+        // Each place is either gone for good then, or one of these few.
+        while let Some(place) = self.places.pop_back() {
+            if !is_taken(standings, place) {
+                continue;
+            }
+            passed.push(place);
+            if !these.contains(&place.0) {
+                found = Some(place.0);
+                break;
+            }
+        }
+        let last = passed.first().map(|(origin, _)| *origin);
+        self.places.extend(passed.into_iter().rev());
+        found.or(last)
+    }
+
+    /// Keeps the places that were left from being more than the others.
+    fn clear_up(&mut self, standings: &[Standing]) {
+        if self.places.len() > 2 * self.standing + 8 {
+            self.places.retain(|place| is_taken(standings, *place));
+        }
+    }
 }
 
 fn is_taken(standings: &[Standing], (origin, ticket): (OriginId, Ticket)) -> bool {
@@ -229,7 +280,9 @@ mod tests {
         let mut served = Vec::new();
         for turn in 0..times {
             let worker = turn % workers;
-            let origin = turns.next(worker).expect("all stand in line again");
+            let origin = turns
+                .next(Instant::now(), worker)
+                .expect("all stand in line again");
             turns.push(origin);
             served.push((worker, origin));
         }
@@ -252,16 +305,16 @@ mod tests {
     fn who_is_not_in_line_has_no_turn() {
         for affinity in [false, true] {
             let mut turns = Turns::new(affinity);
-            assert_eq!(turns.next(0), None);
+            assert_eq!(turns.next(Instant::now(), 0), None);
             let origin = ids(1)[0];
             turns.push(origin);
             assert!(turns.any());
-            assert_eq!(turns.next(1), Some(origin));
+            assert_eq!(turns.next(Instant::now(), 1), Some(origin));
             assert!(!turns.any());
-            assert_eq!(turns.next(1), None);
+            assert_eq!(turns.next(Instant::now(), 1), None);
             turns.push(origin);
             turns.clear();
-            assert_eq!(turns.next(1), None);
+            assert_eq!(turns.next(Instant::now(), 1), None);
         }
     }
 
@@ -303,39 +356,77 @@ mod tests {
         origins.iter().for_each(|origin| turns.push(*origin));
         // The first worker serves both and has both in its line.
         for _ in 0..3 * LONGEST_RUN {
-            let origin = turns.next(0).expect("somebody stands in line");
+            let origin = turns
+                .next(Instant::now(), 0)
+                .expect("somebody stands in line");
             turns.push(origin);
         }
-        assert!(turns.next(1).is_some());
-        assert!(turns.next(2).is_some());
-        assert_eq!(turns.next(3), None);
+        assert!(turns.next(Instant::now(), 1).is_some());
+        assert!(turns.next(Instant::now(), 2).is_some());
+        assert_eq!(turns.next(Instant::now(), 3), None);
     }
 
     #[test]
     fn an_origin_whose_worker_is_held_up_is_served_by_another() {
+        let start = Instant::now();
         let mut turns = Turns::new(true);
         let origins = ids(3);
         turns.push(origins[0]);
         turns.push(origins[1]);
         // The first worker has served both, and does not come back.
         for _ in 0..=LONGEST_RUN {
-            let origin = turns.next(0).expect("somebody stands in line");
+            let origin = turns.next(start, 0).expect("somebody stands in line");
             turns.push(origin);
         }
         turns.push(origins[2]);
-        let served = served_by_second(&mut turns, 5 * ROUNDS_OF_PATIENCE * LONGEST_RUN * 5);
-        assert!(served.contains(&origins[0]) && served.contains(&origins[1]));
-        assert_eq!(served[0], origins[2], "its own is nearer");
-    }
-
-    fn served_by_second(turns: &mut Turns, times: usize) -> Vec<OriginId> {
-        (0..times)
-            .map(|_| {
-                let origin = turns.next(1).expect("somebody stands in line");
+        let mut served_by_second = |at: Instant| -> Vec<OriginId> {
+            let turns = (0..4 * LONGEST_RUN).map(|_| {
+                let origin = turns.next(at, 1).expect("somebody stands in line");
                 turns.push(origin);
                 origin
-            })
-            .collect()
+            });
+            turns.collect()
+        };
+        let served = served_by_second(start + PATIENCE / 2);
+        assert!(
+            served.iter().all(|origin| *origin == origins[2]),
+            "its own is nearer"
+        );
+        let served = served_by_second(start + PATIENCE);
+        assert!(served.contains(&origins[0]) && served.contains(&origins[1]));
+    }
+
+    #[test]
+    fn a_run_is_bounded_by_time() {
+        let start = Instant::now();
+        let mut turns = Turns::new(true);
+        let origins = ids(2);
+        origins.iter().for_each(|origin| turns.push(*origin));
+        let mut serve = |at: Instant| {
+            let origin = turns.next(at, 0).expect("somebody stands in line");
+            turns.push(origin);
+            origin
+        };
+        assert_eq!(serve(start), origins[0]);
+        assert_eq!(serve(start + LONGEST_RUN_TIME / 2), origins[0]);
+        assert_eq!(serve(start + LONGEST_RUN_TIME), origins[1]);
+        assert_eq!(serve(start + LONGEST_RUN_TIME * 3 / 2), origins[1]);
+        assert_eq!(serve(start + LONGEST_RUN_TIME * 2), origins[0]);
+    }
+
+    #[test]
+    fn many_origins_with_a_job_each_are_served_in_no_time() {
+        let mut turns = Turns::new(true);
+        let origins = ids(200_000);
+        let now = Instant::now();
+        // All of them are at home with the first worker.
+        for origin in &origins {
+            turns.push(*origin);
+            assert_eq!(turns.next(now, 0), Some(*origin));
+        }
+        origins.iter().for_each(|origin| turns.push(*origin));
+        let served = std::iter::from_fn(|| turns.next(now, 1)).count();
+        assert_eq!(served, origins.len());
     }
 
     #[test]
@@ -344,7 +435,8 @@ mod tests {
         let origins = ids(5);
         origins.iter().for_each(|origin| turns.push(*origin));
         served(&mut turns, 2, 10_000);
-        let places = turns.common.len() + turns.own.iter().map(Line::len).sum::<usize>();
+        let own = turns.workers.iter().map(|worker| worker.line.places.len());
+        let places = turns.common.places.len() + own.sum::<usize>();
         assert!(places < 100, "{places}");
     }
 }
