@@ -132,7 +132,7 @@ impl Limits {
                 .per_origin
                 .check(["rate_per_origin", "in_flight_per_origin"])?,
             exceptions: Arc::new(exceptions),
-            longest_cool_down: self.longest_cool_down,
+            longest_cool_down: self.longest_cool_down.map(|longest| longest.min(CENTURY)),
         })
     }
 }
@@ -184,6 +184,9 @@ impl fmt::Debug for Limits {
             .finish()
     }
 }
+
+/// No wait is longer: it makes no difference any more, and is well within what the clock can tell.
+const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 /// Limits that can be kept to.
 #[derive(Clone, Debug)]

@@ -225,8 +225,8 @@ impl<B: TransportBuilder> Session<B> {
             transport,
             additions,
             proxy,
-            fault,
-        } = self;
+            fault: _,
+        } = self.checked()?;
         for name in [CONTENT_LENGTH, TRANSFER_ENCODING] {
             if additions.headers.contains_key(&name) {
                 let message = format!(
@@ -235,10 +235,7 @@ impl<B: TransportBuilder> Session<B> {
                 return Err(message.into());
             }
         }
-        match fault {
-            Some(fault) => Err(fault),
-            None => Ok((additions, proxy, transport)),
-        }
+        Ok((additions, proxy, transport))
     }
 
     fn faulty(mut self, fault: impl Into<BoxError>) -> Self {

@@ -2,15 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use super::CENTURY;
+
 /// The terms: one every `interval`, and up to `burst` of them ahead of time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RateLimit {
     interval: Duration,
     burst: u32,
 }
-
-/// Well within what the clock can tell.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 impl RateLimit {
     pub(super) fn new(per_second: f64, burst: u32) -> Result<Self, String> {
@@ -23,7 +22,7 @@ impl RateLimit {
             ));
         }
         match Duration::try_from_secs_f64(per_second.recip()) {
-            Ok(interval) if interval <= LONGEST_INTERVAL => Ok(Self { interval, burst }),
+            Ok(interval) if interval <= CENTURY => Ok(Self { interval, burst }),
             _ => Err(format!(
                 "{per_second:?} per second is less than one in a century"
             )),

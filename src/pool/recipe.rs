@@ -135,7 +135,7 @@ impl<B: TransportBuilder + 'static> SessionPlan<B> {
         };
         let session = Step::Constructor.run(|| Ok((self.constructor)()))?;
         let session = session.adding(unauthorized.clone());
-        Step::AuthGenerator.run(|| auth_generator(session)?.checked()?.into_additions())
+        Step::AuthGenerator.run(|| auth_generator(session)?.into_additions())
     }
 }
 

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::fetch::AttemptLimits;
 use crate::observe::Observer;
+use crate::panics;
+use crate::redact::Clipped;
 use crate::retry::{Budget, Retry};
 
 pub(super) struct Rules {
@@ -19,6 +21,16 @@ pub(super) struct Rules {
 }
 
 impl Rules {
+    /// Tells the observer, if there is one. What happened stands, even if it panics over that.
+    pub(super) fn tell(&self, tell: impl FnOnce(&dyn Observer)) {
+        let Some(observer) = &self.observer else {
+            return;
+        };
+        if let Err(message) = panics::caught(|| tell(&**observer)) {
+            log::error!("the observer panicked: {}", Clipped(message));
+        }
+    }
+
     /// A job is about to have its first attempt.
     pub(super) fn job_started(&self) {
         let budget = self

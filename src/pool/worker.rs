@@ -99,13 +99,12 @@ impl Worker {
                 self.tally.job_started();
                 self.crew.rules.job_started();
             }
+            Some(past) if queue.fate() == Fate::GivenBack => {
+                queue.left(job.origin);
+                return Some(self.crew.concluded(job, *past, &self.tally));
+            }
             Some(past) => {
                 queue.tally().job_resumed();
-                if queue.fate() == Fate::GivenBack {
-                    queue.left(job.origin);
-                    let outcome = job.concluded(*past);
-                    return Some(self.crew.final_outcome(outcome, &self.tally));
-                }
                 job.past = Some(past);
             }
         }

@@ -67,6 +67,19 @@ fn assert_complete(
     assert_eq!(indices, (0..jobs).collect::<Vec<_>>());
 }
 
+/// With somebody else who feeds it and goes.
+fn assert_drains_a_channel<B: TransportBuilder + 'static>(builder: PoolBuilder<B>) {
+    let (jobs, receiver) = unbounded::<RequestSpec>();
+    let pool = builder.job_queue(receiver).build().unwrap();
+    let producer = thread::spawn(move || {
+        for url in urls(3) {
+            jobs.send(url.into()).unwrap();
+        }
+    });
+    assert_complete(pool, 3);
+    producer.join().unwrap();
+}
+
 fn all_of(pool: &Pool) -> Vec<Result<ThreadResponse, ThreadException>> {
     let responses = pool.responses().map(Ok);
     responses.chain(pool.exceptions().map(Err)).collect()
@@ -145,17 +158,7 @@ fn a_window_holds_and_wakes() {
 
 #[test]
 fn a_channel_is_drained_when_its_senders_are_gone() {
-    on_every_schedule(|| {
-        let (jobs, receiver) = unbounded::<RequestSpec>();
-        let pool = pool(2).job_queue(receiver).build().unwrap();
-        let producer = thread::spawn(move || {
-            for url in urls(3) {
-                jobs.send(url.into()).unwrap();
-            }
-        });
-        assert_complete(pool, 3);
-        producer.join().unwrap();
-    });
+    on_every_schedule(|| assert_drains_a_channel(pool(2)));
 }
 
 #[test]
@@ -280,18 +283,7 @@ fn with_three_workers_somebody_always_keeps_the_time() {
 
 #[test]
 fn jobs_of_a_channel_that_wait_have_their_outcomes() {
-    on_every_schedule(|| {
-        let (jobs, receiver) = unbounded::<RequestSpec>();
-        let builder = waiting_pool(2).window(1).job_queue(receiver);
-        let pool = builder.build().unwrap();
-        let producer = thread::spawn(move || {
-            for url in urls(3) {
-                jobs.send(url.into()).unwrap();
-            }
-        });
-        assert_complete(pool, 3);
-        producer.join().unwrap();
-    });
+    on_every_schedule(|| assert_drains_a_channel(waiting_pool(2).window(1)));
 }
 
 #[test]

@@ -8,17 +8,13 @@ use crate::exception::ThreadException;
 use crate::observe::WorkerTally;
 use crate::outcome::Record;
 use crate::panics;
-use crate::pool::job::{Job, Track};
+use crate::pool::job::{Job, Past, Track};
 use crate::pool::queue::{Fate, OriginId};
 use crate::pool::results::{Lanes, Outcome};
-use crate::redact::Clipped;
 use crate::request::RequestSpec;
 use crate::response::ThreadResponse;
 use crate::retry::Tried;
 use crate::sync::channel::Receiver;
-
-/// As long as makes no difference, and can be told by the clock.
-const FOR_EVER: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 impl Crew {
     /// After an attempt that is not called off: the outcome of its job, or `None` if there is to be another one.
@@ -43,8 +39,14 @@ impl Crew {
         Some(self.final_outcome(outcome, tally))
     }
 
+    /// The outcome of a job that was to be tried again, and is not.
+    pub(in crate::pool) fn concluded(&self, job: Job, past: Past, tally: &WorkerTally) -> Outcome {
+        self.queue.tally().job_resumed();
+        self.final_outcome(job.concluded(past), tally)
+    }
+
     /// The outcome as the user wants it, counted.
-    pub(in crate::pool) fn final_outcome(&self, outcome: Outcome, tally: &WorkerTally) -> Outcome {
+    fn final_outcome(&self, outcome: Outcome, tally: &WorkerTally) -> Outcome {
         let outcome = match self.rules.error_for_status {
             true => outcome.and_then(ThreadResponse::error_for_status),
             false => outcome,
@@ -58,15 +60,10 @@ impl Crew {
 
     /// Hands an outcome over; with it, the job no longer holds the work open, unless its reader wants it to.
     pub(in crate::pool) fn deliver(&self, lanes: &Lanes, outcome: Outcome) {
-        if let Some(observer) = &self.rules.observer {
-            let told = panics::caught(|| match &outcome {
-                Ok(response) => observer.response(response),
-                Err(exception) => observer.exception(exception),
-            });
-            if let Err(message) = told {
-                log::error!("the observer panicked: {}", Clipped(message));
-            }
-        }
+        self.rules.tell(|observer| match &outcome {
+            Ok(response) => observer.response(response),
+            Err(exception) => observer.exception(exception),
+        });
         let is_held_by_reader = lanes.send(outcome);
         if !is_held_by_reader {
             self.queue.finished(1);
@@ -112,8 +109,7 @@ impl Crew {
         match job.past.take() {
             None => self.queue.return_to_sender(job),
             Some(past) => {
-                self.queue.tally().job_resumed();
-                let outcome = self.final_outcome(job.concluded(*past), &self.tally);
+                let outcome = self.concluded(job, *past, &self.tally);
                 self.deliver(lanes, outcome);
             }
         }
@@ -157,7 +153,7 @@ impl Crew {
         let Some(wait) = response.asks_to_wait(SystemTime::now()) else {
             return;
         };
-        let until = Instant::now() + wait.min(longest).min(FOR_EVER);
+        let until = Instant::now() + wait.min(longest);
         self.queue.cool_down(origin, until);
     }
 
@@ -195,11 +191,7 @@ impl Crew {
             );
             return Ok(None);
         }
-        if let Some(observer) = &self.rules.observer {
-            if let Err(message) = panics::caught(|| observer.retry(&tried, delay)) {
-                log::error!("the observer panicked: {}", Clipped(message));
-            }
-        }
+        self.rules.tell(|observer| observer.retry(&tried, delay));
         Ok(Some(until))
     }
 }

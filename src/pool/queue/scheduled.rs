@@ -59,9 +59,7 @@ impl Scheduled {
 
     pub(super) fn admit(&self, job: Job, origin: Option<Origin>) -> WakeUps {
         let now = Instant::now();
-        let mut state = self.lock();
-        state.schedule.admit(job, origin, now);
-        state.wake_for_next(now)
+        self.lock().admit(job, origin, now)
     }
 
     /// The same, unless nobody will look here any more for jobs that are not to be sent.
@@ -75,8 +73,7 @@ impl Scheduled {
         if state.is_drained {
             return Err(job);
         }
-        state.schedule.admit(job, origin, now);
-        Ok(state.wake_for_next(now))
+        Ok(state.admit(job, origin, now))
     }
 
     /// What this worker is to do now.
@@ -143,6 +140,11 @@ impl Scheduled {
 }
 
 impl State {
+    fn admit(&mut self, job: Job, origin: Option<Origin>, now: Instant) -> WakeUps {
+        self.schedule.admit(job, origin, now);
+        self.wake_for_next(now)
+    }
+
     /// One, if somebody waits and nobody will wake up in time for the next job that may go.
     fn wake_for_next(&mut self, now: Instant) -> WakeUps {
         let Some(at) = self.schedule.next_at(now) else {
