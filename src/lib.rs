@@ -279,10 +279,14 @@ pub use response::{Response, ThreadResponse};
 pub use retry::{Retry, Tried};
 pub use session::Session;
 pub use transport::reqwest::ReqwestTransport;
+#[cfg(feature = "ureq")]
+pub use transport::ureq::{UreqConfigBuilder, UreqTransport};
 pub use transport::{Exchange, ResponseBody, Transport, TransportBuilder};
 pub use user_agent::user_agent;
 
 // Their types are part of this crate's own interface.
+#[cfg(feature = "ureq")]
+pub use ::ureq;
 #[cfg(not(shuttle))]
 pub use crossbeam_channel;
 #[cfg(shuttle)]

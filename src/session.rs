@@ -1,6 +1,8 @@
 //! What one worker sends with: [`Session`] before it is opened, [`OpenSession`] after.
 
 mod additions;
+#[cfg(feature = "ureq")]
+mod on_ureq;
 
 use std::fmt;
 use std::time::Duration;

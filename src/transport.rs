@@ -1,6 +1,8 @@
 //! What performs exchanges: [`Transport`] and what it is handed and hands back.
 
 pub(crate) mod reqwest;
+#[cfg(feature = "ureq")]
+pub(crate) mod ureq;
 
 use std::fmt;
 use std::io::{self, Read};
@@ -13,7 +15,7 @@ use url::Url;
 
 use crate::error::{BoxError, Error};
 use crate::redact::{Field, HeaderNames, SafeUrl};
-use crate::request::RequestBody;
+use crate::request::{OpenBody, RequestBody};
 
 /// Performs exchanges: sends one request, hands back the head of its response and a reader of its body.
 ///
@@ -138,6 +140,18 @@ impl<'a> Exchange<'a> {
         self.body
     }
 
+    /// What is to follow the head, if anything: the body, or that there is none.
+    pub(crate) fn content(&self) -> Result<Option<OpenBody>, Error> {
+        match self.body {
+            Some(body) => body.open_to_send().map(Some),
+            // These say so; servers answer 411 otherwise (RFC 9110, section 8.6).
+            None if matches!(*self.method, Method::POST | Method::PUT | Method::PATCH) => {
+                Ok(Some(OpenBody::Bytes(Bytes::new())))
+            }
+            None => Ok(None),
+        }
+    }
+
     /// When the exchange must be over, to the last byte of the response body; `None` is no limit.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
@@ -174,6 +188,16 @@ impl fmt::Debug for Exchange<'_> {
             .field("timeout", &self.timeout())
             .finish()
     }
+}
+
+/// Without TLS, the libraries would complain of the scheme, which is not what must be mended.
+pub(crate) fn check_tls_is_built_in(url: &Url) -> Result<(), Error> {
+    if cfg!(any(feature = "default-tls", feature = "native-tls")) || url.scheme() != "https" {
+        return Ok(());
+    }
+    Err(Error::invalid_request(
+        "https URLs need the feature `default-tls` or `native-tls` of reqwest-threaded",
+    ))
 }
 
 /// The body of a response on its way in, as it comes off the wire: not decoded, not limited.

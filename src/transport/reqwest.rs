@@ -10,13 +10,11 @@ use std::time::Duration;
 use ::reqwest::ResponseBuilderExt;
 use ::reqwest::blocking::{Body, Client, ClientBuilder, Request, Response as BlockingResponse};
 use ::reqwest::{Proxy, redirect};
-use bytes::Bytes;
-use http::Method;
 use url::{Position, Url};
 
 use self::body::IncomingBody;
 use self::connecting::ConnectWatch;
-use super::{Exchange, ResponseBody, Transport, TransportBuilder};
+use super::{Exchange, ResponseBody, Transport, TransportBuilder, check_tls_is_built_in};
 use crate::error::{BoxError, Error};
 use crate::request::OpenBody;
 use crate::response::Response;
@@ -92,21 +90,10 @@ impl Transport for ReqwestTransport {
             (None, Some(_)) => None,
             (limit, _) => Some(limit.unwrap_or(Duration::MAX)),
         };
-        *request.body_mut() = match exchange.body() {
-            Some(body) => Some(match body.open_to_send()? {
-                OpenBody::Bytes(bytes) => Body::from(bytes),
-                OpenBody::Reader { reader, length } => Body::sized(reader, length),
-            }),
-            // These announce that nothing follows; servers answer 411 otherwise (RFC 9110, section 8.6).
-            None if matches!(
-                *request.method(),
-                Method::POST | Method::PUT | Method::PATCH
-            ) =>
-            {
-                Some(Body::from(Bytes::new()))
-            }
-            None => None,
-        };
+        *request.body_mut() = exchange.content()?.map(|content| match content {
+            OpenBody::Bytes(bytes) => Body::from(bytes),
+            OpenBody::Reader { reader, length } => Body::sized(reader, length),
+        });
 
         let origin = &exchange.url()[..Position::AfterPort];
         let is_elsewhere = self.previous_origin != origin;
@@ -137,16 +124,6 @@ fn take_in(mut answer: BlockingResponse) -> http::Response<ResponseBody> {
     *response.version_mut() = version;
     *response.headers_mut() = headers;
     response
-}
-
-/// Without TLS, reqwest would complain of the scheme, which is not what must be mended.
-fn check_tls_is_built_in(url: &Url) -> Result<(), Error> {
-    if cfg!(any(feature = "default-tls", feature = "native-tls")) || url.scheme() != "https" {
-        return Ok(());
-    }
-    Err(Error::invalid_request(
-        "https URLs need the feature `default-tls` or `native-tls` of reqwest-threaded",
-    ))
 }
 
 /// For code that goes on with reqwest's type; its body is in memory, history and `remote_addr` are lost.

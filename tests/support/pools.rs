@@ -1,6 +1,9 @@
 //! Pools and outcomes for tests that want to say only what they are about.
 
-use threaded::{Error, Exchange, PoolBuilder, ResponseBody, ThreadException, ThreadResponse};
+use threaded::{
+    Error, Exchange, PoolBuilder, RequestSpec, ResponseBody, ThreadException, ThreadResponse,
+    TransportBuilder,
+};
 
 pub(crate) type Outcome = Result<ThreadResponse, ThreadException>;
 
@@ -26,13 +29,23 @@ pub(crate) fn says_ok(_: Exchange<'_>) -> Result<http::Response<ResponseBody>, E
 /// A pool of one worker that is done with these requests: their outcomes, in order.
 pub(crate) fn outcomes_of<B, I>(builder: PoolBuilder<B>, requests: I) -> Vec<Outcome>
 where
-    B: threaded::TransportBuilder + 'static,
+    B: TransportBuilder + 'static,
     I: IntoIterator,
-    I::Item: Into<threaded::RequestSpec>,
+    I::Item: Into<RequestSpec>,
 {
     let pool = builder
         .num_threads(1)
         .build_from_requests(requests)
         .unwrap();
     in_order(pool)
+}
+
+/// The outcome of one request, by a pool of its own.
+pub(crate) fn outcome_of<B>(builder: PoolBuilder<B>, request: impl Into<RequestSpec>) -> Outcome
+where
+    B: TransportBuilder + 'static,
+{
+    let mut outcomes = outcomes_of(builder, [request.into()]);
+    assert_eq!(outcomes.len(), 1);
+    outcomes.remove(0)
 }

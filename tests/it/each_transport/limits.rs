@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::Response;
 use threaded::crossbeam_channel::{bounded, unbounded};
-use threaded::{Error, Limits, OriginLimits, Pool, PoolBuilder, PoolError, RequestSpec, Retry};
+use threaded::{Error, Limits, OriginLimits, Pool, PoolError, RequestSpec, Retry};
 
-use super::pool;
+use super::{PoolBuilder, pool};
 use crate::support::pools::{Outcome, in_order, index};
 use crate::support::process::eventually;
 use crate::support::server::Server;

@@ -4,9 +4,9 @@ use std::sync::mpsc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
-use threaded::{Exchange, Pool, PoolBuilder, RequestSpec, ResponseBody, Session};
+use threaded::{Exchange, Pool, RequestSpec, ResponseBody, Session};
 
-use super::{outcome, pool};
+use super::{PoolBuilder, outcome, pool};
 use crate::support::keeper::{Keeper, redirect, values};
 use crate::support::pools::outcomes_of;
 

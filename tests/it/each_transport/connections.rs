@@ -3,11 +3,10 @@
 use bytes::Bytes;
 use threaded::RequestSpec;
 
-use super::{pool, trusting_pool};
+use super::pool;
 use crate::support::pools::outcomes_of;
 use crate::support::raw::{RawServer, read_request};
 use crate::support::server::Server;
-use crate::support::tls::certificate_for;
 
 /// Runs the requests one after the other on one worker; all must be answered.
 fn run(requests: impl IntoIterator<Item = RequestSpec>) {
@@ -106,25 +105,6 @@ fn a_connection_that_the_server_closes_on_the_second_request_ends_that_job_as_cl
         "{exception:?}"
     );
     assert!(exception.was_sent());
-}
-
-#[cfg(feature = "http2")]
-#[test]
-fn over_tls_http2_is_agreed_on() {
-    let certificate = certificate_for(&["localhost"]);
-    let server = Server::saying_over_tls(certificate.config, "secure");
-    let outcomes = outcomes_of(
-        trusting_pool(&certificate.pem),
-        (0..10).map(|page| server.url(&format!("/{page}"))),
-    );
-    for outcome in outcomes {
-        let response = outcome.unwrap();
-        assert_eq!(
-            (response.text().as_ref(), response.version()),
-            ("secure", http::Version::HTTP_2)
-        );
-    }
-    assert_eq!((server.requests(), server.connections()), (10, 1));
 }
 
 #[test]

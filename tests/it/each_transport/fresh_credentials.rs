@@ -31,12 +31,12 @@ fn token(request: &Request<Bytes>) -> Option<usize> {
 
 /// An auth generator that hands out token-0, token-1 …, and how many it has handed out.
 fn tokens() -> (
-    impl Fn(Session) -> Session + Send + Sync + 'static,
+    impl Fn(super::Session) -> super::Session + Send + Sync + 'static,
     Arc<AtomicUsize>,
 ) {
     let issued = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&issued);
-    let generator = move |session: Session| {
+    let generator = move |session: super::Session| {
         session.bearer_auth(format!("token-{}", counter.fetch_add(1, Ordering::SeqCst)))
     };
     (generator, issued)

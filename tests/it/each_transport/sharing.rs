@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use threaded::Session;
 
-use super::pool;
+use super::{THREADS_OF_A_CLIENT, pool};
 use crate::support::alone::alone;
 use crate::support::pools::in_order;
 use crate::support::process::{eventually, threads};
@@ -43,7 +42,7 @@ fn with_share_session_everything_is_made_once() {
     let pool = pool()
         .num_threads(WORKERS)
         .share_session(true)
-        .initializer(move |session: Session| {
+        .initializer(move |session: super::Session| {
             let number = counted.fetch_add(1, Ordering::SeqCst);
             session.header("x-session", number.to_string())
         })
@@ -72,80 +71,22 @@ fn sharing_can_be_taken_back() {
 }
 
 #[test]
-fn shared_sessions_take_one_thread_beside_the_workers() {
+fn shared_sessions_take_the_threads_of_one_client_beside_the_workers() {
     alone(
         concat!(
             module_path!(),
-            "::shared_sessions_take_one_thread_beside_the_workers"
+            "::shared_sessions_take_the_threads_of_one_client_beside_the_workers"
         ),
         &[],
         || {
             let before = threads();
             let shared = pool().num_threads(7).share_session(true).build().unwrap();
             eventually("all are up", || shared.stats().live_workers() == 7);
-            assert_eq!(threads(), before + 8);
+            assert_eq!(threads(), before + 7 + THREADS_OF_A_CLIENT);
             drop(shared);
             eventually("all are gone", || threads() == before);
         },
     );
-}
-
-/// Gives out one cookie per client and tells which ones it gets.
-#[cfg(feature = "cookies")]
-fn cookie_server() -> Server {
-    let all = std::sync::Barrier::new(WORKERS);
-    let given = AtomicUsize::new(0);
-    Server::start(move |request| {
-        if request.uri().path() == "/all" {
-            all.wait();
-        }
-        let mut response = http::Response::new(Bytes::new());
-        match request.headers().get("cookie") {
-            Some(cookie) => *response.body_mut() = Bytes::copy_from_slice(cookie.as_bytes()),
-            None => {
-                let number = given.fetch_add(1, Ordering::SeqCst);
-                let cookie = format!("client={number}").parse().unwrap();
-                response.headers_mut().insert("set-cookie", cookie);
-            }
-        }
-        response
-    })
-}
-
-#[cfg(feature = "cookies")]
-fn cookies_seen(share: bool) -> std::collections::BTreeSet<String> {
-    let server = cookie_server();
-    let mut pool = pool()
-        .num_threads(WORKERS)
-        .share_session(share)
-        .initializer(|session| session.client(|client| client.cookie_store(true)))
-        .build()
-        .unwrap();
-    if share {
-        // All at once, all would be strangers.
-        pool.submit(server.url("/one")).unwrap();
-        pool.response_channel().recv().unwrap();
-    }
-    for _ in 0..3 * WORKERS {
-        pool.submit(server.url("/all")).unwrap();
-    }
-    pool.join_all();
-    let texts = pool
-        .responses()
-        .map(|response| response.text().into_owned());
-    texts.filter(|text| !text.is_empty()).collect()
-}
-
-#[cfg(feature = "cookies")]
-#[test]
-fn cookies_stay_with_their_worker() {
-    assert_eq!(cookies_seen(false).len(), WORKERS);
-}
-
-#[cfg(feature = "cookies")]
-#[test]
-fn shared_sessions_share_their_cookies() {
-    assert_eq!(Vec::from_iter(cookies_seen(true)), ["client=0"]);
 }
 
 #[test]

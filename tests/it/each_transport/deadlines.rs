@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Response;
-use threaded::{Error, Exchange, Pool, PoolBuilder, RequestSpec, ResponseBody, Session};
+use threaded::{Error, Exchange, Pool, RequestSpec, ResponseBody, Session};
 
-use super::{outcome, pool};
+use super::{PoolBuilder, outcome, pool};
 use crate::support::framing::{Framing, answer, drip};
 use crate::support::keeper::{Keeper, redirect};
 use crate::support::pools::{Outcome, outcomes_of};
@@ -207,7 +207,7 @@ fn no_time_at_all_is_a_timeout() {
 
 /// What a transport is told of the time, one line for each exchange of these requests.
 fn told(
-    change: impl FnOnce(PoolBuilder) -> PoolBuilder,
+    change: impl FnOnce(threaded::PoolBuilder) -> threaded::PoolBuilder,
     spec: RequestSpec,
 ) -> Vec<(Option<Duration>, Option<Instant>)> {
     let (tell, told) = mpsc::channel();

@@ -1,0 +1,134 @@
+//! The transport on ureq: HTTP/1.1 on the worker's own thread, without a client thread beside it.
+
+mod body;
+mod buffers;
+mod classify;
+mod connect;
+mod current;
+mod forward;
+mod idle;
+mod in_use;
+mod look_up;
+mod socket;
+
+use std::sync::Arc;
+
+use ::ureq::config::{AutoHeaderValue, ConfigBuilder};
+use ::ureq::typestate::AgentScope;
+use ::ureq::{Agent, Proxy, SendBody};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue, Uri};
+use url::{Position, Url};
+
+use self::body::IncomingBody;
+use self::current::Limit;
+use self::idle::Idle;
+use self::look_up::LookUpLater;
+use super::{Exchange, ResponseBody, Transport, TransportBuilder, check_tls_is_built_in};
+use crate::error::{BoxError, Error};
+use crate::redact::SafeUrl;
+
+/// A `ureq::Agent` as a transport. Made by [`TransportBuilder`] from a [`ConfigBuilder`](::ureq::config::ConfigBuilder);
+/// [`Session::ureq`](crate::Session::ureq) is the short way.
+///
+/// Of the builder's settings, those that the crate looks after itself are overridden: redirects, decoding, statuses as
+/// errors, all timeouts, and the limits on idle connections.
+#[derive(Clone, Debug)]
+pub struct UreqTransport {
+    agent: Agent,
+    #[expect(dead_code, reason = "its holders are counted")]
+    idle: Arc<Idle>,
+}
+
+/// What a [`UreqTransport`] is built from: ureq's own settings, as [`Session::client`](crate::Session::client) hands them out.
+pub type UreqConfigBuilder = ConfigBuilder<AgentScope>;
+
+impl TransportBuilder for UreqConfigBuilder {
+    type Transport = UreqTransport;
+
+    fn build(self) -> Result<UreqTransport, BoxError> {
+        let config = self
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .save_redirect_history(false)
+            .accept_encoding(AutoHeaderValue::None)
+            .allow_non_standard_methods(true)
+            .timeout_global(None)
+            .timeout_per_call(None)
+            .timeout_per_read(None)
+            .timeout_per_write(None)
+            .timeout_resolve(None)
+            .timeout_connect(None)
+            .timeout_send_request(None)
+            .timeout_send_body(None)
+            .timeout_recv_response(None)
+            .timeout_recv_body(None);
+        let config = UreqConfigBuilder::build(config);
+        let idle = Idle::new(config.max_idle_age());
+        let connector = connect::connector(Arc::clone(&idle));
+        let agent = Agent::with_parts(config, connector, LookUpLater::default());
+        Ok(UreqTransport { agent, idle })
+    }
+
+    fn through_proxy(self, proxy: &Url) -> Result<Self, BoxError> {
+        Ok(self.proxy(Some(Proxy::new(proxy.as_str())?)))
+    }
+}
+
+impl Transport for UreqTransport {
+    fn exchange(
+        &mut self,
+        mut exchange: Exchange<'_>,
+    ) -> Result<http::Response<ResponseBody>, Error> {
+        check_tls_is_built_in(exchange.url())?;
+        let mut headers = exchange.take_headers();
+        let body = exchange.content()?.map(body::outgoing);
+        let body = body.map_or_else(SendBody::none, |(body, length)| {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+            body
+        });
+        let mut request = http::Request::new(body);
+        *request.method_mut() = exchange.method().clone();
+        *request.uri_mut() = uri(exchange.url())?;
+        *request.headers_mut() = headers;
+
+        current::begin(match (exchange.deadline(), exchange.stall_timeout()) {
+            (Some(deadline), _) => Limit::Until(deadline),
+            (None, Some(stall_timeout)) => Limit::until_after(stall_timeout),
+            (None, None) => Limit::None,
+        });
+        let answer = self.agent.run(request).map_err(|error| {
+            classify::head_error(error, exchange.url().as_str(), current::has_sent())
+        })?;
+        check_size(answer.headers())?;
+        if let (None, Some(stall_timeout)) = (exchange.deadline(), exchange.stall_timeout()) {
+            current::limit(Limit::Each(stall_timeout));
+        }
+        let (parts, body) = answer.into_parts();
+        let body = ResponseBody::from_whole(IncomingBody::new(body));
+        let body = body.with_remote_addr(current::peer());
+        Ok(http::Response::from_parts(parts, body))
+    }
+}
+
+/// Most fields in the head of a response. It is the limit of hyper, and so of the transport on reqwest.
+const MOST_FIELDS: usize = 100;
+
+fn check_size(headers: &HeaderMap) -> Result<(), Error> {
+    if headers.len() > MOST_FIELDS {
+        return Err(Error::Protocol {
+            source: format!("its head has more than {MOST_FIELDS} fields").into(),
+        });
+    }
+    Ok(())
+}
+
+fn uri(url: &Url) -> Result<Uri, Error> {
+    let text = &url[..Position::AfterQuery];
+    text.parse()
+        .map_err(|error: http::uri::InvalidUri| Error::InvalidRequest {
+            message: format!("`{}` cannot be requested", SafeUrl(text)),
+            source: Some(error.into()),
+        })
+}

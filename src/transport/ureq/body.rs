@@ -1,0 +1,55 @@
+//! Bodies that go out through the agent, and those that come in.
+
+use std::io::{self, Read};
+
+use ::ureq::{Body, BodyReader, SendBody};
+use bytes::Bytes;
+
+use super::classify;
+use crate::request::OpenBody;
+use crate::transport::ReadWhole;
+
+/// What is to be sent, and how long it is.
+pub(super) fn outgoing(body: OpenBody) -> (SendBody<'static>, u64) {
+    match body {
+        OpenBody::Bytes(bytes) => {
+            let length = bytes.len() as u64;
+            (SendBody::from_owned_reader(io::Cursor::new(bytes)), length)
+        }
+        OpenBody::Reader { reader, length } => (SendBody::from_owned_reader(reader), length),
+    }
+}
+
+pub(super) struct IncomingBody {
+    reader: BodyReader<'static>,
+    length: Option<u64>,
+}
+
+/// Most memory that is set aside on the word of a `Content-Length`.
+const LARGEST_ADVANCE: u64 = 1 << 20;
+
+impl IncomingBody {
+    pub(super) fn new(body: Body) -> Self {
+        let length = body.content_length();
+        // The limit is the crate's business.
+        let reader = body.into_with_config().limit(u64::MAX).reader();
+        Self { reader, length }
+    }
+}
+
+impl Read for IncomingBody {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader
+            .read(buffer)
+            .map_err(|error| io::Error::other(classify::body_error(error)))
+    }
+}
+
+impl ReadWhole for IncomingBody {
+    fn read_whole(mut self: Box<Self>) -> io::Result<Bytes> {
+        let advance = self.length.unwrap_or(0).min(LARGEST_ADVANCE);
+        let mut whole = Vec::with_capacity(usize::try_from(advance).unwrap_or(0));
+        self.read_to_end(&mut whole)?;
+        Ok(whole.into())
+    }
+}

@@ -1,0 +1,27 @@
+//! What must hold on each transport. Included once for each of them, in a module that has `pool` and its like.
+
+mod affinity;
+mod bodies;
+mod connections;
+mod deadlines;
+mod decoding;
+mod dropping;
+mod faults;
+mod fresh_credentials;
+mod invalid_requests;
+mod limits;
+mod multipart;
+mod plain_data;
+mod proxies;
+mod redirect_secrets;
+mod redirects;
+mod regressions;
+mod requests;
+mod retrying;
+mod secrets;
+mod sharing;
+mod sinks;
+mod specs;
+mod statuses;
+
+use super::{PoolBuilder, Session, THREADS_OF_A_CLIENT, outcome, pool, trusting_pool};
