@@ -1,0 +1,70 @@
+//! The picture: each contender's speed, as a part of that of hand-written threads on reqwest.
+
+use std::fmt::Write;
+
+use super::contenders::{CONTENDERS, THREADS_ON_REQWEST};
+use super::figures::Table;
+
+const ROW: usize = 18;
+const PANEL_WIDTH: usize = 520;
+const LABEL_WIDTH: usize = 200;
+const TITLE: usize = 34;
+const COLUMNS: usize = 2;
+
+/// Draws a panel for each work, as SVG.
+pub(crate) fn of(table: &Table) -> String {
+    let works = table.works();
+    let panel_height = TITLE + ROW * (CONTENDERS.len() + 1);
+    let width = PANEL_WIDTH * COLUMNS;
+    let height = panel_height * works.len().div_ceil(COLUMNS);
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
+    );
+    for (position, work) in works.iter().enumerate() {
+        let left = PANEL_WIDTH * (position % COLUMNS);
+        let top = panel_height * (position / COLUMNS);
+        draw(&mut svg, table, work, left, top).expect("a text takes everything");
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
+fn draw(svg: &mut String, table: &Table, work: &str, left: usize, top: usize) -> std::fmt::Result {
+    let ratios: Vec<(&str, f64)> = CONTENDERS
+        .iter()
+        .filter_map(|contender| {
+            let ratio = table.ratio(work, contender.name, THREADS_ON_REQWEST)?;
+            Some((contender.name, ratio))
+        })
+        .collect();
+    let longest = ratios.iter().map(|(_, ratio)| *ratio).fold(1.0, f64::max);
+    let room = (PANEL_WIDTH - LABEL_WIDTH - 60) as f64;
+    let title = top + 22;
+    writeln!(
+        svg,
+        "<text x=\"{}\" y=\"{title}\" font-weight=\"bold\">{work}</text>",
+        left + 10
+    )?;
+    for (row, (name, ratio)) in ratios.into_iter().enumerate() {
+        let y = top + TITLE + ROW * row;
+        let (text, x) = (y + 13, left + LABEL_WIDTH);
+        let length = room * ratio / longest;
+        let colour = if name.starts_with("pool") {
+            "#c2410c"
+        } else {
+            "#94a3b8"
+        };
+        writeln!(
+            svg,
+            "<text x=\"{}\" y=\"{text}\" text-anchor=\"end\">{name}</text>\
+             <rect x=\"{x}\" y=\"{}\" width=\"{length:.0}\" height=\"{}\" fill=\"{colour}\"/>\
+             <text x=\"{:.0}\" y=\"{text}\">{ratio:.2}</text>",
+            x - 8,
+            y + 2,
+            ROW - 4,
+            x as f64 + length + 5.0,
+        )?;
+    }
+    Ok(())
+}
