@@ -306,10 +306,11 @@ impl Pool {
         self.running.crew.queue.tally().snapshot()
     }
 
-    /// How many workers were started. It grows up to what the builder was told when jobs are submitted to a pool that was
-    /// made from fewer jobs than that.
+    /// How many workers there are, those included that are still coming up: no more do so at a time than are up already, and
+    /// only while there is something left for them to do. It grows up to what the builder was told when jobs are submitted to
+    /// a pool that was made from fewer jobs than that.
     pub fn num_threads(&self) -> usize {
-        self.running.crew.started()
+        self.running.crew.size()
     }
 }
 

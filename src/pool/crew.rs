@@ -1,10 +1,12 @@
 //! The workers of a pool as a whole: starting them, and what they have in common.
 
 mod endings;
+mod roster;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
+use self::roster::Roster;
 use super::in_flight::InFlight;
 use super::queue::Queue;
 use super::recipe::Recipe;
@@ -14,9 +16,8 @@ use crate::error::{PoolError, SubmitError};
 use crate::observe::WorkerTally;
 use crate::panics;
 use crate::request::RequestSpec;
-use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::channel::bounded;
-use crate::sync::thread;
+use crate::sync::{Mutex, MutexGuard, thread};
 
 pub(super) struct Crew {
     pub(super) queue: Queue,
@@ -26,7 +27,7 @@ pub(super) struct Crew {
     pub(super) recipe: Arc<dyn Recipe>,
     pub(super) rules: Rules,
     pub(super) threads: ThreadSettings,
-    started: AtomicUsize,
+    roster: Mutex<Roster>,
 }
 
 pub(super) struct ThreadSettings {
@@ -56,72 +57,98 @@ impl Crew {
             recipe,
             rules,
             threads,
-            started: AtomicUsize::new(0),
+            roster: Mutex::default(),
         })
     }
 
-    /// How many workers were started.
-    pub(super) fn started(&self) -> usize {
-        self.started.load(Ordering::SeqCst)
+    /// How many workers there are, those included that are about to be started.
+    pub(super) fn size(&self) -> usize {
+        self.roster().wanted()
     }
 
-    /// Starts the first worker and waits until it has its session, then the others, which are not waited for.
+    /// Starts the first worker and waits until it has its session. The others come up after it, and are not waited for.
     pub(super) fn start(self: &Arc<Self>, workers: usize) -> Result<(), PoolError> {
         if workers == 0 {
             return Ok(());
         }
         let (ready_tx, ready) = bounded(1);
-        self.spawn(|worker| worker.run_first(ready_tx))
+        self.start_first(|worker| worker.run_first(ready_tx))
             .map_err(PoolError::Spawn)?;
         match ready.recv() {
             Ok(Ok(())) => {}
             Ok(Err(fault)) => return Err(PoolError::Session(fault.into())),
             Err(_) => return Err(PoolError::Session("the first worker died".into())),
         }
-        while self.started() < workers && self.start_another() {}
+        self.roster().want(workers.min(self.threads.most));
+        self.bring_up();
         Ok(())
     }
 
     /// Adds a job, and a worker if there may be one more: a pool made from a few known jobs has started just as many.
     pub(super) fn submit(self: &Arc<Self>, request: RequestSpec) -> Result<usize, SubmitError> {
-        let has_workers = self.started() > 0;
+        let has_workers = self.size() > 0;
         if !has_workers {
             // Without any, the job would wait in vain.
-            if let Err(error) = self.spawn(Worker::run) {
+            if let Err(error) = self.start_first(Worker::run) {
                 return Err(SubmitError::without_worker(request, error));
             }
         }
         let index = self.queue.submit(request)?;
         if has_workers {
-            self.start_another();
+            let mut roster = self.roster();
+            let one_more = (roster.wanted() + 1).min(self.threads.most);
+            roster.want(one_more);
+            drop(roster);
+            self.bring_up();
         }
         // Something may have come in between: then the job waits for workers that are all busy.
         self.see_to_waiting();
         Ok(index)
     }
 
-    /// Starts one more worker, if there may be one more.
-    pub(super) fn start_another(self: &Arc<Self>) -> bool {
-        match self.spawn(Worker::run) {
-            Ok(is_started) => is_started,
-            Err(error) => {
+    /// A worker has its session, or goes without: the next ones may come up.
+    pub(super) fn came_up(self: &Arc<Self>) {
+        self.roster().came_up();
+        self.bring_up();
+    }
+
+    /// Starts the workers that may come up now, as long as there is use for them.
+    fn bring_up(self: &Arc<Self>) {
+        while self.queue.has_use_for_another() {
+            // Without the lock: starting a thread takes its time.
+            let Some(number) = self.roster().next() else {
+                return;
+            };
+            if let Err(error) = self.spawn(number, Worker::run) {
+                self.roster().was_not_started();
                 self.queue.tally().worker_failed();
                 log::warn!("a worker's thread could not be started: {error}");
-                false
+                return;
             }
         }
     }
 
-    /// `Ok(false)` if there are as many workers as there may be.
-    fn spawn(self: &Arc<Self>, run: impl FnOnce(Worker) + Send + 'static) -> io::Result<bool> {
-        let number = self
-            .started
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |started| {
-                (started < self.threads.most).then_some(started + 1)
-            });
-        let Ok(number) = number else {
-            return Ok(false);
+    /// Starts the first worker, unless somebody has done so already.
+    fn start_first(self: &Arc<Self>, run: impl FnOnce(Worker) + Send + 'static) -> io::Result<()> {
+        let mut roster = self.roster();
+        roster.want(1);
+        let Some(number) = roster.next() else {
+            return Ok(());
         };
+        drop(roster);
+        self.spawn(number, run)
+            .inspect_err(|_| self.roster().was_not_started())
+    }
+
+    fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spawn(
+        self: &Arc<Self>,
+        number: usize,
+        run: impl FnOnce(Worker) + Send + 'static,
+    ) -> io::Result<()> {
         let name = panics::caught(|| (self.threads.name)(number));
         let name = name.unwrap_or_else(|_| ThreadSettings::default_name(number));
         // A name with a NUL would make `spawn` panic.
@@ -131,12 +158,8 @@ impl Crew {
         }
         let crew = Arc::clone(self);
         // Nobody waits for the thread itself: it may outlive the work by the time that its transport takes to close.
-        match thread.spawn(move || run(Worker::new(crew, number))) {
-            Ok(_) => Ok(true),
-            Err(error) => {
-                self.started.fetch_sub(1, Ordering::SeqCst);
-                Err(error)
-            }
-        }
+        thread
+            .spawn(move || run(Worker::new(crew, number)))
+            .map(drop)
     }
 }

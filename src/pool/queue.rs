@@ -113,6 +113,12 @@ impl Queue {
         self.fate.get()
     }
 
+    /// Whether one more worker might find something to do: more may come, or wait for who takes it.
+    pub(super) fn has_use_for_another(&self) -> bool {
+        let may_come = !self.is_intake_closed() || self.channel.is_some();
+        !self.is_over() && (may_come || self.scheduled.is_some() || !self.receiver.is_empty())
+    }
+
     /// A job that was in flight is over, as far as its origin is concerned.
     pub(super) fn left(&self, origin: Option<OriginId>) {
         if let (Some(scheduled), Some(origin)) = (&self.scheduled, origin) {

@@ -45,23 +45,29 @@ impl Worker {
     pub(super) fn run_first(mut self, ready: Sender<Result<(), SessionFault>>) {
         let opened = self.open_sessions().map(drop);
         let is_open = opened.is_ok();
+        self.crew.came_up();
         let _ = ready.send(opened);
         if is_open {
-            self.run();
+            self.work();
         }
     }
 
     /// The life of a worker.
     pub(super) fn run(mut self) {
+        let is_dispensable = self.is_dispensable();
+        self.crew.came_up();
+        if !is_dispensable {
+            self.work();
+        }
+    }
+
+    fn work(mut self) {
         self.serve();
         // After the lanes were let go: whoever reads them need not wait for the session to close.
         self.close_sessions();
     }
 
     fn serve(&mut self) {
-        if self.is_dispensable() {
-            return;
-        }
         // None is left if the work was over before the session was open.
         let Some(lanes) = self.crew.queue.outbox().lanes() else {
             return;

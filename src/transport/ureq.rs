@@ -65,6 +65,12 @@ impl TransportBuilder for UreqConfigBuilder {
             .timeout_recv_response(None)
             .timeout_recv_body(None);
         let config = UreqConfigBuilder::build(config);
+        for (name, value) in [
+            ("user_agent", config.user_agent()),
+            ("accept", config.accept()),
+        ] {
+            check_header(name, value)?;
+        }
         let idle = Idle::new(config.max_idle_age());
         let connector = connect::connector(Arc::clone(&idle));
         let agent = Agent::with_parts(config, connector, LookUpLater::default());
@@ -73,6 +79,17 @@ impl TransportBuilder for UreqConfigBuilder {
 
     fn through_proxy(self, proxy: &Url) -> Result<Self, BoxError> {
         Ok(self.proxy(Some(Proxy::new(proxy.as_str())?)))
+    }
+}
+
+/// ureq would panic over such a value, with each request.
+fn check_header(name: &str, value: &AutoHeaderValue) -> Result<(), BoxError> {
+    match value {
+        AutoHeaderValue::Provided(value) if HeaderValue::from_str(value).is_err() => {
+            let reason = "may not hold line breaks or other control characters";
+            Err(format!("{name} {reason}").into())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -97,21 +97,26 @@ impl Transport for Socket {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         current::reached(self.peer);
-        let output = self.buffers.output().get(..amount).unwrap_or_default();
-        let mut left = output;
+        let mut left = self.buffers.output().get(..amount).unwrap_or_default();
         let (stream, set) = (&mut self.stream, &mut self.write_timeout);
-        in_time(timeout, |limit| {
-            arm(set, limit, |limit| stream.set_write_timeout(limit))?;
-            while !left.is_empty() {
-                match stream.write(left) {
-                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Ok(written) => left = left.get(written..).unwrap_or_default(),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
-                }
+        while !left.is_empty() {
+            let is_first = left.len() == amount;
+            // A peer that takes a little every now and then does not make the time start anew.
+            let timeout = if is_first {
+                timeout
+            } else {
+                current::within(timeout)?
+            };
+            let written = in_time(timeout, |limit| {
+                arm(set, limit, |limit| stream.set_write_timeout(limit))?;
+                stream.write(left)
+            })?;
+            if written == 0 {
+                return Err(Error::Io(io::ErrorKind::WriteZero.into()));
             }
-            Ok(())
-        })
+            left = left.get(written..).unwrap_or_default();
+        }
+        Ok(())
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
@@ -119,12 +124,7 @@ impl Transport for Socket {
         let (stream, set) = (&mut self.stream, &mut self.read_timeout);
         let amount = in_time(timeout, |limit| {
             arm(set, limit, |limit| stream.set_read_timeout(limit))?;
-            loop {
-                match stream.read(input) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    other => return other,
-                }
-            }
+            stream.read(input)
         })?;
         self.buffers.input_appended(amount);
         Ok(amount > 0)
@@ -146,7 +146,7 @@ fn in_time<T>(
     let started = limit.map(|_| Instant::now());
     loop {
         match wait(left) {
-            Err(error) if is_timeout(&error) => {}
+            Err(error) if is_no_end(&error) => {}
             other => return Ok(other?),
         }
         if let (Some(limit), Some(started)) = (limit, started) {
@@ -162,10 +162,11 @@ fn in_time<T>(
     }
 }
 
-fn is_timeout(error: &io::Error) -> bool {
+/// Whether a wait has come to nothing yet.
+fn is_no_end(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
     )
 }
 
