@@ -47,6 +47,11 @@ pub struct Session<B: TransportBuilder = ClientBuilder> {
     fault: Option<BoxError>,
 }
 
+/// How long a connection is kept that nobody uses. The client looks for such ones as often, and has a timer for that, which goes
+/// off before those of requests that have the default timeout. They would wake the client's thread otherwise, each for
+/// nothing, measured: one system call of a good four, and 20 % of the speed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// A session on a fresh reqwest client, which calls itself `reqwest-threaded/<version>` as long as neither session nor
 /// request sets another `User-Agent`.
 ///
@@ -56,7 +61,8 @@ pub struct Session<B: TransportBuilder = ClientBuilder> {
 impl Default for Session {
     fn default() -> Self {
         let name = concat!("reqwest-threaded/", env!("CARGO_PKG_VERSION"));
-        let session = Self::new(ClientBuilder::new().user_agent(name));
+        let client = ClientBuilder::new().user_agent(name).pool_idle_timeout(IDLE_TIMEOUT);
+        let session = Self::new(client);
         #[cfg(feature = "system-proxy")]
         if let Err(fault) = proxy::check_environment() {
             return session.faulty(fault);
