@@ -239,6 +239,7 @@
 //! | `json` | yes | [`RequestSpec::json`], [`Response::json`] |
 //! | `multipart` | | [`RequestSpec::multipart`](RequestSpec#method.multipart): forms with files |
 
+mod addresses;
 mod auth;
 mod error;
 mod exception;
@@ -263,6 +264,7 @@ mod sync;
 mod transport;
 mod user_agent;
 
+pub use addresses::AddressFilter;
 pub use auth::Auth;
 pub use error::{BoxError, Error, PoolError, SubmitError};
 pub use exception::ThreadException;

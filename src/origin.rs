@@ -60,6 +60,10 @@ impl Origin {
             && url.port_or_known_default() == Some(self.port)
     }
 
+    pub(crate) fn has_host(&self, host: &str) -> bool {
+        *self.host == *host
+    }
+
     fn scheme(&self) -> &'static str {
         if self.is_https { "https" } else { "http" }
     }

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue};
 use url::Url;
 
 pub(crate) use self::additions::Additions;
+use crate::addresses::AddressFilter;
 use crate::auth::Auth;
 use crate::error::BoxError;
 use crate::headers;
@@ -61,7 +62,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 impl Default for Session {
     fn default() -> Self {
         let name = concat!("reqwest-threaded/", env!("CARGO_PKG_VERSION"));
-        let client = ClientBuilder::new().user_agent(name).pool_idle_timeout(IDLE_TIMEOUT);
+        let client = ClientBuilder::new()
+            .user_agent(name)
+            .pool_idle_timeout(IDLE_TIMEOUT);
         let session = Self::new(client);
         #[cfg(feature = "system-proxy")]
         if let Err(fault) = proxy::check_environment() {
@@ -218,13 +221,18 @@ impl<B: TransportBuilder> Session<B> {
     pub(crate) fn open(
         self,
         unauthorized: Option<Additions>,
+        filter: Option<AddressFilter>,
     ) -> Result<OpenSession<B::Transport>, BoxError> {
         let (additions, proxy, transport) = self.take_apart()?;
         Ok(OpenSession {
             additions,
             unauthorized,
             proxy,
-            transport: transport.build()?,
+            transport: match filter.clone() {
+                Some(filter) => transport.build_with_filter(filter)?,
+                None => transport.build()?,
+            },
+            filter,
         })
     }
 
@@ -279,6 +287,8 @@ pub(crate) struct OpenSession<T: ?Sized = dyn Transport> {
     pub(crate) unauthorized: Option<Additions>,
     /// The proxy that all goes through, if a request has chosen one.
     pub(crate) proxy: Option<Url>,
+    /// What may be connected to, if not everything.
+    pub(crate) filter: Option<AddressFilter>,
     pub(crate) transport: T,
 }
 
@@ -288,6 +298,7 @@ impl<T: Clone> Clone for OpenSession<T> {
             additions: self.additions.clone(),
             unauthorized: self.unauthorized.clone(),
             proxy: self.proxy.clone(),
+            filter: self.filter.clone(),
             transport: self.transport.clone(),
         }
     }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use url::Url;
 
+use crate::addresses::AddressFilter;
 use crate::error::{BoxError, Error};
 use crate::redact::{Field, HeaderNames, SafeUrl};
 use crate::request::{OpenBody, RequestBody};
@@ -74,6 +75,18 @@ pub trait TransportBuilder: Sized {
     ///
     /// What the worker, and for the first worker [`PoolError::Session`](crate::PoolError::Session), should report.
     fn build(self) -> Result<Self::Transport, BoxError>;
+
+    /// Builds a transport that connects to no other addresses than this filter allows, and sends through no proxy: that would
+    /// look up host names where nobody can ask it. Used instead of [`build`](Self::build) with
+    /// [`PoolBuilder::public_addresses_only`](crate::PoolBuilder::public_addresses_only).
+    ///
+    /// # Errors
+    ///
+    /// As in [`build`](Self::build), or if it cannot tell which addresses it connects to. That is the default.
+    fn build_with_filter(self, filter: AddressFilter) -> Result<Self::Transport, BoxError> {
+        let _ = filter;
+        Err("this transport cannot be kept to public addresses".into())
+    }
 
     /// Prepares for exchanges that have no deadline but a [`stall_timeout`](Exchange::stall_timeout), which will always be
     /// this one. Defaults to doing nothing.

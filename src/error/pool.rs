@@ -19,6 +19,9 @@ pub enum PoolError {
     /// The [`Limits`](crate::Limits) hold what cannot be kept to: a rate of 0, an origin that is none.
     #[error("the limits cannot be kept to: {}", Clipped(.0))]
     Limits(String),
+    /// What [`allow_origin`](crate::PoolBuilder::allow_origin) was given is no origin.
+    #[error("cannot allow an origin: {}", Clipped(.0))]
+    AllowedOrigin(String),
     /// The operating system gave no thread for the first worker.
     #[error("could not start the first worker's thread: {0}")]
     Spawn(#[source] io::Error),
@@ -34,6 +37,7 @@ impl fmt::Debug for PoolError {
             Self::NoThreads => "NoThreads",
             Self::NoWindow => "NoWindow",
             Self::Limits(_) => "Limits",
+            Self::AllowedOrigin(_) => "AllowedOrigin",
             Self::Spawn(_) => "Spawn",
             Self::Session(_) => "Session",
         };

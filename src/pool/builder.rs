@@ -210,6 +210,28 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self
     }
 
+    /// For URLs that come from strangers: connects to public addresses only. Refused are those of this machine and of the networks
+    /// that it may be in: loopback, private, link-local, shared, multicast, unspecified and reserved ones, in every spelling and
+    /// inside of IPv6 addresses (mapped, NAT64, 6to4).
+    ///
+    /// It holds for addresses in URLs, for what host names are resolved to (only the addresses that were vetted are connected to,
+    /// so another answer to a second look-up changes nothing), and for each redirect. Such a job ends as
+    /// [`Error::InvalidRequest`](crate::Error::InvalidRequest), or as [`Error::Redirect`](crate::Error::Redirect). Nothing goes through a proxy, which would
+    /// look up the address itself: those of the environment and of the session's client are not used, and a request that names one is
+    /// refused. Defaults to `false`.
+    pub fn public_addresses_only(mut self, public_addresses_only: bool) -> Self {
+        self.settings.public_addresses_only = public_addresses_only;
+        self
+    }
+
+    /// Excepts an origin, written like `http://127.0.0.1:8080`, from [`public_addresses_only`](Self::public_addresses_only):
+    /// a service of one's own, or the server of a test. Can be called more than once. What is no origin is refused with
+    /// [`PoolError::AllowedOrigin`](crate::PoolError::AllowedOrigin). Defaults to none.
+    pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
+        self.settings.allowed_origins.push(origin.into());
+        self
+    }
+
     /// Tries jobs again that failed for reasons that may pass, by this policy. Defaults to one attempt for each job.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.settings.retry = Some(retry);

@@ -12,9 +12,13 @@ use url::Url;
 
 use self::shared::Shared;
 pub(super) use self::step::{SessionFault, Step};
+use crate::addresses::AddressFilter;
 use crate::error::BoxError;
 use crate::session::{Additions, OpenSession, Session};
 use crate::transport::TransportBuilder;
+
+/// With a filter, nothing goes through a proxy.
+const UNVETTED_PROXY: &str = "with public_addresses_only nothing is sent through a proxy, for it would look up the address itself";
 
 /// How to make sessions.
 pub(super) trait Recipe: Send + Sync {
@@ -40,6 +44,8 @@ pub(super) struct SessionPlan<B: TransportBuilder> {
     reauthenticate: bool,
     /// What each wait of an exchange without a deadline is bound by.
     stall_timeout: Option<Duration>,
+    /// What may be connected to, if not everything.
+    filter: Option<AddressFilter>,
     /// Whether hooks were set that take another type of session.
     has_misfits: bool,
 }
@@ -59,6 +65,7 @@ impl<B: TransportBuilder + 'static> SessionPlan<B> {
             share: None,
             reauthenticate: false,
             stall_timeout: None,
+            filter: None,
             has_misfits: false,
         }
     }
@@ -95,7 +102,9 @@ impl<B: TransportBuilder + 'static> SessionPlan<B> {
         mut self,
         stall_timeout: Option<Duration>,
         reauthenticate: bool,
+        filter: Option<AddressFilter>,
     ) -> Result<Arc<dyn Recipe>, SessionFault> {
+        self.filter = filter;
         self.stall_timeout = stall_timeout;
         self.reauthenticate = reauthenticate;
         if self.has_misfits {
@@ -122,9 +131,13 @@ impl<B: TransportBuilder + 'static> SessionPlan<B> {
             session = Step::AuthGenerator.run(|| auth_generator(session)?.checked())?;
         }
         if let Some(proxy) = proxy {
-            session = Step::Proxy.run(|| session.through_proxy(proxy))?;
+            session = Step::Proxy.run(|| match self.filter {
+                Some(_) => Err(UNVETTED_PROXY.into()),
+                None => session.through_proxy(proxy),
+            })?;
         }
-        Step::Transport.run(|| session.stall_timeout(self.stall_timeout).open(unauthorized))
+        let session = session.stall_timeout(self.stall_timeout);
+        Step::Transport.run(|| session.open(unauthorized, self.filter.clone()))
     }
 
     /// What a session adds with credentials that are fresh. The transport stays as it is, so what the auth generator does to

@@ -4,7 +4,9 @@ mod body;
 mod classify;
 mod connecting;
 mod detach;
+mod vetting;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::reqwest::ResponseBuilderExt;
@@ -14,7 +16,9 @@ use url::{Position, Url};
 
 use self::body::IncomingBody;
 use self::connecting::ConnectWatch;
+use self::vetting::VettingResolver;
 use super::{Exchange, ResponseBody, Transport, TransportBuilder, check_tls_is_built_in};
+use crate::addresses::AddressFilter;
 use crate::error::{BoxError, Error};
 use crate::request::OpenBody;
 use crate::response::Response;
@@ -54,6 +58,11 @@ impl TransportBuilder for ClientBuilder {
             connecting: Some(connecting),
             previous_origin: String::new(),
         })
+    }
+
+    fn build_with_filter(self, filter: AddressFilter) -> Result<ReqwestTransport, BoxError> {
+        let resolver = VettingResolver::new(filter);
+        TransportBuilder::build(self.no_proxy().dns_resolver(Arc::new(resolver)))
     }
 
     /// The client's own timeout starts anew for the body, and for each piece of it.

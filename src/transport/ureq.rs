@@ -25,6 +25,7 @@ use self::current::Limit;
 use self::idle::Idle;
 use self::look_up::LookUpLater;
 use super::{Exchange, ResponseBody, Transport, TransportBuilder, check_tls_is_built_in};
+use crate::addresses::AddressFilter;
 use crate::error::{BoxError, Error};
 use crate::redact::SafeUrl;
 
@@ -38,6 +39,7 @@ pub struct UreqTransport {
     agent: Agent,
     #[expect(dead_code, reason = "its holders are counted")]
     idle: Arc<Idle>,
+    longest_line: usize,
 }
 
 /// What a [`UreqTransport`] is built from: ureq's own settings, as [`Session::client`](crate::Session::client) hands them out.
@@ -47,39 +49,55 @@ impl TransportBuilder for UreqConfigBuilder {
     type Transport = UreqTransport;
 
     fn build(self) -> Result<UreqTransport, BoxError> {
-        let config = self
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .save_redirect_history(false)
-            .accept_encoding(AutoHeaderValue::None)
-            .allow_non_standard_methods(true)
-            .timeout_global(None)
-            .timeout_per_call(None)
-            .timeout_per_read(None)
-            .timeout_per_write(None)
-            .timeout_resolve(None)
-            .timeout_connect(None)
-            .timeout_send_request(None)
-            .timeout_send_body(None)
-            .timeout_recv_response(None)
-            .timeout_recv_body(None);
-        let config = UreqConfigBuilder::build(config);
-        for (name, value) in [
-            ("user_agent", config.user_agent()),
-            ("accept", config.accept()),
-        ] {
-            check_header(name, value)?;
-        }
-        let idle = Idle::new(config.max_idle_age());
-        let connector = connect::connector(Arc::clone(&idle));
-        let agent = Agent::with_parts(config, connector, LookUpLater::default());
-        Ok(UreqTransport { agent, idle })
+        build(self, None)
+    }
+
+    fn build_with_filter(self, filter: AddressFilter) -> Result<UreqTransport, BoxError> {
+        build(self.proxy(None), Some(filter))
     }
 
     fn through_proxy(self, proxy: &Url) -> Result<Self, BoxError> {
         Ok(self.proxy(Some(Proxy::new(proxy.as_str())?)))
     }
+}
+
+fn build(
+    config: UreqConfigBuilder,
+    filter: Option<AddressFilter>,
+) -> Result<UreqTransport, BoxError> {
+    let config = config
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .save_redirect_history(false)
+        .accept_encoding(AutoHeaderValue::None)
+        .allow_non_standard_methods(true)
+        .timeout_global(None)
+        .timeout_per_call(None)
+        .timeout_per_read(None)
+        .timeout_per_write(None)
+        .timeout_resolve(None)
+        .timeout_connect(None)
+        .timeout_send_request(None)
+        .timeout_send_body(None)
+        .timeout_recv_response(None)
+        .timeout_recv_body(None);
+    let config = UreqConfigBuilder::build(config);
+    for (name, value) in [
+        ("user_agent", config.user_agent()),
+        ("accept", config.accept()),
+    ] {
+        check_header(name, value)?;
+    }
+    let longest_line = config.output_buffer_size();
+    let idle = Idle::new(config.max_idle_age());
+    let connector = connect::connector(Arc::clone(&idle), filter);
+    let agent = Agent::with_parts(config, connector, LookUpLater::default());
+    Ok(UreqTransport {
+        agent,
+        idle,
+        longest_line,
+    })
 }
 
 /// ureq would panic over such a value, with each request.
@@ -109,6 +127,7 @@ impl Transport for UreqTransport {
         *request.method_mut() = exchange.method().clone();
         *request.uri_mut() = uri(exchange.url())?;
         *request.headers_mut() = headers;
+        self.check_lines(&request)?;
 
         current::begin(match (exchange.deadline(), exchange.stall_timeout()) {
             (Some(deadline), _) => Limit::Until(deadline),
@@ -126,6 +145,31 @@ impl Transport for UreqTransport {
         let body = ResponseBody::from_whole(IncomingBody::new(body));
         let body = body.with_remote_addr(current::peer());
         Ok(http::Response::from_parts(parts, body))
+    }
+}
+
+impl UreqTransport {
+    /// Refuses what ureq would find too long, maybe only when it has sent the lines before.
+    fn check_lines<B>(&self, request: &http::Request<B>) -> Result<(), Error> {
+        // Spaces, the version, line breaks: `GET / HTTP/1.1`, `name: value`.
+        const LINE: usize = 16;
+        let target = request
+            .uri()
+            .path_and_query()
+            .map_or(1, |path| path.as_str().len());
+        let first = request.method().as_str().len() + target;
+        let headers = request.headers().iter();
+        let others = headers.map(|(name, value)| name.as_str().len() + value.len());
+        let longest = others.fold(first, usize::max) + LINE;
+        if longest <= self.longest_line {
+            return Ok(());
+        }
+        Err(Error::invalid_request(format!(
+            "a line of its head has {longest} bytes, more than fit into the output buffer of {} bytes; enlarge that: \
+             `session.client(|config| config.output_buffer_size({}))`",
+            self.longest_line,
+            longest.next_power_of_two(),
+        )))
     }
 }
 

@@ -4,6 +4,12 @@
 #[expect(clippy::duplicate_mod, reason = "the same tests, on another transport")]
 mod each_transport;
 
+mod connections;
+#[cfg(feature = "system-proxy")]
+mod environment;
+mod heads;
+mod settings;
+
 use threaded::ureq::tls::{Certificate, RootCerts, TlsConfig};
 use threaded::{Pool, RequestSpec, UreqConfigBuilder};
 

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::addresses::AddressFilter;
+use crate::error::PoolError;
 use crate::fetch::AttemptLimits;
 use crate::limits::Limits;
 use crate::observe::Observer;
+use crate::origin::Origin;
 use crate::pool::crew::ThreadSettings;
 use crate::request::RequestSpec;
 use crate::retry::Retry;
@@ -22,6 +25,8 @@ pub(super) struct Settings {
     pub(super) limits: Option<Limits>,
     pub(super) affinity: bool,
     pub(super) reauthenticate: bool,
+    pub(super) public_addresses_only: bool,
+    pub(super) allowed_origins: Vec<String>,
     pub(super) observer: Option<Box<dyn Observer>>,
     pub(super) thread_name: Box<dyn Fn(usize) -> String + Send + Sync>,
     pub(super) thread_stack_size: Option<usize>,
@@ -40,6 +45,8 @@ impl Default for Settings {
             limits: None,
             affinity: false,
             reauthenticate: false,
+            public_addresses_only: false,
+            allowed_origins: Vec::new(),
             observer: None,
             thread_name: Box::new(ThreadSettings::default_name),
             thread_stack_size: None,
@@ -63,6 +70,20 @@ impl Settings {
         self.window.unwrap_or(JOBS_TO_LOOK_AHEAD).max(1)
     }
 
+    /// What may be connected to, if not everything.
+    pub(super) fn address_filter(&self) -> Result<Option<AddressFilter>, PoolError> {
+        let allowed = self
+            .allowed_origins
+            .iter()
+            .map(|origin| Origin::parse(origin));
+        let allowed = allowed
+            .collect::<Result<Vec<Origin>, String>>()
+            .map_err(PoolError::AllowedOrigin)?;
+        Ok(self
+            .public_addresses_only
+            .then(|| AddressFilter::new(allowed)))
+    }
+
     pub(super) fn window(&self) -> usize {
         self.window
             .unwrap_or_else(|| self.most_workers().saturating_mul(JOBS_PER_WORKER))
@@ -82,6 +103,8 @@ impl fmt::Debug for Settings {
             limits,
             affinity,
             reauthenticate,
+            public_addresses_only,
+            allowed_origins,
             observer,
             thread_name: _,
             thread_stack_size,
@@ -97,6 +120,8 @@ impl fmt::Debug for Settings {
             .field("limits", limits)
             .field("affinity", affinity)
             .field("reauthenticate", reauthenticate)
+            .field("public_addresses_only", public_addresses_only)
+            .field("allowed_origins", &allowed_origins.len())
             .field("observer", &observer.is_some())
             .field("thread_stack_size", thread_stack_size)
             .finish_non_exhaustive()

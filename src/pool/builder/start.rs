@@ -164,6 +164,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             Some(_) => settings.room(),
             None => usize::MAX,
         };
+        let filter = settings.address_filter()?;
         let limits = settings.limits.map(Limits::check).transpose()?;
         let longest_cool_down = limits.as_ref().and_then(|limits| limits.longest_cool_down);
         let waits_for_more = limits.is_some() || settings.affinity || settings.retry.is_some();
@@ -176,6 +177,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             .into_recipe(
                 settings.attempt_limits.stall_timeout,
                 settings.reauthenticate,
+                filter,
             )
             .map_err(|fault| PoolError::Session(fault.into()))?;
         let (outbox, inbox) = results::lanes();

@@ -17,6 +17,7 @@ use ::ureq::unversioned::transport::{
 use super::forward::ForwardConnector;
 use super::idle::{Idle, IdleFirst};
 use super::socket::SocketConnector;
+use crate::addresses::AddressFilter;
 
 /// A connection of whatever kind.
 pub(super) type Connection = Box<dyn Transport>;
@@ -25,20 +26,26 @@ pub(super) type Connection = Box<dyn Transport>;
 pub(super) type BoxedConnector = Arc<dyn Connector<(), Out = Connection>>;
 
 /// What an agent makes its connections with: one that is idle if there is one, a new one otherwise.
-pub(super) fn connector(idle: Arc<Idle>) -> impl Connector<(), Out = impl Transport> {
-    let to_proxies = boxed(direct(()));
+pub(super) fn connector(
+    idle: Arc<Idle>,
+    filter: Option<AddressFilter>,
+) -> impl Connector<(), Out = impl Transport> {
+    let to_proxies = boxed(direct((), None));
     let proxied = ();
     #[cfg(feature = "socks")]
     let proxied = proxied.chain(AtProxy(SocksConnector::default()));
     let proxied = proxied
         .chain(AtProxy(ForwardConnector::new(Arc::clone(&to_proxies))))
         .chain(AtProxy(ConnectProxyConnector::default()));
-    IdleFirst::new(idle, boxed(direct(proxied)), to_proxies)
+    IdleFirst::new(idle, boxed(direct(proxied, filter)), to_proxies)
 }
 
 /// Connects to the server itself, unless a proxy has connected already. On top comes TLS, if it is asked for.
-fn direct<P: Connector<()>>(proxied: P) -> impl Connector<(), Out = impl Transport> {
-    let connector = proxied.chain(SocketConnector);
+fn direct<P: Connector<()>>(
+    proxied: P,
+    filter: Option<AddressFilter>,
+) -> impl Connector<(), Out = impl Transport> {
+    let connector = proxied.chain(SocketConnector::new(filter));
     #[cfg(feature = "default-tls")]
     let connector = connector.chain(RustlsConnector::default());
     #[cfg(feature = "native-tls")]

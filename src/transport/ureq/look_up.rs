@@ -11,6 +11,7 @@ use ::ureq::{Error, Proxy, ProxyProtocol};
 
 use super::connect::Stage;
 use super::current;
+use crate::addresses::AddressFilter;
 
 /// Finds nothing. An agent asks for the addresses of each request's host, whether it connects or not; who connects looks
 /// them up itself.
@@ -38,16 +39,26 @@ fn needs_addresses(proxy: &Proxy) -> bool {
 }
 
 /// The addresses to connect to.
-pub(super) fn addresses(details: &ConnectionDetails<'_>) -> Result<ResolvedSocketAddrs, Error> {
-    if !details.addrs.is_empty() {
-        return Ok(details.addrs.clone());
-    }
-    look_up(
-        &DefaultResolver::default(),
-        details.uri,
-        details.config,
-        details.timeout,
-    )
+pub(super) fn addresses(
+    details: &ConnectionDetails<'_>,
+    filter: Option<&AddressFilter>,
+) -> Result<Vec<SocketAddr>, Error> {
+    let found = match details.addrs.is_empty() {
+        true => look_up(
+            &DefaultResolver::default(),
+            details.uri,
+            details.config,
+            details.timeout,
+        )?,
+        false => details.addrs.clone(),
+    };
+    let Some(filter) = filter else {
+        return Ok(found.to_vec());
+    };
+    let host = details.uri.host().unwrap_or_default();
+    filter
+        .vetted(host, found.iter().copied())
+        .map_err(|refused| Stage::LookUp.failed(Error::Other(refused.into())))
 }
 
 fn look_up(

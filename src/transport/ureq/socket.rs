@@ -11,9 +11,18 @@ use ::ureq::{Error, Timeout};
 
 use super::buffers::GrowingBuffers;
 use super::{current, look_up};
+use crate::addresses::AddressFilter;
 
 #[derive(Debug)]
-pub(super) struct SocketConnector;
+pub(super) struct SocketConnector {
+    filter: Option<AddressFilter>,
+}
+
+impl SocketConnector {
+    pub(super) fn new(filter: Option<AddressFilter>) -> Self {
+        Self { filter }
+    }
+}
 
 impl<In: Transport> Connector<In> for SocketConnector {
     type Out = Either<In, Socket>;
@@ -27,7 +36,7 @@ impl<In: Transport> Connector<In> for SocketConnector {
         if let Some(chained) = chained {
             return Ok(Some(Either::A(chained)));
         }
-        let addresses = look_up::addresses(details)?;
+        let addresses = look_up::addresses(details, self.filter.as_ref())?;
         let stream = connect_to_any(&addresses, current::within(details.timeout)?)?;
         if details.config.no_delay() {
             stream.set_nodelay(true)?;

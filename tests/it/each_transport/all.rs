@@ -13,6 +13,7 @@ mod limits;
 mod multipart;
 mod plain_data;
 mod proxies;
+mod public_addresses;
 mod redirect_secrets;
 mod redirects;
 mod regressions;
