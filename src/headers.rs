@@ -32,6 +32,13 @@ where
     Ok((name.clone(), marked(&name, value)))
 }
 
+/// Reads a `Content-Length`: digits alone (RFC 9110, section 8.6), where a number of Rust may have a sign.
+pub(crate) fn content_length(value: &HeaderValue) -> Option<u64> {
+    let text = value.to_str().ok()?.trim();
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().ok()).flatten()
+}
+
 /// What to say when a header map is full.
 pub(crate) const TOO_MANY: &str = "there are too many headers; a request can have about 24,000";
 

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::time::Instant;
 
 use super::contenders::*;
-use super::works::{Task, WORKS, Work};
+use super::works::{Counts, Task, WORKS, Work};
 
 /// What one process has needed.
 #[derive(Clone, Copy)]
@@ -89,8 +89,8 @@ impl Figures {
 pub(crate) struct Table(Vec<Row>);
 
 struct Row {
-    work: &'static str,
-    contender: &'static str,
+    work: &'static Work,
+    contender: &'static Contender,
     figures: Figures,
 }
 
@@ -106,48 +106,55 @@ const PAIRS: [(&str, &str); 7] = [
 ];
 
 impl Table {
-    pub(crate) fn add(&mut self, work: &Work, contender: &Contender, figures: Figures) {
+    pub(crate) fn add(
+        &mut self,
+        work: &'static Work,
+        contender: &'static Contender,
+        figures: Figures,
+    ) {
         self.0.push(Row {
-            work: work.name,
-            contender: contender.name,
+            work,
+            contender,
             figures,
         });
     }
 
-    fn rounds(&self, work: &str, contender: &str) -> Vec<&Figures> {
+    fn rounds(&self, work: &Work, contender: &str) -> Vec<&Figures> {
         let rows = self.0.iter();
-        rows.filter(|row| row.work == work && row.contender == contender)
+        rows.filter(|row| row.work.name == work.name && row.contender.name == contender)
             .map(|row| &row.figures)
             .collect()
     }
 
-    fn figure(&self, work: &str, contender: &str, which: fn(&Figures) -> f64) -> Option<f64> {
+    fn figure(&self, work: &Work, contender: &str, which: fn(&Figures) -> f64) -> Option<f64> {
         let rounds = self.rounds(work, contender);
         median(rounds.into_iter().map(which).collect())
     }
 
     /// The median, over the rounds, of one speed as a part of another one.
-    pub(crate) fn ratio(&self, work: &str, ours: &str, theirs: &str) -> Option<f64> {
+    pub(crate) fn ratio(&self, work: &Work, ours: &str, theirs: &str) -> Option<f64> {
         let (ours, theirs) = (self.rounds(work, ours), self.rounds(work, theirs));
-        let ratios = ours
-            .iter()
-            .zip(theirs)
-            .map(|(ours, theirs)| ours.speed / theirs.speed);
+        let merit = |figures: &Figures| match work.counts {
+            Counts::Speed => figures.speed,
+            Counts::FirstAnswer => 1.0 / figures.first,
+        };
+        let ratios = ours.iter().zip(theirs);
+        let ratios = ratios.map(|(ours, theirs)| merit(ours) / merit(theirs));
         median(ratios.collect())
     }
 
     /// The works that were done, in their order.
-    pub(crate) fn works(&self) -> Vec<&'static str> {
-        let works = WORKS.iter().map(|work| work.name);
-        works
-            .filter(|work| self.0.iter().any(|row| row.work == *work))
+    pub(crate) fn works(&self) -> Vec<&'static Work> {
+        WORKS
+            .iter()
+            .filter(|work| self.0.iter().any(|row| row.work.name == work.name))
             .collect()
     }
 
     pub(crate) fn markdown(&self) -> String {
         let mut text = String::new();
         let contenders = CONTENDERS.iter().map(|contender| {
-            let cell = |work: &&'static str| self.cell(work, contender.name);
+            let cell = |work: &&Work| self.cell(work, contender.name);
             (
                 contender.name.to_owned(),
                 self.works().iter().map(cell).collect(),
@@ -156,7 +163,7 @@ impl Table {
         self.write(&mut text, "k/s (µs)", contenders);
         text.push('\n');
         let pairs = PAIRS.iter().map(|(ours, theirs)| {
-            let ratio = |work: &&'static str| match self.ratio(work, ours, theirs) {
+            let ratio = |work: &&Work| match self.ratio(work, ours, theirs) {
                 Some(ratio) => format!("{ratio:.2}"),
                 None => "–".to_owned(),
             };
@@ -175,7 +182,7 @@ impl Table {
         title: &str,
         rows: impl Iterator<Item = (String, Vec<String>)>,
     ) {
-        let works = self.works();
+        let works: Vec<&str> = self.works().iter().map(|work| work.name).collect();
         let rule = "---|".repeat(works.len());
         let mut line = |name: &str, cells: &str| {
             writeln!(text, "| {name} | {cells} |").expect("a text takes everything");
@@ -187,7 +194,7 @@ impl Table {
         }
     }
 
-    fn cell(&self, work: &str, contender: &str) -> String {
+    fn cell(&self, work: &Work, contender: &str) -> String {
         let figure = |which| self.figure(work, contender, which);
         let (Some(speed), Some(cpu), Some(memory), Some(first)) = (
             figure(|figures| figures.speed),
@@ -197,10 +204,9 @@ impl Table {
         ) else {
             return "–".to_owned();
         };
-        if work.starts_with("first") {
-            format!("{first:.0} ms, {memory:.0} MB")
-        } else {
-            format!("{:.1} ({cpu:.0}), {memory:.0} MB", speed / 1e3)
+        match work.counts {
+            Counts::FirstAnswer => format!("{first:.0} ms, {memory:.0} MB"),
+            Counts::Speed => format!("{:.1} ({cpu:.0}), {memory:.0} MB", speed / 1e3),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::contenders::{CONTENDERS, THREADS_ON_REQWEST};
 use super::figures::Table;
+use super::works::Work;
 
 const ROW: usize = 18;
 const PANEL_WIDTH: usize = 520;
@@ -30,7 +31,7 @@ pub(crate) fn of(table: &Table) -> String {
     svg
 }
 
-fn draw(svg: &mut String, table: &Table, work: &str, left: usize, top: usize) -> std::fmt::Result {
+fn draw(svg: &mut String, table: &Table, work: &Work, left: usize, top: usize) -> std::fmt::Result {
     let ratios: Vec<(&str, f64)> = CONTENDERS
         .iter()
         .filter_map(|contender| {
@@ -43,8 +44,9 @@ fn draw(svg: &mut String, table: &Table, work: &str, left: usize, top: usize) ->
     let title = top + 22;
     writeln!(
         svg,
-        "<text x=\"{}\" y=\"{title}\" font-weight=\"bold\">{work}</text>",
-        left + 10
+        "<text x=\"{}\" y=\"{title}\" font-weight=\"bold\">{}</text>",
+        left + 10,
+        work.name
     )?;
     for (row, (name, ratio)) in ratios.into_iter().enumerate() {
         let y = top + TITLE + ROW * row;

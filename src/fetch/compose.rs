@@ -128,13 +128,13 @@ impl<'a> Outgoing<'a> {
 /// Framing is the transport's. A spec may repeat the truth about it, as requests made elsewhere do; anything else would
 /// let one request pass for two.
 fn check_framing(spec: &RequestSpec) -> Result<(), Error> {
-    let headers = spec.header_map();
-    if headers.contains_key(TRANSFER_ENCODING) {
+    let fields = spec.header_map();
+    if fields.contains_key(TRANSFER_ENCODING) {
         return Err(Error::invalid_request(
             "the header `transfer-encoding` cannot be set; how the body is sent follows from the body",
         ));
     }
-    if headers.get_all(HOST).iter().count() > 1 {
+    if fields.get_all(HOST).iter().count() > 1 {
         return Err(Error::invalid_request(
             "the header `host` is set more than once; a request goes to one host",
         ));
@@ -143,11 +143,8 @@ fn check_framing(spec: &RequestSpec) -> Result<(), Error> {
         None => Some(0),
         Some(body) => body.as_bytes().map(|bytes| bytes.len() as u64),
     };
-    for value in headers.get_all(CONTENT_LENGTH) {
-        let stated = value
-            .to_str()
-            .ok()
-            .and_then(|value| value.parse::<u64>().ok());
+    for value in fields.get_all(CONTENT_LENGTH) {
+        let stated = headers::content_length(value);
         if stated.is_none() || stated != in_memory {
             return Err(Error::invalid_request(
                 "the header `content-length` does not agree with the body; leave it out, it follows from the body",

@@ -11,6 +11,7 @@ use super::decode;
 use super::sink::{self, Arrival, Received};
 use crate::error::Error;
 use crate::head::ResponseHead;
+use crate::headers;
 use crate::history::RedirectHop;
 use crate::request::Sink;
 use crate::response::Response;
@@ -96,15 +97,9 @@ fn lacks_body(method: &Method, status: StatusCode) -> bool {
 }
 
 /// What the server announced, and is bound by: a `Transfer-Encoding` overrides it (RFC 9112, section 6.3).
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    if headers.contains_key(TRANSFER_ENCODING) {
+fn content_length(fields: &HeaderMap) -> Option<u64> {
+    if fields.contains_key(TRANSFER_ENCODING) {
         return None;
     }
-    headers
-        .get(CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
+    headers::content_length(fields.get(CONTENT_LENGTH)?)
 }

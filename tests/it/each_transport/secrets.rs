@@ -14,10 +14,10 @@ use crate::support::raw::{RawServer, refused_address};
 use crate::support::server::Server;
 use crate::support::tls::certificate_for;
 
-const CANARY: &str = "canary7f3a";
+pub(super) const CANARY: &str = "canary7f3a";
 
 /// Everything that a user may print of an outcome, the whole chain of sources included.
-fn printed(outcome: &Outcome) -> Vec<String> {
+pub(super) fn printed(outcome: &Outcome) -> Vec<String> {
     let mut lines = vec![format!("{outcome:?}"), format!("{outcome:#?}")];
     match outcome {
         Ok(response) => {
@@ -38,7 +38,7 @@ fn printed(outcome: &Outcome) -> Vec<String> {
     lines
 }
 
-fn assert_discreet(lines: &[String]) {
+pub(super) fn assert_discreet(lines: &[String]) {
     for line in lines {
         assert!(!line.contains(CANARY), "{line}");
         assert!(line.len() < 2048, "{} bytes: {line}", line.len());
@@ -48,7 +48,7 @@ fn assert_discreet(lines: &[String]) {
 type Expected = fn(&Outcome) -> bool;
 
 /// A request that has a secret wherever it may have one.
-fn secretive(url: &str) -> RequestSpec {
+pub(super) fn secretive(url: &str) -> RequestSpec {
     let (scheme, rest) = url.split_once("://").unwrap();
     let mut marked = HeaderValue::from_static(CANARY);
     marked.set_sensitive(true);
@@ -150,7 +150,7 @@ fn no_outcome_of_the_network_prints_a_secret() {
     }
 }
 
-fn is(outcome: &Outcome, expected: impl Fn(&Error) -> bool) -> bool {
+pub(super) fn is(outcome: &Outcome, expected: impl Fn(&Error) -> bool) -> bool {
     outcome
         .as_ref()
         .is_err_and(|exception| expected(exception.error()))

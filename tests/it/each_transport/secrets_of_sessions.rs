@@ -1,0 +1,139 @@
+//! Promise 13 for what sessions know, for errors that are not the network's, and for the log.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use threaded::{Error, RequestSpec};
+
+use super::secrets::{CANARY, assert_discreet, is, printed, secretive};
+use super::{PoolBuilder, pool};
+use crate::support::alone::alone;
+use crate::support::keeper::Keeper;
+use crate::support::pools::{Outcome, in_order};
+use crate::support::raw::{RawServer, refused_address};
+use crate::support::server::Server;
+
+fn secretive_pool() -> PoolBuilder {
+    pool().num_threads(1).auth_generator(|session| {
+        let session = session.header("X-Api-Key", CANARY).header("Cookie", CANARY);
+        session
+            .bearer_auth(CANARY)
+            .auth_for("http://127.0.0.1:1", threaded::Auth::bearer(CANARY))
+    })
+}
+
+fn outcomes(builder: PoolBuilder, specs: Vec<RequestSpec>) -> Vec<Outcome> {
+    in_order(builder.build_from_requests(specs).unwrap())
+}
+
+#[test]
+fn what_a_session_knows_is_not_printed() {
+    let fine = Keeper::saying_ok();
+    let closing = RawServer::answering("");
+    let specs = vec![
+        fine.url("/").into(),
+        closing.url("/").into(),
+        format!("http://{}/", refused_address()).into(),
+        "not a URL".into(),
+    ];
+    let outcomes = outcomes(secretive_pool(), specs);
+    assert_eq!(fine.only().headers()["x-api-key"], CANARY, "it is sent");
+    for outcome in &outcomes {
+        assert_discreet(&printed(outcome));
+    }
+    assert_eq!(
+        outcomes.iter().filter(|outcome| outcome.is_err()).count(),
+        3
+    );
+}
+
+#[test]
+fn errors_that_are_not_the_networks_print_no_secret() {
+    let server = Server::start(|_| {
+        let response = http::Response::builder().status(500);
+        response.body(Default::default()).unwrap()
+    });
+    let url = server.url("/");
+    let silent = RawServer::start(|mut stream, _| {
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing");
+    let specs = vec![
+        secretive(&url),
+        secretive(&url).save_to(missing.join("file")),
+        secretive(&url).body_from_file(&missing),
+        secretive(&url).read_with(|_, _| -> std::io::Result<()> { panic!("over something") }),
+        secretive(&url).read_with(|_, _| Err(std::io::Error::other("of the handler"))),
+        secretive(&silent.url("/")).timeout(None),
+    ];
+    let builder = secretive_pool().error_for_status(true);
+    let pool = builder
+        .deadline(Duration::from_millis(300))
+        .build()
+        .unwrap();
+    for spec in specs {
+        pool.submit(spec).unwrap();
+    }
+    let outcomes = in_order(pool);
+    let kinds: [fn(&Error) -> bool; 6] = [
+        |error| matches!(error, Error::Status { .. }),
+        |error| matches!(error, Error::Sink { .. }),
+        |error| matches!(error, Error::InvalidRequest { .. }),
+        |error| matches!(error, Error::Panicked { .. }),
+        |error| matches!(error, Error::Sink { .. }),
+        |error| matches!(error, Error::Cancelled { .. }),
+    ];
+    for (outcome, kind) in outcomes.iter().zip(kinds) {
+        assert!(is(outcome, kind), "{outcome:?}");
+        assert_discreet(&printed(outcome));
+    }
+}
+
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl log::Log for Log {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = format!("{}: {}", record.target(), record.args());
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn no_secret_is_logged() {
+    let name = concat!(module_path!(), "::no_secret_is_logged");
+    alone(name, &[], || {
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        log::set_logger(Box::leak(Box::new(Log(Arc::clone(&lines))))).unwrap();
+        log::set_max_level(log::LevelFilter::Debug);
+
+        let fine = Server::saying(CANARY);
+        let closing = RawServer::answering("");
+        let specs = [
+            secretive(&fine.url("/")),
+            secretive(&closing.url("/")),
+            secretive(&format!("http://{}/", refused_address())),
+            secretive("http://nowhere.invalid/"),
+        ];
+        let retry = threaded::Retry::new(1).backoff(Duration::ZERO, Duration::ZERO);
+        let builder = secretive_pool().retry(retry.no_budget());
+        let outcomes = outcomes(builder, specs.into());
+        assert!(outcomes[0].is_ok() && outcomes[1].is_err());
+        let refused = pool()
+            .auth_generator(|session| session.bearer_auth(format!("a\n{CANARY}")))
+            .build();
+        assert!(refused.is_err());
+
+        let lines = lines.lock().unwrap();
+        assert!(!lines.is_empty(), "the transports do log");
+        for line in lines.iter() {
+            assert!(!line.contains(CANARY), "{line}");
+        }
+    });
+}
