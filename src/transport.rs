@@ -1,22 +1,22 @@
 //! What performs exchanges: [`Transport`] and what it is handed and hands back.
 
+mod exchange;
 pub(crate) mod reqwest;
+mod response_body;
 #[cfg(feature = "ureq")]
 pub(crate) mod ureq;
 
-use std::fmt;
-use std::io::{self, Read};
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, Method};
 use url::Url;
+
+pub use exchange::Exchange;
+pub(crate) use exchange::check_tls_is_built_in;
+pub(crate) use response_body::ReadWhole;
+pub use response_body::ResponseBody;
 
 use crate::addresses::AddressFilter;
 use crate::error::{BoxError, Error};
-use crate::redact::{Field, HeaderNames, SafeUrl};
-use crate::request::{OpenBody, RequestBody};
 
 /// Performs exchanges: sends one request, hands back the head of its response and a reader of its body.
 ///
@@ -112,224 +112,5 @@ impl<T: Transport> TransportBuilder for T {
 
     fn build(self) -> Result<T, BoxError> {
         Ok(self)
-    }
-}
-
-/// One request as it is to be sent.
-///
-/// The headers are complete but for what the wire itself asks for: `Host`, `Content-Length`, `Transfer-Encoding`.
-pub struct Exchange<'a> {
-    pub(crate) method: &'a Method,
-    pub(crate) url: &'a Url,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Option<&'a RequestBody>,
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) stall_timeout: Option<Duration>,
-}
-
-impl<'a> Exchange<'a> {
-    /// The method.
-    pub fn method(&self) -> &'a Method {
-        self.method
-    }
-
-    /// Where to send it: http or https, without user info. Its fragment is not for the wire.
-    pub fn url(&self) -> &'a Url {
-        self.url
-    }
-
-    /// The headers, those of the session and the crate included.
-    pub fn headers(&self) -> &HeaderMap {
-        &self.headers
-    }
-
-    /// Takes the headers out, for a transport that wants to own them.
-    pub fn take_headers(&mut self) -> HeaderMap {
-        std::mem::take(&mut self.headers)
-    }
-
-    /// The body, if there is one.
-    pub fn body(&self) -> Option<&'a RequestBody> {
-        self.body
-    }
-
-    /// What is to follow the head, if anything: the body, or that there is none.
-    pub(crate) fn content(&self) -> Result<Option<OpenBody>, Error> {
-        match self.body {
-            Some(body) => body.open_to_send().map(Some),
-            // These say so; servers answer 411 otherwise (RFC 9110, section 8.6).
-            None if matches!(*self.method, Method::POST | Method::PUT | Method::PATCH) => {
-                Ok(Some(OpenBody::Bytes(Bytes::new())))
-            }
-            None => Ok(None),
-        }
-    }
-
-    /// When the exchange must be over, to the last byte of the response body; `None` is no limit.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
-    }
-
-    /// The longest wait for the head, and for each further piece of the body, of an exchange without a
-    /// [`deadline`](Self::deadline); `None` is no limit.
-    pub fn stall_timeout(&self) -> Option<Duration> {
-        self.stall_timeout
-    }
-
-    /// The time that is left until the [`deadline`](Self::deadline), zero if it has passed.
-    pub fn timeout(&self) -> Option<Duration> {
-        let deadline = self.deadline?;
-        Some(deadline.saturating_duration_since(Instant::now()))
-    }
-}
-
-impl fmt::Debug for Exchange<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            method,
-            url,
-            headers,
-            body,
-            deadline: _,
-            stall_timeout: _,
-        } = self;
-        f.debug_struct("Exchange")
-            .field("method", &Field(method))
-            .field("url", &SafeUrl(url.as_str()))
-            .field("headers", &HeaderNames(headers))
-            .field("body", body)
-            .field("timeout", &self.timeout())
-            .finish()
-    }
-}
-
-/// Without TLS, the libraries would complain of the scheme, which is not what must be mended.
-pub(crate) fn check_tls_is_built_in(url: &Url) -> Result<(), Error> {
-    if cfg!(any(feature = "default-tls", feature = "native-tls")) || url.scheme() != "https" {
-        return Ok(());
-    }
-    Err(Error::invalid_request(
-        "https URLs need the feature `default-tls` or `native-tls` of reqwest-threaded",
-    ))
-}
-
-/// The body of a response on its way in, as it comes off the wire: not decoded, not limited.
-///
-/// Text and bytes convert into one; [`from_reader`](Self::from_reader) takes anything that reads.
-pub struct ResponseBody {
-    content: Content,
-    remote_addr: Option<SocketAddr>,
-}
-
-enum Content {
-    Bytes(Bytes),
-    Reader(Box<dyn Read + Send>),
-    Whole(Box<dyn ReadWhole>),
-}
-
-/// A reader that can also hand over all it has at once, without a copy.
-pub(crate) trait ReadWhole: Read + Send {
-    fn read_whole(self: Box<Self>) -> io::Result<Bytes>;
-}
-
-impl ResponseBody {
-    /// A body without content.
-    pub fn empty() -> Self {
-        Self::from(Bytes::new())
-    }
-
-    /// A body that is read from somewhere.
-    ///
-    /// To report a fault as one variant of [`Error`], wrap it: `io::Error::other(Error::…)`. Otherwise the
-    /// `io::ErrorKind` decides: `UnexpectedEof` becomes [`Error::BodyTruncated`], `TimedOut` [`Error::Timeout`],
-    /// `InvalidData` [`Error::Protocol`], any other [`Error::Closed`].
-    pub fn from_reader(reader: impl Read + Send + 'static) -> Self {
-        Content::Reader(Box::new(reader)).into()
-    }
-
-    /// Says whom it comes from: [`Response::remote_addr`](crate::Response::remote_addr). Defaults to unknown.
-    pub fn with_remote_addr(mut self, remote_addr: impl Into<Option<SocketAddr>>) -> Self {
-        self.remote_addr = remote_addr.into();
-        self
-    }
-
-    pub(crate) fn remote_addr(&self) -> Option<SocketAddr> {
-        self.remote_addr
-    }
-
-    pub(crate) fn from_whole(body: impl ReadWhole + 'static) -> Self {
-        Content::Whole(Box::new(body)).into()
-    }
-
-    /// Hands over all of it at once, without a copy, if that is possible within the length that is known of it.
-    /// Otherwise the body comes back.
-    pub(crate) fn into_whole(self, is_length_known: bool) -> Result<io::Result<Bytes>, Self> {
-        match self.content {
-            Content::Bytes(bytes) => Ok(Ok(bytes)),
-            Content::Whole(body) if is_length_known => Ok(body.read_whole()),
-            other => Err(other.into()),
-        }
-    }
-}
-
-impl Read for ResponseBody {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.content {
-            Content::Bytes(bytes) => {
-                let read = bytes.as_ref().read(buffer)?;
-                drop(bytes.split_to(read));
-                Ok(read)
-            }
-            Content::Reader(reader) => reader.read(buffer),
-            Content::Whole(body) => body.read(buffer),
-        }
-    }
-}
-
-impl fmt::Debug for ResponseBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.content {
-            Content::Bytes(bytes) => write!(f, "ResponseBody({} bytes)", bytes.len()),
-            Content::Reader(_) | Content::Whole(_) => f.write_str("ResponseBody(reader)"),
-        }
-    }
-}
-
-impl From<Content> for ResponseBody {
-    fn from(content: Content) -> Self {
-        Self {
-            content,
-            remote_addr: None,
-        }
-    }
-}
-
-impl From<Bytes> for ResponseBody {
-    fn from(bytes: Bytes) -> Self {
-        Content::Bytes(bytes).into()
-    }
-}
-
-impl From<Vec<u8>> for ResponseBody {
-    fn from(bytes: Vec<u8>) -> Self {
-        Bytes::from(bytes).into()
-    }
-}
-
-impl From<String> for ResponseBody {
-    fn from(text: String) -> Self {
-        Bytes::from(text).into()
-    }
-}
-
-impl From<&'static str> for ResponseBody {
-    fn from(text: &'static str) -> Self {
-        Bytes::from_static(text.as_bytes()).into()
-    }
-}
-
-impl From<&'static [u8]> for ResponseBody {
-    fn from(bytes: &'static [u8]) -> Self {
-        Bytes::from_static(bytes).into()
     }
 }

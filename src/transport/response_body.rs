@@ -1,0 +1,128 @@
+//! What a transport hands back of a body: [`ResponseBody`].
+
+use std::fmt;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+/// The body of a response on its way in, as it comes off the wire: not decoded, not limited.
+///
+/// Text and bytes convert into one; [`from_reader`](Self::from_reader) takes anything that reads.
+pub struct ResponseBody {
+    content: Content,
+    remote_addr: Option<SocketAddr>,
+}
+
+enum Content {
+    Bytes(Bytes),
+    Reader(Box<dyn Read + Send>),
+    Whole(Box<dyn ReadWhole>),
+}
+
+/// A reader that can also hand over all it has at once, without a copy.
+pub(crate) trait ReadWhole: Read + Send {
+    fn read_whole(self: Box<Self>) -> io::Result<Bytes>;
+}
+
+impl ResponseBody {
+    /// A body without content.
+    pub fn empty() -> Self {
+        Self::from(Bytes::new())
+    }
+
+    /// A body that is read from somewhere.
+    ///
+    /// To report a fault as one variant of [`Error`], wrap it: `io::Error::other(Error::…)`. Otherwise the
+    /// `io::ErrorKind` decides: `UnexpectedEof` becomes [`Error::BodyTruncated`], `TimedOut` [`Error::Timeout`],
+    /// `InvalidData` [`Error::Protocol`], any other [`Error::Closed`].
+    pub fn from_reader(reader: impl Read + Send + 'static) -> Self {
+        Content::Reader(Box::new(reader)).into()
+    }
+
+    /// Says whom it comes from: [`Response::remote_addr`](crate::Response::remote_addr). Defaults to unknown.
+    pub fn with_remote_addr(mut self, remote_addr: impl Into<Option<SocketAddr>>) -> Self {
+        self.remote_addr = remote_addr.into();
+        self
+    }
+
+    pub(crate) fn remote_addr(&self) -> Option<SocketAddr> {
+        self.remote_addr
+    }
+
+    pub(crate) fn from_whole(body: impl ReadWhole + 'static) -> Self {
+        Content::Whole(Box::new(body)).into()
+    }
+
+    /// Hands over all of it at once, without a copy, if that is possible within the length that is known of it.
+    /// Otherwise the body comes back.
+    pub(crate) fn into_whole(self, is_length_known: bool) -> Result<io::Result<Bytes>, Self> {
+        match self.content {
+            Content::Bytes(bytes) => Ok(Ok(bytes)),
+            Content::Whole(body) if is_length_known => Ok(body.read_whole()),
+            other => Err(other.into()),
+        }
+    }
+}
+
+impl Read for ResponseBody {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.content {
+            Content::Bytes(bytes) => {
+                let read = bytes.as_ref().read(buffer)?;
+                drop(bytes.split_to(read));
+                Ok(read)
+            }
+            Content::Reader(reader) => reader.read(buffer),
+            Content::Whole(body) => body.read(buffer),
+        }
+    }
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.content {
+            Content::Bytes(bytes) => write!(f, "ResponseBody({} bytes)", bytes.len()),
+            Content::Reader(_) | Content::Whole(_) => f.write_str("ResponseBody(reader)"),
+        }
+    }
+}
+
+impl From<Content> for ResponseBody {
+    fn from(content: Content) -> Self {
+        Self {
+            content,
+            remote_addr: None,
+        }
+    }
+}
+
+impl From<Bytes> for ResponseBody {
+    fn from(bytes: Bytes) -> Self {
+        Content::Bytes(bytes).into()
+    }
+}
+
+impl From<Vec<u8>> for ResponseBody {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<String> for ResponseBody {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl From<&'static str> for ResponseBody {
+    fn from(text: &'static str) -> Self {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+impl From<&'static [u8]> for ResponseBody {
+    fn from(bytes: &'static [u8]) -> Self {
+        Bytes::from_static(bytes).into()
+    }
+}
