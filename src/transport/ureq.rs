@@ -129,20 +129,18 @@ impl Transport for UreqTransport {
         *request.headers_mut() = headers;
         self.check_lines(&request)?;
 
-        current::begin(match (exchange.deadline(), exchange.stall_timeout()) {
-            (Some(deadline), _) => Limit::Until(deadline),
-            (None, Some(stall_timeout)) => Limit::until_after(stall_timeout),
-            (None, None) => Limit::None,
-        });
+        let (until_head, from_then_on) = match (exchange.deadline(), exchange.stall_timeout()) {
+            (Some(deadline), _) => (Limit::Until(deadline), Limit::Until(deadline)),
+            (None, Some(stall)) => (Limit::until_after(stall), Limit::Each(stall)),
+            (None, None) => (Limit::None, Limit::None),
+        };
+        current::begin(until_head);
         let answer = self.agent.run(request).map_err(|error| {
             classify::head_error(error, exchange.url().as_str(), current::has_sent())
         })?;
         check_size(answer.headers())?;
-        if let (None, Some(stall_timeout)) = (exchange.deadline(), exchange.stall_timeout()) {
-            current::limit(Limit::Each(stall_timeout));
-        }
         let (parts, body) = answer.into_parts();
-        let body = ResponseBody::from_whole(IncomingBody::new(body));
+        let body = ResponseBody::from_whole(IncomingBody::new(body, from_then_on));
         let body = body.with_remote_addr(current::peer());
         Ok(http::Response::from_parts(parts, body))
     }

@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use ::ureq::{Body, BodyReader, SendBody};
 use bytes::Bytes;
 
-use super::classify;
+use super::current::Limit;
+use super::{classify, current};
 use crate::request::OpenBody;
 use crate::transport::ReadWhole;
 
@@ -23,22 +24,29 @@ pub(super) fn outgoing(body: OpenBody) -> (SendBody<'static>, u64) {
 pub(super) struct IncomingBody {
     reader: BodyReader<'static>,
     length: Option<u64>,
+    limit: Limit,
 }
 
 /// Most memory that is set aside on the word of a `Content-Length`.
 const LARGEST_ADVANCE: u64 = 1 << 20;
 
 impl IncomingBody {
-    pub(super) fn new(body: Body) -> Self {
+    pub(super) fn new(body: Body, limit: Limit) -> Self {
         let length = body.content_length();
         // The limit is the crate's business.
         let reader = body.into_with_config().limit(u64::MAX).reader();
-        Self { reader, length }
+        Self {
+            reader,
+            length,
+            limit,
+        }
     }
 }
 
 impl Read for IncomingBody {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Another exchange may have begun on this thread meanwhile.
+        current::limit(self.limit);
         self.reader
             .read(buffer)
             .map_err(|error| io::Error::other(classify::body_error(error)))

@@ -9,6 +9,7 @@ mod dropping;
 mod faults;
 mod fresh_credentials;
 mod injection;
+mod interim_responses;
 mod invalid_requests;
 mod limits;
 mod multipart;
