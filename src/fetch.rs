@@ -6,6 +6,7 @@ mod decode;
 mod incoming;
 mod receive;
 mod redirect;
+mod refusal;
 mod sink;
 
 use std::time::Duration;
@@ -15,8 +16,7 @@ use url::Url;
 use self::compose::Outgoing;
 use self::deadline::Deadline;
 use self::incoming::Incoming;
-use crate::addresses::NotPublic;
-use crate::error::{BoxError, Error, RootCause, chain};
+use crate::error::Error;
 use crate::history::RedirectHop;
 use crate::request::RequestSpec;
 use crate::response::Response;
@@ -99,8 +99,8 @@ fn follow(
     let mut outgoing = Outgoing::new(spec)?;
     loop {
         deadline.check(!history.is_empty())?;
-        let answer =
-            send(session, &outgoing, deadline).map_err(|error| blame_redirect(error, history))?;
+        let answer = send(session, &outgoing, deadline)
+            .map_err(|error| refusal::blame_redirect(error, history))?;
         match redirect::next(&outgoing, &answer, limits.redirects, history)? {
             Some(next) => {
                 history.push(RedirectHop::new(outgoing.url, answer.status()));
@@ -121,7 +121,7 @@ fn send(
     deadline: &Deadline,
 ) -> Result<http::Response<ResponseBody>, Error> {
     if let Some(filter) = &session.filter {
-        filter.check(&outgoing.url).map_err(not_public)?;
+        filter.check(&outgoing.url).map_err(refusal::not_public)?;
     }
     let exchange = Exchange {
         method: &outgoing.method,
@@ -135,41 +135,7 @@ fn send(
         .transport
         .exchange(exchange)
         .map_err(|error| blame_proxy(error, session.proxy.as_ref()))
-        .map_err(|error| match error {
-            Error::Dns { source, .. } if is_not_public(&*source) => not_public(source),
-            other => other,
-        })
-}
-
-fn is_not_public(error: &(dyn std::error::Error + 'static)) -> bool {
-    chain(error).any(|error| error.is::<NotPublic>())
-}
-
-fn not_public(error: impl Into<BoxError>) -> Error {
-    let source = error.into();
-    Error::InvalidRequest {
-        message: format!("{}, and others were not allowed", RootCause(&source)),
-        source: Some(source),
-    }
-}
-
-/// To where nothing may be sent, no redirect may lead.
-fn blame_redirect(error: Error, history: &[RedirectHop]) -> Error {
-    match error {
-        Error::InvalidRequest { message, source } if !history.is_empty() => {
-            let is_refused = source
-                .as_deref()
-                .is_some_and(|source| is_not_public(source));
-            match is_refused {
-                true => Error::Redirect {
-                    message,
-                    hops: history.to_vec(),
-                },
-                false => Error::InvalidRequest { message, source },
-            }
-        }
-        other => other,
-    }
+        .map_err(refusal::of_look_up)
 }
 
 /// Through a proxy, it is the proxy that was to be connected to. Only with SOCKS the name may be that of the server; then

@@ -4,11 +4,14 @@ mod body;
 mod buffers;
 mod classify;
 mod connect;
+mod connection;
 mod current;
+mod failure;
 mod forward;
 mod idle;
 mod in_use;
 mod look_up;
+mod reuse;
 mod socket;
 
 use std::sync::Arc;

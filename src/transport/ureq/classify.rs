@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ::ureq::Error as UreqError;
 
-use super::connect::{ConnectFailure, Stage};
+use super::failure::{ConnectFailure, Stage};
 use crate::error::{BoxError, Error, chain, io_kind, is_local_lack};
 use crate::redact::{Clipped, SafeUrl};
 use crate::request::BodySourceError;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use ::ureq::Error;
-use ::ureq::http::Uri;
 #[cfg(feature = "native-tls")]
 use ::ureq::unversioned::transport::NativeTlsConnector;
 #[cfg(feature = "default-tls")]
@@ -14,16 +13,13 @@ use ::ureq::unversioned::transport::{
     ConnectProxyConnector, ConnectionDetails, Connector, Transport,
 };
 
+use super::connection::boxed;
+use super::failure::Stage;
 use super::forward::ForwardConnector;
-use super::idle::{Idle, IdleFirst};
+use super::idle::Idle;
+use super::reuse::IdleFirst;
 use super::socket::SocketConnector;
 use crate::addresses::AddressFilter;
-
-/// A connection of whatever kind.
-pub(super) type Connection = Box<dyn Transport>;
-
-/// What makes connections, erased because proxies need it too.
-pub(super) type BoxedConnector = Arc<dyn Connector<(), Out = Connection>>;
 
 /// What an agent makes its connections with: one that is idle if there is one, a new one otherwise.
 pub(super) fn connector(
@@ -53,74 +49,6 @@ fn direct<P: Connector<()>>(
     connector
 }
 
-/// The details of a connection to another place, on behalf of this one. Its addresses are yet to be looked up.
-pub(super) fn details_for<'a>(
-    details: &ConnectionDetails<'a>,
-    uri: &'a Uri,
-) -> ConnectionDetails<'a> {
-    ConnectionDetails {
-        uri,
-        addrs: details.resolver.empty(),
-        ..copy(details)
-    }
-}
-
-pub(super) fn copy<'a>(details: &ConnectionDetails<'a>) -> ConnectionDetails<'a> {
-    ConnectionDetails {
-        uri: details.uri,
-        addrs: details.addrs.clone(),
-        config: details.config,
-        request_level: details.request_level,
-        resolver: details.resolver,
-        now: details.now,
-        timeout: details.timeout,
-        current_time: details.current_time.clone(),
-        run_connector: details.run_connector.clone(),
-        register_shutdown: details.register_shutdown.clone(),
-    }
-}
-
-/// What kept a connection from coming about: no server has seen any of the request.
-#[derive(Debug, thiserror::Error)]
-#[error("{source}")]
-pub(super) struct ConnectFailure {
-    pub(super) stage: Stage,
-    pub(super) source: Error,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    LookUp,
-    Connection,
-    /// Anything on the way to and with a proxy, looking it up included.
-    Proxy,
-}
-
-impl Stage {
-    /// The same error, marked as one of this stage. One of a stage further inside stays that, but for proxies: they are
-    /// connected to in the same way as servers.
-    pub(super) fn failed(self, error: Error) -> Error {
-        let mut failure = match error {
-            Error::Other(source) => match source.downcast::<ConnectFailure>() {
-                Ok(failure) => failure,
-                Err(source) => self.failure(Error::Other(source)),
-            },
-            source => self.failure(source),
-        };
-        if self == Self::Proxy {
-            failure.stage = self;
-        }
-        Error::Other(failure)
-    }
-
-    fn failure(self, source: Error) -> Box<ConnectFailure> {
-        Box::new(ConnectFailure {
-            stage: self,
-            source,
-        })
-    }
-}
-
 /// A connector that is about proxies only.
 #[derive(Debug)]
 struct AtProxy<C>(C);
@@ -136,24 +64,5 @@ impl<In: Transport, C: Connector<In>> Connector<In> for AtProxy<C> {
         self.0
             .connect(details, chained)
             .map_err(|error| Stage::Proxy.failed(error))
-    }
-}
-
-fn boxed(connector: impl Connector<()>) -> BoxedConnector {
-    Arc::new(connector.chain(Boxing))
-}
-
-#[derive(Debug)]
-struct Boxing;
-
-impl<In: Transport> Connector<In> for Boxing {
-    type Out = Connection;
-
-    fn connect(
-        &self,
-        _: &ConnectionDetails<'_>,
-        chained: Option<In>,
-    ) -> Result<Option<Connection>, Error> {
-        Ok(chained.map(|connection| Box::new(connection) as Connection))
     }
 }

@@ -12,7 +12,7 @@ use ::ureq::{Error, Proxy, ProxyProtocol};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::connect::{BoxedConnector, Connection, details_for};
+use super::connection::{BoxedConnector, Connection, details_for};
 
 #[derive(Debug)]
 pub(super) struct ForwardConnector {

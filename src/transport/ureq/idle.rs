@@ -8,14 +8,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ::ureq::Error;
 use ::ureq::http::Uri;
 use ::ureq::http::uri::{Authority, Scheme};
-use ::ureq::unversioned::transport::{ConnectionDetails, Connector};
 
-use super::connect::{BoxedConnector, Connection, Stage, copy};
-use super::current;
-use super::in_use::InUse;
+use super::connection::Connection;
 
 /// How many connections an agent keeps, beyond one for each worker that uses it.
 const MOST_SPARE: usize = 64;
@@ -37,7 +33,7 @@ struct Waiting {
 pub(super) struct Destination(Scheme, Authority);
 
 impl Destination {
-    fn of(uri: &Uri) -> Option<Self> {
+    pub(super) fn of(uri: &Uri) -> Option<Self> {
         Some(Self(uri.scheme()?.clone(), uri.authority()?.clone()))
     }
 }
@@ -51,7 +47,7 @@ impl Idle {
     }
 
     /// A connection that the other end has not closed meanwhile.
-    fn take(&self, to: &Destination) -> Option<Connection> {
+    pub(super) fn take(&self, to: &Destination) -> Option<Connection> {
         loop {
             let mut connections = self
                 .connections
@@ -100,65 +96,5 @@ impl Idle {
 impl fmt::Debug for Idle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Idle").finish_non_exhaustive()
-    }
-}
-
-/// Takes an idle connection, or makes one.
-#[derive(Debug)]
-pub(super) struct IdleFirst {
-    idle: Arc<Idle>,
-    connector: BoxedConnector,
-    to_proxies: BoxedConnector,
-}
-
-impl IdleFirst {
-    pub(super) fn new(
-        idle: Arc<Idle>,
-        connector: BoxedConnector,
-        to_proxies: BoxedConnector,
-    ) -> Self {
-        Self {
-            idle,
-            connector,
-            to_proxies,
-        }
-    }
-
-    fn make(&self, details: &ConnectionDetails<'_>) -> Result<Option<Connection>, Error> {
-        let to_proxies = Arc::clone(&self.to_proxies);
-        let details = ConnectionDetails {
-            timeout: current::within(details.timeout)?,
-            // A tunnel begins with a connection that will never be idle.
-            run_connector: Arc::new(move |details| {
-                to_proxies
-                    .connect(details, None)?
-                    .ok_or(Error::ConnectionFailed)
-            }),
-            ..copy(details)
-        };
-        self.connector.connect(&details, None)
-    }
-}
-
-impl Connector<()> for IdleFirst {
-    type Out = InUse;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails<'_>,
-        _: Option<()>,
-    ) -> Result<Option<InUse>, Error> {
-        let to = Destination::of(details.uri);
-        let idle = to.as_ref().and_then(|to| self.idle.take(to));
-        let connection = match idle {
-            Some(connection) => Some(connection),
-            None => self
-                .make(details)
-                .map_err(|error| Stage::Connection.failed(error))?,
-        };
-        current::has_connected();
-        Ok(connection
-            .zip(to)
-            .map(|(connection, to)| InUse::new(connection, to, Arc::clone(&self.idle))))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ::ureq::Error;
 use ::ureq::unversioned::transport::{Buffers, LazyBuffers, NextTimeout, Transport};
 
-use super::connect::Connection;
+use super::connection::Connection;
 use super::current;
 use super::idle::{Destination, Idle};
 

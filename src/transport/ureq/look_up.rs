@@ -9,8 +9,8 @@ use ::ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolv
 use ::ureq::unversioned::transport::{ConnectionDetails, NextTimeout};
 use ::ureq::{Error, Proxy, ProxyProtocol};
 
-use super::connect::Stage;
 use super::current;
+use super::failure::Stage;
 use crate::addresses::AddressFilter;
 
 /// Finds nothing. An agent asks for the addresses of each request's host, whether it connects or not; who connects looks
