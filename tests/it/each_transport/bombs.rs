@@ -99,9 +99,15 @@ fn bombs_on_all_workers_cost_no_more_memory_than_the_limits_allow() {
         let streamed = peak_kib();
         assert!(streamed < BASE_KIB, "{streamed} KiB");
 
+        let collect = |_, url| RequestSpec::get(url).max_body(LIMIT as u64);
+        assert_all_too_large(collect, LIMIT, &bomb);
+        let collected = peak_kib();
+        assert!(collected < 250 << 10, "{collected} KiB");
+
         assert_all_too_large(|_, url| url.into(), DEFAULT_LIMIT, &bomb);
         let collected = peak_kib();
-        let allowed = BASE_KIB + WORKERS * DEFAULT_LIMIT / 1024;
+        // What is collected may be there twice for a moment, when it moves to where there is more room.
+        let allowed = BASE_KIB + WORKERS * DEFAULT_LIMIT / 1024 * 3 / 2;
         assert!(collected < allowed, "{collected} KiB");
     });
 }
