@@ -13,6 +13,8 @@ mod native_tls;
 mod observing;
 mod original;
 mod outcomes;
+mod panicking;
+mod parsers;
 mod sessions;
 mod stopping;
 mod workers;

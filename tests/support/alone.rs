@@ -40,6 +40,28 @@ pub(crate) fn alone_on_a_small_disk(path: &str, body: impl FnOnce(&Path)) {
     run_alone(command, path);
 }
 
+/// The same, where the process may have so many file descriptors at most. Where no such limit can be set, the test is
+/// skipped and says so.
+pub(crate) fn alone_with_few_files(path: &str, most: usize, body: impl FnOnce()) {
+    if std::env::var_os(MARK).is_some() {
+        return body();
+    }
+    let limited = |command: &str| {
+        let limit = format!("ulimit -n {most} && {command}");
+        let mut sh = Command::new("sh");
+        sh.args(["-c", &limit, "sh"]);
+        sh
+    };
+    let possible = limited("true").output();
+    if !possible.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped {path}: no limit of file descriptors can be set here");
+        return;
+    }
+    let mut command = limited("exec \"$@\"");
+    command.arg(std::env::current_exe().unwrap());
+    run_alone(command, path);
+}
+
 fn run_alone(mut command: Command, path: &str) {
     let (_, name) = path.split_once("::").unwrap();
     let output = command

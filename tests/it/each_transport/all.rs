@@ -2,6 +2,8 @@
 
 mod affinity;
 mod bodies;
+#[cfg(all(feature = "gzip", target_os = "linux"))]
+mod bombs;
 mod connections;
 mod deadlines;
 mod decoding;
@@ -20,6 +22,8 @@ mod redirect_secrets;
 mod redirects;
 mod regressions;
 mod requests;
+#[cfg(target_os = "linux")]
+mod resources;
 mod retrying;
 mod secrets;
 mod secrets_of_sessions;

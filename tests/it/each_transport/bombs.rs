@@ -1,0 +1,113 @@
+//! A small body that unpacks to a huge one costs no more memory than its limit.
+
+use std::io;
+
+use flate2::{Compress, Compression, Crc, FlushCompress};
+use threaded::{Error, RequestSpec};
+
+use super::pool;
+use crate::support::alone::alone;
+use crate::support::framing::{Framing, answer};
+use crate::support::keeper::Keeper;
+use crate::support::pools::in_order;
+use crate::support::process::peak_kib;
+use crate::support::raw::RawServer;
+
+const WORKERS: usize = 8;
+const MIB: usize = 1 << 20;
+
+/// So many MiB of zeros as one gzip member.
+fn bomb(mebibytes: usize) -> Vec<u8> {
+    let zeros = vec![0; MIB];
+    // Packed once: after a full flush, the same input gives the same bytes.
+    let mut packed = Vec::with_capacity(MIB);
+    let mut compress = Compress::new(Compression::best(), false);
+    compress
+        .compress_vec(&zeros, &mut packed, FlushCompress::Full)
+        .unwrap();
+    assert_eq!(compress.total_in() as usize, MIB);
+    let (mut one, mut all) = (Crc::new(), Crc::new());
+    one.update(&zeros);
+
+    // Method 8, no flags, no time, no file system.
+    let mut bomb = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    for _ in 0..mebibytes {
+        bomb.extend(&packed);
+        all.combine(&one);
+    }
+    // The last block, which is empty, then the check of what is unpacked.
+    bomb.extend([3, 0]);
+    bomb.extend(all.sum().to_le_bytes());
+    bomb.extend(((mebibytes * MIB) as u32).to_le_bytes());
+    bomb
+}
+
+/// Has all workers at the bomb at once, and each of them at a good answer after it.
+fn assert_all_too_large(spec: impl Fn(usize, String) -> RequestSpec, limit: usize, bomb: &[u8]) {
+    let coded = "Content-Encoding: gzip\r\nConnection: close\r\n";
+    let server = RawServer::answering(answer(Framing::Announced, coded, bomb));
+    let good = Keeper::saying_ok();
+    let bombs = (0..WORKERS).map(|number| spec(number, server.url("/")));
+    let good = (0..WORKERS).map(|_| RequestSpec::get(good.url("/")));
+    let pool = pool().num_threads(WORKERS);
+    let outcomes = in_order(pool.build_from_requests(bombs.chain(good)).unwrap());
+    assert_eq!(outcomes.len(), 2 * WORKERS);
+    for outcome in &outcomes[..WORKERS] {
+        let exception = outcome.as_ref().unwrap_err();
+        match exception.error() {
+            Error::BodyTooLarge { limit: told } => assert_eq!(*told, limit as u64),
+            other => panic!("{other:?}"),
+        }
+    }
+    for outcome in &outcomes[WORKERS..] {
+        assert_eq!(outcome.as_ref().unwrap().text(), "ok");
+    }
+}
+
+#[test]
+fn bombs_on_all_workers_cost_no_more_memory_than_the_limits_allow() {
+    const DEFAULT_LIMIT: usize = 64 * MIB;
+    const LIMIT: usize = 16 * MIB;
+    // What a test process with a server and clients needs anyway, with room to spare. Unpacked, a single bomb is larger.
+    const BASE_KIB: usize = 100 << 10;
+
+    let name = concat!(
+        module_path!(),
+        "::bombs_on_all_workers_cost_no_more_memory_than_the_limits_allow"
+    );
+    alone(name, &[], || {
+        // The bomb is one: as long as nobody limits it, all of it comes out.
+        let small = answer(Framing::Announced, "Content-Encoding: gzip\r\n", &bomb(2));
+        let whole = super::outcome(RawServer::answering(small).url("/")).unwrap();
+        assert_eq!(whole.bytes().len(), 2 * MIB);
+        let bomb = bomb(256);
+        assert!(bomb.len() < 400 << 10, "{}", bomb.len());
+
+        let folder = tempfile::tempdir().unwrap();
+        let save = |number: usize, url| {
+            let target = folder.path().join(number.to_string());
+            RequestSpec::get(url).save_to(target).max_body(LIMIT as u64)
+        };
+        assert_all_too_large(save, LIMIT, &bomb);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let handle = |_, url| {
+            RequestSpec::get(url)
+                .read_with(|_, body| io::copy(body, &mut io::sink()).map(drop))
+                .max_body(LIMIT as u64)
+        };
+        assert_all_too_large(handle, LIMIT, &bomb);
+        let streamed = peak_kib();
+        assert!(streamed < BASE_KIB, "{streamed} KiB");
+
+        let collect = |_, url| RequestSpec::get(url).max_body(LIMIT as u64);
+        assert_all_too_large(collect, LIMIT, &bomb);
+        let collected = peak_kib();
+        assert!(collected < 250 << 10, "{collected} KiB");
+
+        assert_all_too_large(|_, url| url.into(), DEFAULT_LIMIT, &bomb);
+        let collected = peak_kib();
+        // What is collected may be there twice for a moment, when it moves to where there is more room.
+        let allowed = BASE_KIB + WORKERS * DEFAULT_LIMIT / 1024 * 3 / 2;
+        assert!(collected < allowed, "{collected} KiB");
+    });
+}

@@ -1,0 +1,273 @@
+//! Promise 1, where other people's code panics, more often than there are workers: each job has its outcome, and the pool
+//! serves on.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use threaded::{
+    BoxError, Error, Event, Exchange, Pool, PoolBuilder, RequestSpec, ResponseBody, Retry, Session,
+    Transport, TransportBuilder, Tried,
+};
+
+use crate::support::pools::{Outcome, in_order, index, says_ok};
+use crate::support::process::eventually;
+
+const WORKERS: usize = 3;
+const PANICS: usize = 30;
+
+const BAD: &str = "http://stub.test/bad";
+const GOOD: &str = "http://stub.test/good";
+
+struct PanickingReader;
+
+impl io::Read for PanickingReader {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        panic!("the body panicked")
+    }
+}
+
+/// A pool on which all workers are up.
+fn started<B: TransportBuilder + 'static>(builder: PoolBuilder<B>) -> Pool {
+    let pool = builder.num_threads(WORKERS).build().unwrap();
+    eventually("all workers are up", || {
+        pool.stats().live_workers() == WORKERS
+    });
+    pool
+}
+
+/// Hands over jobs that panic, mends what panics, and hands over as many good ones. Returns what became of the first lot.
+fn served(mut pool: Pool, bad: impl Into<RequestSpec>, mend: impl FnOnce()) -> Vec<Outcome> {
+    let bad = bad.into();
+    for _ in 0..PANICS {
+        pool.submit(bad.clone()).unwrap();
+    }
+    eventually("the jobs that panic are over", || {
+        pool.stats().responses() + pool.stats().exceptions() == PANICS
+    });
+    mend();
+    for _ in 0..PANICS {
+        pool.submit(GOOD).unwrap();
+    }
+    pool.join_all();
+
+    let stats = pool.stats();
+    let mut outcomes = in_order(pool.responses().map(Ok).chain(pool.exceptions().map(Err)));
+    let indices: Vec<usize> = outcomes.iter().map(index).collect();
+    assert_eq!(indices, (0..2 * PANICS).collect::<Vec<_>>());
+    let answered = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    assert_eq!(stats.submitted(), 2 * PANICS);
+    assert_eq!(stats.responses(), answered);
+    assert_eq!(stats.exceptions(), 2 * PANICS - answered);
+    assert_eq!(
+        [
+            stats.queued(),
+            stats.in_flight(),
+            stats.delayed(),
+            stats.given_back()
+        ],
+        [0; 4]
+    );
+    assert_eq!(stats.retries(), 0);
+    for outcome in outcomes.split_off(PANICS) {
+        assert_eq!(outcome.unwrap().text(), "ok");
+    }
+    outcomes
+}
+
+fn assert_each_panicked(outcomes: &[Outcome], message: &str) {
+    for outcome in outcomes {
+        match outcome.as_ref().unwrap_err().error() {
+            Error::Panicked { message: told } => assert_eq!(told, message),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn stub() -> PoolBuilder<impl TransportBuilder + 'static> {
+    Pool::builder().session(|| Session::new(says_ok))
+}
+
+#[test]
+fn a_transport_may_panic_more_often_than_there_are_workers() {
+    let transport = |exchange: Exchange<'_>| match exchange.url().path() {
+        "/bad" => panic!("the exchange panicked"),
+        _ => says_ok(exchange),
+    };
+    let builder = Pool::builder().session(move || Session::new(transport));
+    let outcomes = served(started(builder), BAD, || {});
+    assert_each_panicked(&outcomes, "the exchange panicked");
+}
+
+#[test]
+fn a_body_may_panic_more_often_than_there_are_workers() {
+    let transport = |exchange: Exchange<'_>| match exchange.url().path() {
+        "/bad" => Ok(http::Response::new(ResponseBody::from_reader(
+            PanickingReader,
+        ))),
+        _ => says_ok(exchange),
+    };
+    let builder = || Pool::builder().session(move || Session::new(transport));
+    let outcomes = served(started(builder()), BAD, || {});
+    assert_each_panicked(&outcomes, "the body panicked");
+
+    let folder = tempfile::tempdir().unwrap();
+    let saved = RequestSpec::get(BAD).save_to(folder.path().join("target"));
+    let outcomes = served(started(builder()), saved, || {});
+    assert_each_panicked(&outcomes, "the body panicked");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_handler_may_panic_more_often_than_there_are_workers() {
+    let bad = RequestSpec::get(BAD)
+        .read_with(|_, _| -> io::Result<()> { panic!("the handler panicked") });
+    let outcomes = served(started(stub()), bad, || {});
+    assert_each_panicked(&outcomes, "the handler panicked");
+}
+
+#[test]
+fn an_observer_may_panic_more_often_than_there_are_workers() {
+    let at_the_start = |event: &Event<'_>| match event {
+        Event::AttemptStarted(attempt) if attempt.request().url() == BAD => {
+            panic!("the observer panicked")
+        }
+        _ => {}
+    };
+    let outcomes = served(started(stub().observer(at_the_start)), BAD, || {});
+    assert_each_panicked(&outcomes, "the observer panicked");
+
+    // What it is told at the end stands.
+    let panics = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&panics);
+    let at_the_end = move |event: &Event<'_>| match event {
+        Event::Response(response) if response.request().url() == BAD => {
+            counted.fetch_add(1, Ordering::SeqCst);
+            panic!("the observer panicked")
+        }
+        _ => {}
+    };
+    let outcomes = served(started(stub().observer(at_the_end)), BAD, || {});
+    assert!(outcomes.iter().all(Result::is_ok));
+    assert_eq!(panics.load(Ordering::SeqCst), PANICS);
+}
+
+#[test]
+fn a_retry_policy_may_panic_more_often_than_there_are_workers() {
+    let retry = Retry::new(5).decide(|tried: &Tried<'_>| match tried.request().url() {
+        BAD => panic!("the policy panicked"),
+        _ => None,
+    });
+    let outcomes = served(started(stub().retry(retry)), BAD, || {});
+    assert_each_panicked(&outcomes, "the policy panicked");
+}
+
+#[test]
+fn a_name_for_threads_may_panic_for_each_worker() {
+    let panics = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&panics);
+    let name = move |_| -> String {
+        counted.fetch_add(1, Ordering::SeqCst);
+        panic!("no name")
+    };
+    let outcomes = served(started(stub().thread_name(name)), GOOD, || {});
+    assert!(outcomes.iter().all(Result::is_ok));
+    assert_eq!(panics.load(Ordering::SeqCst), WORKERS);
+}
+
+/// Panics when it is called while it is broken, and counts how often.
+#[derive(Clone, Default)]
+struct Hook {
+    is_broken: Arc<AtomicBool>,
+    panics: Arc<AtomicUsize>,
+}
+
+impl Hook {
+    fn call(&self) {
+        if self.is_broken.load(Ordering::SeqCst) {
+            self.panics.fetch_add(1, Ordering::SeqCst);
+            panic!("the hook panicked");
+        }
+    }
+}
+
+/// Panics at what is bad, which costs the worker its session.
+struct Fragile;
+
+impl Transport for Fragile {
+    fn exchange(&mut self, exchange: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> {
+        match exchange.url().path() {
+            "/bad" => panic!("the exchange panicked"),
+            _ => says_ok(exchange),
+        }
+    }
+}
+
+/// Panics while it is built, as far as the hook says so.
+struct FragileBuilder(Hook);
+
+impl TransportBuilder for FragileBuilder {
+    type Transport = Fragile;
+
+    fn build(self) -> Result<Fragile, BoxError> {
+        self.0.call();
+        Ok(Fragile)
+    }
+}
+
+/// Each panic of the transport takes a session along, and for the next one all hooks are called again.
+#[test]
+fn what_sets_up_sessions_may_panic_more_often_than_there_are_workers() {
+    let (constructor, initializer, auth, build) = (
+        Hook::default(),
+        Hook::default(),
+        Hook::default(),
+        Hook::default(),
+    );
+    for broken in [&constructor, &initializer, &auth, &build] {
+        let (constructor, initializer, auth, build) = (
+            constructor.clone(),
+            initializer.clone(),
+            auth.clone(),
+            build.clone(),
+        );
+        let builder = Pool::builder()
+            .session(move || {
+                constructor.call();
+                Session::new(FragileBuilder(build.clone()))
+            })
+            .initializer(move |session| {
+                initializer.call();
+                session
+            })
+            .auth_generator(move |session| {
+                auth.call();
+                session
+            });
+        let pool = started(builder);
+        broken.is_broken.store(true, Ordering::SeqCst);
+        let outcomes = served(pool, BAD, || {
+            broken.is_broken.store(false, Ordering::SeqCst);
+        });
+        let panics = broken.panics.load(Ordering::SeqCst);
+        assert!(panics > WORKERS, "{panics} panics");
+        let mut lost_sessions = 0;
+        for outcome in &outcomes {
+            let exception = outcome.as_ref().unwrap_err();
+            match exception.error() {
+                Error::Panicked { message } => {
+                    assert_eq!(message, "the exchange panicked");
+                    lost_sessions += 1;
+                }
+                Error::Session { source, .. } => {
+                    let told = source.to_string();
+                    assert!(told.contains("the hook panicked"), "{told}");
+                    assert!(!exception.was_sent());
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        // Each worker had one session to lose.
+        assert!((1..=WORKERS).contains(&lost_sessions), "{lost_sessions}");
+    }
+}
