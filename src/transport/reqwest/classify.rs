@@ -76,6 +76,9 @@ fn is_from_system(error: &(dyn StdError + 'static)) -> bool {
 
 /// Sorts what went wrong on a connection that stood.
 fn exchange_error(source: BoxError) -> Error {
+    if is_tls_alert(&*source) {
+        return Error::Tls { sent: true, source };
+    }
     if let Some(hyper) = find::<hyper::Error>(&*source) {
         if hyper.is_parse() {
             return Error::Protocol { source };
@@ -151,6 +154,15 @@ fn is_proxy_failure(error: &(dyn StdError + 'static)) -> bool {
 fn is_handshake_cut(error: &(dyn StdError + 'static)) -> bool {
     io_kind(error) == Some(io::ErrorKind::UnexpectedEof)
         || chain(error).any(|error| error.to_string() == "unexpected EOF")
+}
+
+/// Whether the peer refused the secure connection. With TLS 1.3 it may do so when the handshake is over for the client
+/// and the request on its way. On the way through HTTP/2, only the message is left of the error: rustls's or OpenSSL's.
+fn is_tls_alert(error: &(dyn StdError + 'static)) -> bool {
+    chain(error).any(|error| {
+        let message = error.to_string();
+        message.contains("received fatal alert") || message.contains("SSL alert number")
+    })
 }
 
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {

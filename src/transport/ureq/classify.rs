@@ -101,10 +101,22 @@ fn exchange_error(source: BoxError, sent: bool) -> Error {
     if chain(&*source).any(|error| error.is::<BodySourceError>()) {
         return Error::LocalResource { sent: true, source };
     }
+    if is_tls_alert(&*source) {
+        return Error::Tls { sent, source };
+    }
     match io_kind(&*source) {
         Some(io::ErrorKind::InvalidData) => Error::Protocol { source },
         _ => Error::Closed { sent, source },
     }
+}
+
+/// Whether the peer refused the secure connection. With TLS 1.3 it may do so when the handshake is over for the client
+/// and the request on its way. The messages are those of rustls and of OpenSSL.
+fn is_tls_alert(error: &(dyn std::error::Error + 'static)) -> bool {
+    chain(error).any(|error| {
+        let message = error.to_string();
+        message.contains("received fatal alert") || message.contains("SSL alert number")
+    })
 }
 
 fn timeout(sent: bool, error: UreqError) -> Error {

@@ -7,6 +7,8 @@ mod deadlines;
 mod decoding;
 mod dropping;
 mod faults;
+#[cfg(feature = "default-tls")]
+mod faults_tls;
 mod fresh_credentials;
 mod invalid_requests;
 mod limits;
