@@ -36,7 +36,7 @@ pub(super) fn exception(request: impl Into<RequestSpec>) -> ThreadException {
 
 macro_rules! assert_variant {
     ($exception:expr, $variant:pat, sent: $sent:expr) => {
-        let exception: ThreadException = $exception;
+        let exception: threaded::ThreadException = $exception;
         assert!(matches!(exception.error(), $variant), "{exception:?}");
         assert_eq!(exception.was_sent(), $sent, "{exception:?}");
         assert!(
