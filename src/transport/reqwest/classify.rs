@@ -57,7 +57,13 @@ fn connect_error(source: BoxError, is_dns: bool, is_plain: bool) -> Error {
         return Error::Proxy { sent, source };
     }
     if is_dns {
-        return Error::Dns { sent, source };
+        return match out_of_files() {
+            Some(error) => Error::LocalResource {
+                sent,
+                source: error.into(),
+            },
+            None => Error::Dns { sent, source },
+        };
     }
     // What the operating system reports is about the connection below TLS.
     let is_below_tls = is_plain || is_from_system(&*source) || is_handshake_cut(&*source);
@@ -66,6 +72,13 @@ fn connect_error(source: BoxError, is_dns: bool, is_plain: bool) -> Error {
     } else {
         Error::Tls { sent, source }
     }
+}
+
+/// What the system says if no file can be opened now. Its resolver needs some, and without them says that there is no
+/// such name.
+fn out_of_files() -> Option<io::Error> {
+    let tried = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0));
+    tried.err().filter(|error| is_local_lack(error))
 }
 
 fn is_from_system(error: &(dyn StdError + 'static)) -> bool {

@@ -9,6 +9,8 @@ mod dropping;
 mod faults;
 mod faults_bodies;
 mod faults_heads;
+#[cfg(target_os = "linux")]
+mod faults_network;
 #[cfg(feature = "default-tls")]
 mod faults_tls;
 mod fresh_credentials;
