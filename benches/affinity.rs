@@ -7,6 +7,7 @@
 #[allow(dead_code, reason = "made for the tests, which use all of it")]
 mod raw;
 #[path = "../tests/support/tls.rs"]
+#[allow(dead_code, reason = "made for the tests, which use all of it")]
 mod tls;
 
 use std::io::{BufRead, BufReader, Write};

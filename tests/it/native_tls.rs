@@ -2,6 +2,8 @@
 
 #![cfg(feature = "native-tls")]
 
+use std::sync::Arc;
+
 use threaded::{Error, Pool, PoolBuilder, Session};
 
 use crate::support::pools::outcomes_of;
@@ -59,4 +61,28 @@ fn a_trusted_server_is_talked_to() {
     });
     let outcomes = outcomes_of(builder, [server.url("/")]);
     assert_eq!(outcomes[0].as_ref().unwrap().text(), "secure");
+}
+
+#[test]
+fn a_refusal_that_comes_after_the_handshake_is_one_too() {
+    let certificate = certificate_for(&["localhost"]);
+    let config = certificate.asking_for_it(&rustls::version::TLS13);
+    let server = RawServer::start(move |mut stream, _| {
+        let mut connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+        connection.complete_io(&mut stream).unwrap_err();
+        while connection.wants_write() {
+            connection.write_tls(&mut stream).unwrap();
+        }
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let url = format!("https://localhost:{}/", server.address().port());
+    let trusted = reqwest::Certificate::from_pem(certificate.pem.as_bytes()).unwrap();
+    let builder = pool().initializer(move |session| {
+        session.client(|client| client.tls_certs_merge([trusted.clone()]))
+    });
+    let exception = outcomes_of(builder, [url]).remove(0).unwrap_err();
+    assert!(
+        matches!(exception.error(), Error::Tls { sent: true, .. }),
+        "{exception:?}"
+    );
 }

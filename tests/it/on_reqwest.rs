@@ -16,6 +16,10 @@ type PoolBuilder = threaded::PoolBuilder;
 type Session = threaded::Session;
 
 const THREADS_OF_A_CLIENT: usize = 1;
+/// Whether an answer is told that came before the connection took no more of the body, or at times only that this was so.
+const ANSWERS_OUTLIVE_HALF_SENT_BODIES: bool = false;
+/// Whether the size of a chunk may have a sign or a space before it.
+const ODD_CHUNK_SIZES_ARE_READ: bool = false;
 
 /// A pool's settings on the real transport, without what the system brings along: proxies of the environment, and
 /// certificates, which take longer to load than most of the tests take.

@@ -19,6 +19,10 @@ type PoolBuilder = threaded::PoolBuilder<UreqConfigBuilder>;
 type Session = threaded::Session<UreqConfigBuilder>;
 
 const THREADS_OF_A_CLIENT: usize = 0;
+/// Whether an answer is told that came before the connection took no more of the body, or at times only that this was so.
+const ANSWERS_OUTLIVE_HALF_SENT_BODIES: bool = true;
+/// Whether the size of a chunk may have a sign or a space before it.
+const ODD_CHUNK_SIZES_ARE_READ: bool = true;
 
 /// A pool's settings on the real transport, without what the system brings along: proxies of the environment, and
 /// certificates.

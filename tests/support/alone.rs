@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 const MARK: &str = "THREADED_TEST_ALONE";
+const FOLDER: &str = "THREADED_TEST_FOLDER";
 const SMALL_DISK: &str = "THREADED_TEST_SMALL_DISK";
 
 /// Runs the body in a child process in which no other test runs. `path` is that of the calling test, crate name included.
@@ -22,22 +23,51 @@ pub(crate) fn alone_on_a_small_disk(path: &str, body: impl FnOnce(&Path)) {
         return body(Path::new(&std::env::var_os(SMALL_DISK).unwrap()));
     }
     let folder = tempfile::tempdir().unwrap();
-    // A mount namespace of the child's own, so nothing is left of the disk when it ends.
-    let in_namespace = |command: &str| {
-        let mount = format!("mount -t tmpfs -o size=64k none \"${SMALL_DISK}\" && {command}");
+    let mount = format!("mount -t tmpfs -o size=64k none \"${SMALL_DISK}\"");
+    let environment = [(SMALL_DISK, folder.path())];
+    if !run_in_namespaces(path, &["--mount"], &mount, &environment) {
+        eprintln!("skipped {path}: no small disk can be mounted here");
+    }
+}
+
+/// The same, with a network of its own: a loopback interface, and what these commands make of it. Files can be mounted
+/// over others too: in `$THREADED_TEST_FOLDER`, there is room for them. Where no such network can be made, the test is skipped and says so.
+pub(crate) fn alone_in_a_network(path: &str, commands: &[&str], body: impl FnOnce()) {
+    if std::env::var_os(MARK).is_some() {
+        return body();
+    }
+    let commands = [&["ip link set lo up"], commands].concat().join(" && ");
+    let folder = tempfile::tempdir().unwrap();
+    let environment = [(FOLDER, folder.path())];
+    if !run_in_namespaces(path, &["--net", "--mount"], &commands, &environment) {
+        eprintln!("skipped {path}: no such network can be made here");
+    }
+}
+
+/// Runs the test in a child with namespaces of its own, so that nothing is left of these preparations when it ends.
+/// `false` if they cannot be made.
+fn run_in_namespaces(
+    path: &str,
+    namespaces: &[&str],
+    preparations: &str,
+    environment: &[(&str, &Path)],
+) -> bool {
+    let prepared = |command: &str| {
+        let script = format!("{preparations} && {command}");
         let mut unshare = Command::new("unshare");
-        unshare.args(["--map-root-user", "--mount", "sh", "-c", &mount, "sh"]);
-        unshare.env(SMALL_DISK, folder.path());
+        unshare.arg("--map-root-user").args(namespaces);
+        unshare.args(["sh", "-c", &script, "sh"]);
+        unshare.envs(environment.iter().copied());
         unshare
     };
-    let possible = in_namespace("true").output();
+    let possible = prepared("true").output();
     if !possible.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped {path}: no small disk can be mounted here");
-        return;
+        return false;
     }
-    let mut command = in_namespace("exec \"$@\"");
+    let mut command = prepared("exec \"$@\"");
     command.arg(std::env::current_exe().unwrap());
     run_alone(command, path);
+    true
 }
 
 /// The same, where the process may have so many file descriptors at most. Where no such limit can be set, the test is

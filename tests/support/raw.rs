@@ -80,7 +80,7 @@ impl Drop for RawServer {
 }
 
 /// Reads one request, head and `Content-Length` body, and returns its head. Empty if the peer has gone.
-pub(crate) fn read_request(stream: &mut TcpStream) -> String {
+pub(crate) fn read_request(stream: &mut impl Read) -> String {
     let mut reader = BufReader::new(stream);
     let mut head = String::new();
     let mut length = 0;

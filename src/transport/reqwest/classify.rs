@@ -57,7 +57,13 @@ fn connect_error(source: BoxError, is_dns: bool, is_plain: bool) -> Error {
         return Error::Proxy { sent, source };
     }
     if is_dns {
-        return Error::Dns { sent, source };
+        return match out_of_files() {
+            Some(error) => Error::LocalResource {
+                sent,
+                source: error.into(),
+            },
+            None => Error::Dns { sent, source },
+        };
     }
     // What the operating system reports is about the connection below TLS.
     let is_below_tls = is_plain || is_from_system(&*source) || is_handshake_cut(&*source);
@@ -68,6 +74,13 @@ fn connect_error(source: BoxError, is_dns: bool, is_plain: bool) -> Error {
     }
 }
 
+/// What the system says if no file can be opened now. Its resolver needs some, and without them says that there is no
+/// such name.
+fn out_of_files() -> Option<io::Error> {
+    let tried = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0));
+    tried.err().filter(|error| is_local_lack(error))
+}
+
 fn is_from_system(error: &(dyn StdError + 'static)) -> bool {
     chain(error)
         .filter_map(|error| error.downcast_ref::<io::Error>())
@@ -76,6 +89,9 @@ fn is_from_system(error: &(dyn StdError + 'static)) -> bool {
 
 /// Sorts what went wrong on a connection that stood.
 fn exchange_error(source: BoxError) -> Error {
+    if is_tls_alert(&*source) {
+        return Error::Tls { sent: true, source };
+    }
     if let Some(hyper) = find::<hyper::Error>(&*source) {
         if hyper.is_parse() {
             return Error::Protocol { source };
@@ -151,6 +167,15 @@ fn is_proxy_failure(error: &(dyn StdError + 'static)) -> bool {
 fn is_handshake_cut(error: &(dyn StdError + 'static)) -> bool {
     io_kind(error) == Some(io::ErrorKind::UnexpectedEof)
         || chain(error).any(|error| error.to_string() == "unexpected EOF")
+}
+
+/// Whether the peer refused the secure connection. With TLS 1.3 it may do so when the handshake is over for the client
+/// and the request on its way. On the way through HTTP/2, only the message is left of the error: rustls's or OpenSSL's.
+fn is_tls_alert(error: &(dyn StdError + 'static)) -> bool {
+    chain(error).any(|error| {
+        let message = error.to_string();
+        message.contains("received fatal alert") || message.contains("SSL alert number")
+    })
 }
 
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {

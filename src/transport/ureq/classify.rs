@@ -61,7 +61,13 @@ fn connect_error(ConnectFailure { stage, source }: ConnectFailure) -> Error {
     }
     match (stage, kind) {
         (Stage::Proxy, _) => Error::Proxy { sent, source },
-        (Stage::LookUp, _) => Error::Dns { sent, source },
+        (Stage::LookUp, _) => match out_of_files() {
+            Some(error) => Error::LocalResource {
+                sent,
+                source: error.into(),
+            },
+            None => Error::Dns { sent, source },
+        },
         (Stage::Connection, Some(io::ErrorKind::TimedOut)) => Error::Timeout {
             after: Duration::ZERO,
             sent,
@@ -71,6 +77,13 @@ fn connect_error(ConnectFailure { stage, source }: ConnectFailure) -> Error {
         (Stage::Connection, Some(io::ErrorKind::InvalidData) | None) => Error::Tls { sent, source },
         (Stage::Connection, Some(_)) => Error::Connect { sent, source },
     }
+}
+
+/// What the system says if no file can be opened now. Its resolver needs some, and without them says that there is no
+/// such name.
+fn out_of_files() -> Option<io::Error> {
+    let tried = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0));
+    tried.err().filter(|error| is_local_lack(error))
 }
 
 /// Sorts what went wrong in the body of the response.
@@ -101,10 +114,22 @@ fn exchange_error(source: BoxError, sent: bool) -> Error {
     if chain(&*source).any(|error| error.is::<BodySourceError>()) {
         return Error::LocalResource { sent: true, source };
     }
+    if is_tls_alert(&*source) {
+        return Error::Tls { sent, source };
+    }
     match io_kind(&*source) {
         Some(io::ErrorKind::InvalidData) => Error::Protocol { source },
         _ => Error::Closed { sent, source },
     }
+}
+
+/// Whether the peer refused the secure connection. With TLS 1.3 it may do so when the handshake is over for the client
+/// and the request on its way. The messages are those of rustls and of OpenSSL.
+fn is_tls_alert(error: &(dyn std::error::Error + 'static)) -> bool {
+    chain(error).any(|error| {
+        let message = error.to_string();
+        message.contains("received fatal alert") || message.contains("SSL alert number")
+    })
 }
 
 fn timeout(sent: bool, error: UreqError) -> Error {

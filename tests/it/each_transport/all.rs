@@ -9,6 +9,12 @@ mod deadlines;
 mod decoding;
 mod dropping;
 mod faults;
+mod faults_bodies;
+mod faults_heads;
+#[cfg(target_os = "linux")]
+mod faults_network;
+#[cfg(feature = "default-tls")]
+mod faults_tls;
 mod fresh_credentials;
 mod injection;
 mod interim_responses;
@@ -32,4 +38,7 @@ mod sinks;
 mod specs;
 mod statuses;
 
-use super::{PoolBuilder, Session, THREADS_OF_A_CLIENT, outcome, pool, trusting_pool};
+use super::{
+    ANSWERS_OUTLIVE_HALF_SENT_BODIES, ODD_CHUNK_SIZES_ARE_READ, PoolBuilder, Session,
+    THREADS_OF_A_CLIENT, outcome, pool, trusting_pool,
+};

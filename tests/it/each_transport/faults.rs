@@ -7,27 +7,36 @@ use std::time::{Duration, Instant};
 
 use threaded::{Error, RequestSpec, ThreadException};
 
-use super::pool;
-use crate::support::pools::outcomes_of;
+use super::{PoolBuilder, pool};
+use crate::support::pools::{Outcome, outcomes_of};
 use crate::support::raw::{RawServer, read_request, refused_address, reset};
 use crate::support::server::Server;
 use crate::support::tls::certificate_for;
 
-/// The exception that the request ends in, after making sure that the same worker's next job succeeds.
-fn exception(request: impl Into<RequestSpec>) -> ThreadException {
+/// The outcome of the request, after making sure that the same worker's next job succeeds.
+pub(super) fn outcome_before_another(
+    builder: PoolBuilder,
+    request: impl Into<RequestSpec>,
+) -> Outcome {
     let fine = Server::saying("fine");
-    let mut outcomes = outcomes_of(pool(), [request.into(), fine.url("/").into()]);
+    let mut outcomes = outcomes_of(builder, [request.into(), fine.url("/").into()]);
+    assert_eq!(outcomes.len(), 2);
     assert_eq!(
         outcomes.pop().unwrap().unwrap().text(),
         "fine",
         "the next job"
     );
-    outcomes.pop().unwrap().unwrap_err()
+    outcomes.remove(0)
+}
+
+/// The exception that the request ends in, if the same worker's next job succeeds.
+pub(super) fn exception(request: impl Into<RequestSpec>) -> ThreadException {
+    outcome_before_another(pool(), request).unwrap_err()
 }
 
 macro_rules! assert_variant {
     ($exception:expr, $variant:pat, sent: $sent:expr) => {
-        let exception: ThreadException = $exception;
+        let exception: threaded::ThreadException = $exception;
         assert!(matches!(exception.error(), $variant), "{exception:?}");
         assert_eq!(exception.was_sent(), $sent, "{exception:?}");
         assert!(
@@ -37,8 +46,10 @@ macro_rules! assert_variant {
     };
 }
 
+pub(super) use assert_variant;
+
 /// Serves one request with a script for what comes after it.
-fn after_request(script: impl Fn(TcpStream) + Send + Sync + 'static) -> RawServer {
+pub(super) fn after_request(script: impl Fn(TcpStream) + Send + Sync + 'static) -> RawServer {
     RawServer::start(move |mut stream, _| {
         read_request(&mut stream);
         script(stream);

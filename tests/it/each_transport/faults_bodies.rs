@@ -1,0 +1,245 @@
+//! Bodies in both directions that do not go through.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
+
+use threaded::{Error, RequestSpec};
+
+use super::faults::{after_request, assert_variant, exception, outcome_before_another};
+use super::{ANSWERS_OUTLIVE_HALF_SENT_BODIES, ODD_CHUNK_SIZES_ARE_READ, pool};
+use crate::support::framing::{FRAMINGS, Framing, answer};
+use crate::support::pools::Outcome;
+use crate::support::raw::{RawServer, reset};
+
+/// More than the system takes in advance.
+const LARGE: usize = 32 << 20;
+
+/// Reads the head of a request and nothing beyond it.
+fn read_head(stream: &mut TcpStream) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+        head.extend(byte);
+    }
+}
+
+const TOO_LARGE: &[u8] =
+    b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\nConnection: close\r\n\r\ntoo much";
+
+/// Answers each request before it has read its body, and then does this with the connection.
+fn hasty(then: impl Fn(TcpStream) + Send + Sync + 'static) -> RawServer {
+    RawServer::start(move |mut stream, _| {
+        read_head(&mut stream);
+        let _ = stream.write_all(TOO_LARGE);
+        then(stream);
+    })
+}
+
+/// The outcomes of a body that is in memory and of one that is in a file.
+fn outcomes(server: &RawServer) -> [Outcome; 2] {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(LARGE as u64).unwrap();
+    let post = || RequestSpec::post(server.url("/"));
+    [
+        post().body(vec![0; LARGE]),
+        post().body_from_file(file.path()),
+    ]
+    .map(|spec| outcome_before_another(pool(), spec))
+}
+
+/// It is the answer, or else the connection was closed, on transports that do not look for an answer then.
+fn assert_is_the_answer_if_it_can_be(outcome: &Outcome) {
+    match outcome {
+        Err(exception) if !ANSWERS_OUTLIVE_HALF_SENT_BODIES => {
+            let is_closed = matches!(exception.error(), Error::Closed { .. });
+            assert!(is_closed && exception.was_sent(), "{exception:?}");
+        }
+        answered => assert_is_the_answer(answered),
+    }
+}
+
+fn assert_is_the_answer(outcome: &Outcome) {
+    let response = outcome.as_ref().unwrap().response();
+    assert_eq!(
+        (response.status().as_u16(), &*response.text()),
+        (413, "too much")
+    );
+}
+
+#[test]
+fn an_answer_that_comes_before_the_body_was_sent_is_the_answer() {
+    // As servers do it that are careful: they say that nothing more will come, and read on for a while.
+    let patient = hasty(|mut stream| {
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = io::copy(&mut stream, &mut io::sink());
+    });
+    let [in_memory, of_a_file] = outcomes(&patient);
+    assert_is_the_answer(&in_memory);
+    assert_is_the_answer_if_it_can_be(&of_a_file);
+}
+
+#[test]
+fn an_answer_outlives_the_connection_that_is_closed_while_the_body_is_sent() {
+    let brisk = hasty(drop);
+    for _ in 0..10 {
+        outcomes(&brisk)
+            .iter()
+            .for_each(assert_is_the_answer_if_it_can_be);
+    }
+}
+
+#[test]
+fn a_connection_that_is_closed_without_an_answer_while_the_body_is_sent() {
+    for end in [drop as fn(TcpStream), reset] {
+        let server = RawServer::start(move |mut stream, _| {
+            read_head(&mut stream);
+            end(stream);
+        });
+        let exception = exception(RequestSpec::post(server.url("/")).body(vec![0; LARGE]));
+        assert!(exception.is_retryable());
+        assert_variant!(exception, Error::Closed { .. }, sent: true);
+    }
+}
+
+#[test]
+fn a_body_that_nobody_takes_is_a_timeout() {
+    let (over, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let server = RawServer::start(move |mut stream, _| {
+        read_head(&mut stream);
+        // Open until the test is over.
+        let _ = wait.lock().unwrap().recv();
+    });
+    let limit = Duration::from_millis(300);
+    let spec = RequestSpec::post(server.url("/")).body(vec![0; LARGE]);
+    let exception = exception(spec.timeout(limit));
+    assert!(
+        exception.is_timeout() && exception.was_sent(),
+        "{exception:?}"
+    );
+    assert!(exception.elapsed() >= limit && exception.elapsed() < 10 * limit);
+    drop(over);
+}
+
+#[test]
+fn a_connection_reset_inside_a_body_of_any_framing() {
+    for framing in FRAMINGS {
+        let whole = answer(framing, "", &[b'x'; 3000]);
+        let part = whole[..whole.len() - 1500].to_vec();
+        let server = after_request(move |mut stream| {
+            stream.write_all(&part).unwrap();
+            reset(stream);
+        });
+        let exception = exception(server.url("/"));
+        assert!(exception.is_retryable(), "{framing:?}");
+        assert_variant!(exception, Error::Closed { .. }, sent: true);
+    }
+}
+
+#[test]
+fn a_body_that_is_cut_by_an_orderly_end_is_told_where_that_can_be_told() {
+    for framing in FRAMINGS {
+        let whole = answer(framing, "", &[b'x'; 3000]);
+        let server = RawServer::answering(whole[..whole.len() - 1500].to_vec());
+        let outcome = outcome_before_another(pool(), server.url("/"));
+        match framing {
+            Framing::CloseDelimited => {
+                let response = outcome.unwrap().into_parts().1;
+                let length = (response.bytes().len(), response.content_length());
+                assert_eq!(length, (1500, None));
+            }
+            Framing::Announced | Framing::Chunked => {
+                assert_variant!(outcome.unwrap_err(), Error::BodyTruncated { .. }, sent: true);
+            }
+        }
+    }
+}
+
+#[test]
+fn chunks_that_are_none() {
+    let rows = [
+        "",
+        "nonsense",
+        "-5",
+        "0x5",
+        "5 5",
+        "fffffffffffffffff",
+        "10000000000000000",
+        "5\r\nhelloworld",
+        "5\r\nhello\n0",
+    ];
+    let mut wrong = Vec::new();
+    for chunk in rows {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let server = RawServer::answering(format!("{head}{chunk}\r\nhello\r\n0\r\n\r\n"));
+        match outcome_before_another(pool(), server.url("/")) {
+            Err(exception) if matches!(exception.error(), Error::Protocol { .. }) => {
+                assert!(exception.was_sent() && !exception.is_retryable());
+            }
+            other => wrong.push((chunk, other)),
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn chunk_sizes_that_only_some_take_for_one() {
+    for size in ["+5", " 5"] {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let server = RawServer::answering(format!("{head}{size}\r\nhello\r\n0\r\n\r\n"));
+        let outcome = outcome_before_another(pool(), server.url("/"));
+        match ODD_CHUNK_SIZES_ARE_READ {
+            true => assert_eq!(outcome.unwrap().text(), "hello", "{size:?}"),
+            false => {
+                assert_variant!(outcome.unwrap_err(), Error::Protocol { .. }, sent: true);
+            }
+        }
+    }
+}
+
+/// A size that fits into the number that holds it promises more than any limit, or than ever comes.
+#[test]
+fn a_chunk_larger_than_anything_is_cut_or_too_large() {
+    for size in ["7fffffffffffffff", "ffffffffffffffff"] {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let server = RawServer::answering(format!("{head}{size}\r\nhello"));
+        let exception = exception(server.url("/"));
+        assert!(
+            matches!(
+                exception.error(),
+                Error::BodyTruncated { .. } | Error::Protocol { .. }
+            ),
+            "{size}: {exception:?}"
+        );
+        assert!(exception.was_sent());
+    }
+}
+
+#[cfg(all(feature = "gzip", target_os = "linux"))]
+#[test]
+fn a_bomb_takes_no_more_memory_than_the_limit_lets_it() {
+    use crate::support::alone::alone;
+    use crate::support::codings::gzip;
+    use crate::support::process::peak_kib;
+
+    let name = concat!(
+        module_path!(),
+        "::a_bomb_takes_no_more_memory_than_the_limit_lets_it"
+    );
+    alone(name, &[], || {
+        const MIB: usize = 1 << 20;
+        // 256 MiB, in members of which each is a kilobyte on the wire.
+        let bomb = gzip(&vec![0; MIB]).repeat(256);
+        assert!(bomb.len() < MIB);
+        let coded = "Content-Encoding: gzip\r\n";
+        let server = RawServer::answering(answer(Framing::Announced, coded, &bomb));
+        let spec = RequestSpec::get(server.url("/"));
+        let before = peak_kib() * 1024;
+        let exception = exception(spec.max_body(4 * MIB as u64));
+        let is_too_large = matches!(exception.error(), Error::BodyTooLarge { .. });
+        assert!(is_too_large && !exception.is_retryable(), "{exception:?}");
+        assert!(peak_kib() * 1024 < before + 64 * MIB);
+    });
+}

@@ -1,0 +1,197 @@
+//! Heads that never end, heads that contradict themselves, and heads that look odd and are all right.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use threaded::{Error, RequestSpec, Response};
+
+use super::faults::{after_request, assert_variant, exception, outcome_before_another};
+use super::pool;
+use crate::support::framing::drip;
+use crate::support::raw::RawServer;
+
+/// Says `start` once, and then `more` for as long as anybody listens. Counts the bytes that were taken.
+fn endless(start: &'static str, more: &'static str) -> (RawServer, Arc<AtomicUsize>) {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let server = after_request({
+        let taken = Arc::clone(&taken);
+        move |mut stream| {
+            let mut pieces = more.repeat((64 << 10) / more.len());
+            pieces.insert_str(0, start);
+            while let Ok(written) = stream.write(pieces.as_bytes()) {
+                taken.fetch_add(written, Ordering::SeqCst);
+                // What was not taken comes first the next time, so that the lines stay whole.
+                let rest = pieces.split_off(written);
+                pieces = match rest.is_empty() {
+                    true => more.repeat((64 << 10) / more.len()),
+                    false => rest,
+                };
+            }
+        }
+    });
+    (server, taken)
+}
+
+#[test]
+fn a_head_without_an_end_is_given_up_before_it_fills_the_memory() {
+    let ok = "HTTP/1.1 200 OK\r\n";
+    let heads = [
+        (ok, "X-Filler: 0123456789\r\n"),
+        ("HTTP/1.1 200 OK\r\nX-Filler: ", "0123456789"),
+        ("HTTP/1.1 200 OK\r\nX-", "Filler"),
+        ("HTTP/1.1 200 ", "Very "),
+    ];
+    for (start, more) in heads {
+        let (server, taken) = endless(start, more);
+        let spec = RequestSpec::get(server.url("/")).timeout(Duration::from_secs(60));
+        let exception = exception(spec);
+        assert!(!exception.is_retryable());
+        assert_variant!(exception, Error::Protocol { .. }, sent: true);
+        // The system holds some of it. A head of 1 GiB would come through otherwise.
+        let taken = taken.load(Ordering::SeqCst);
+        assert!(taken < 64 << 20, "{start:?}: {taken} bytes were taken");
+    }
+}
+
+const INTERIM: [&str; 3] = [
+    "HTTP/1.1 100 Continue\r\n\r\n",
+    "HTTP/1.1 102 Processing\r\n\r\n",
+    "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n",
+];
+
+fn assert_times_out(spec: RequestSpec) {
+    let limit = Duration::from_millis(500);
+    // A client may be busy with the rest for a while: the next job has time.
+    let builder = pool().timeout(Duration::from_secs(120));
+    let exception = outcome_before_another(builder, spec.timeout(limit)).unwrap_err();
+    assert!(
+        matches!(exception.error(), Error::Timeout { after, .. } if *after == limit),
+        "{exception:?}"
+    );
+    assert!(exception.was_sent() && exception.is_retryable());
+    assert!(exception.elapsed() >= limit && exception.elapsed() < 10 * limit);
+}
+
+#[test]
+fn interim_answers_that_never_end_are_a_timeout() {
+    for interim in INTERIM {
+        let server = after_request(move |mut stream| {
+            let answers = std::iter::repeat(interim.as_bytes());
+            drip(&mut stream, Duration::from_millis(5), answers);
+        });
+        assert_times_out(RequestSpec::get(server.url("/")));
+        assert_times_out(RequestSpec::post(server.url("/")).body("content"));
+    }
+}
+
+#[test]
+fn a_flood_of_interim_answers_is_a_timeout() {
+    let (server, taken) = endless("", INTERIM[0]);
+    assert_times_out(RequestSpec::get(server.url("/")));
+    assert!(taken.load(Ordering::SeqCst) > 0);
+}
+
+/// The response to a request that is answered with these bytes.
+fn response(answer: impl Into<Vec<u8>>) -> Response {
+    let server = RawServer::answering(answer.into());
+    let outcome = outcome_before_another(pool(), server.url("/"));
+    outcome.unwrap().into_parts().1
+}
+
+#[test]
+fn interim_answers_are_passed_over() {
+    for count in [1, 5] {
+        let interim = INTERIM.concat();
+        let answer =
+            interim.repeat(count) + "HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nlate";
+        let response = response(answer);
+        assert_eq!(
+            (response.status().as_u16(), &*response.text()),
+            (404, "late")
+        );
+        assert!(!response.headers().contains_key("link"));
+    }
+}
+
+#[test]
+fn headers_in_latin_1_are_handed_on_as_they_are() {
+    let fields = [
+        "X-Name",
+        "Content-Type",
+        "Content-Encoding",
+        "Set-Cookie",
+        "Retry-After",
+        "WWW-Authenticate",
+        "Last-Modified",
+        "Location",
+        "Connection",
+        "Trailer",
+    ];
+    for field in fields {
+        for status in ["200 OK", "503 Busy"] {
+            let mut answer = format!("HTTP/1.1 {status}\r\n{field}: caf").into_bytes();
+            answer.extend(b"\xe9\r\nContent-Length: 5\r\n\r\nh\xe9llo");
+            let response = response(answer.clone());
+            assert_eq!(response.headers()[field].as_bytes(), b"caf\xe9", "{field}");
+            assert_eq!(&response.bytes()[..], b"h\xe9llo", "{field}");
+            assert_eq!(response.text(), "h\u{fffd}llo", "{field}");
+            let printed = format!("{response:?}");
+            assert!(!printed.is_empty());
+            let server = RawServer::answering(answer);
+            let outcome = outcome_before_another(pool().error_for_status(true), server.url("/"));
+            assert_eq!(outcome.is_ok(), status == "200 OK");
+            assert!(!format!("{outcome:?}").is_empty());
+        }
+    }
+}
+
+#[test]
+fn framing_that_contradicts_itself_or_is_none() {
+    let rows = [
+        "Content-Length: 5, 6",
+        "Content-Length: +5",
+        "Content-Length: 0x5",
+        "Content-Length: 5 5",
+        "Content-Length: five",
+        "Content-Length: 18446744073709551616",
+        "Content-Length: 5\r\nContent-Length: 05x",
+        "Content-Length: 6\r\nX-Between: x\r\nContent-Length: 5",
+        "Transfer-Encoding: identity",
+        "Transfer-Encoding: chunked, gzip",
+        "Transfer-Encoding: chunkedd",
+        "Transfer-Encoding: gzip",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: rot13",
+    ];
+    let mut wrong = Vec::new();
+    for fields in rows {
+        let server = RawServer::answering(format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\nhello"));
+        match outcome_before_another(pool(), server.url("/")) {
+            Err(exception) if matches!(exception.error(), Error::Protocol { .. }) => {
+                assert!(exception.was_sent() && !exception.is_retryable());
+            }
+            other => wrong.push((fields, other)),
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_length_that_is_told_twice_alike_is_believed() {
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello";
+    assert_eq!(response(answer).text(), "hello");
+}
+
+#[test]
+fn a_connection_that_is_answered_before_the_request_came_is_none_of_http() {
+    // As servers do that are not made for it: they greet.
+    let server = RawServer::start(|mut stream, _| {
+        let _ = stream.write_all(b"220 mail.example.test ESMTP\r\n");
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"502 5.5.2 Error: command not recognized\r\n");
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let exception = exception(server.url("/"));
+    assert_variant!(exception, Error::Protocol { .. }, sent: true);
+}
