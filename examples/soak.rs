@@ -300,8 +300,13 @@ fn answer(mut stream: &TcpStream, seed: u64) -> io::Result<bool> {
         Deed::KeepSilent | Deed::Stall => drop(io::copy(&mut stream, &mut io::sink())?),
         _ => {}
     }
+    // A body that cannot be decoded has come whole all the same.
     Ok(matches!(
         deed,
-        Deed::Answer | Deed::AnswerSlowly | Deed::AnswerUnavailable | Deed::RedirectForEver
+        Deed::Answer
+            | Deed::AnswerSlowly
+            | Deed::AnswerUnavailable
+            | Deed::SendBadGzip
+            | Deed::RedirectForEver
     ))
 }
