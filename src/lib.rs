@@ -213,6 +213,8 @@
 //! | HTTP | 1.1 and 2 | 1.1 |
 //! | proxies of the environment | by the scheme of the URL | the first of `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`, for everything |
 //! | a proxy of the environment that cannot be connected to | [`Error::Connect`] | [`Error::Proxy`] |
+//! | a server that answers and closes while the body of the request is still being sent | may be [`Error::Closed`] | the answer |
+//! | the size of a chunk with a sign or a space before it | [`Error::Protocol`] | is read |
 //! | largest head of an answer | about 400 KiB | 64 KiB |
 //! | longest line of a request's head | 64 KiB | 16 KiB, unless `output_buffer_size` is set |
 //!

@@ -33,9 +33,9 @@ impl ResponseBody {
 
     /// A body that is read from somewhere.
     ///
-    /// To report a fault as one variant of [`Error`], wrap it: `io::Error::other(Error::…)`. Otherwise the
-    /// `io::ErrorKind` decides: `UnexpectedEof` becomes [`Error::BodyTruncated`], `TimedOut` [`Error::Timeout`],
-    /// `InvalidData` [`Error::Protocol`], any other [`Error::Closed`].
+    /// To report a fault as one variant of [`Error`](crate::Error), wrap it: `io::Error::other(Error::…)`. Otherwise the
+    /// `io::ErrorKind` decides: `UnexpectedEof` becomes [`Error::BodyTruncated`](crate::Error::BodyTruncated), `TimedOut` [`Error::Timeout`](crate::Error::Timeout),
+    /// `InvalidData` [`Error::Protocol`](crate::Error::Protocol), any other [`Error::Closed`](crate::Error::Closed).
     pub fn from_reader(reader: impl Read + Send + 'static) -> Self {
         Content::Reader(Box::new(reader)).into()
     }

@@ -17,7 +17,6 @@ mod faults_network;
 mod faults_tls;
 mod fresh_credentials;
 mod injection;
-mod interim_responses;
 mod invalid_requests;
 mod limits;
 mod multipart;
