@@ -93,7 +93,7 @@ fn exchange_error(source: BoxError) -> Error {
         return Error::Tls { sent: true, source };
     }
     if let Some(hyper) = find::<hyper::Error>(&*source) {
-        if hyper.is_parse() {
+        if hyper.is_parse() || is_unasked(hyper) {
             return Error::Protocol { source };
         }
         if hyper.is_canceled() {
@@ -167,6 +167,11 @@ fn is_proxy_failure(error: &(dyn StdError + 'static)) -> bool {
 fn is_handshake_cut(error: &(dyn StdError + 'static)) -> bool {
     io_kind(error) == Some(io::ErrorKind::UnexpectedEof)
         || chain(error).any(|error| error.to_string() == "unexpected EOF")
+}
+
+/// Whether the peer has spoken before it was asked, as servers do that are not made for HTTP. hyper tells it in words only.
+fn is_unasked(error: &hyper::Error) -> bool {
+    error.to_string().starts_with("received unexpected message")
 }
 
 /// Whether the peer refused the secure connection. With TLS 1.3 it may do so when the handshake is over for the client
