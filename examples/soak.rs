@@ -302,6 +302,10 @@ fn answer(mut stream: &TcpStream, seed: u64) -> io::Result<bool> {
     }
     Ok(matches!(
         deed,
-        Deed::Answer | Deed::AnswerSlowly | Deed::AnswerUnavailable | Deed::RedirectForEver
+        Deed::Answer
+            | Deed::AnswerSlowly
+            | Deed::AnswerUnavailable
+            | Deed::SendBadGzip
+            | Deed::RedirectForEver
     ))
 }
