@@ -28,15 +28,8 @@ fn without_file_descriptors_nothing_is_sent_and_with_them_the_pool_goes_on() {
         let submit_and_wait = |jobs: usize| {
             let stats = || pool.stats();
             let ended = stats().responses() + stats().exceptions() + jobs;
-            let port = server.address().port();
-            for job in 0..jobs {
-                // One has to be resolved, which takes descriptors of its own.
-                let host = if job % 2 == 0 {
-                    "127.0.0.1"
-                } else {
-                    "localhost"
-                };
-                pool.submit(format!("http://{host}:{port}/")).unwrap();
+            for _ in 0..jobs {
+                pool.submit(server.url("/")).unwrap();
             }
             eventually("the jobs are over", || {
                 stats().responses() + stats().exceptions() == ended
