@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-pub(crate) use chain::{RootCause, chain, io_kind, is_local_lack};
+pub(crate) use chain::{RootCause, chain, io_kind, is_local_lack, out_of_files};
 pub use pool::PoolError;
 pub use submit::SubmitError;
 

@@ -30,6 +30,13 @@ pub(crate) fn is_local_lack(error: &(dyn std::error::Error + 'static)) -> bool {
         })
 }
 
+/// What the system says if no file can be opened now. Its resolver needs some, and without them says that there is no
+/// such name.
+pub(crate) fn out_of_files() -> Option<io::Error> {
+    let tried = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0));
+    tried.err().filter(|error| is_local_lack(error))
+}
+
 /// An error and what it was caused by, outermost first, including what an `io::Error` wraps:
 /// `io::Error::source` skips exactly that one.
 pub(crate) fn chain<'a>(

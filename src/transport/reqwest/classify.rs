@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
-use crate::error::{BoxError, Error, chain, io_kind, is_local_lack};
+use crate::error::{BoxError, Error, chain, io_kind, is_local_lack, out_of_files};
 use crate::redact::SafeUrl;
 use crate::request::BodySourceError;
 
@@ -72,13 +72,6 @@ fn connect_error(source: BoxError, is_dns: bool, is_plain: bool) -> Error {
     } else {
         Error::Tls { sent, source }
     }
-}
-
-/// What the system says if no file can be opened now. Its resolver needs some, and without them says that there is no
-/// such name.
-fn out_of_files() -> Option<io::Error> {
-    let tried = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0));
-    tried.err().filter(|error| is_local_lack(error))
 }
 
 fn is_from_system(error: &(dyn StdError + 'static)) -> bool {

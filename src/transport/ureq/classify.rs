@@ -6,7 +6,7 @@ use std::time::Duration;
 use ::ureq::Error as UreqError;
 
 use super::failure::{ConnectFailure, Stage};
-use crate::error::{BoxError, Error, chain, io_kind, is_local_lack};
+use crate::error::{BoxError, Error, chain, io_kind, is_local_lack, out_of_files};
 use crate::redact::{Clipped, SafeUrl};
 use crate::request::BodySourceError;
 
@@ -77,13 +77,6 @@ fn connect_error(ConnectFailure { stage, source }: ConnectFailure) -> Error {
         (Stage::Connection, Some(io::ErrorKind::InvalidData) | None) => Error::Tls { sent, source },
         (Stage::Connection, Some(_)) => Error::Connect { sent, source },
     }
-}
-
-/// What the system says if no file can be opened now. Its resolver needs some, and without them says that there is no
-/// such name.
-fn out_of_files() -> Option<io::Error> {
-    let tried = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0));
-    tried.err().filter(|error| is_local_lack(error))
 }
 
 /// Sorts what went wrong in the body of the response.
