@@ -1,10 +1,11 @@
 //! What the network and the system refuse, in networks and processes of the tests' own.
 
 use std::fs::File;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use threaded::{Error, RequestSpec};
+use threaded::{Error, Pool, RequestSpec};
 
 use super::faults::{assert_variant, exception};
 use super::pool;
@@ -45,12 +46,13 @@ fn a_proxy_that_no_way_leads_to() {
     });
 }
 
-/// The outcomes of two requests, one while something is lacking and one when it is there again.
+/// The outcomes of two requests, one while something is lacking and one when it is there again. The pool keeps its
+/// connections as long as it lives: nothing comes back by and by while something else is to be used up.
 fn outcomes_without_and_with<T>(
     url: &str,
     other: &Server,
     take_all: impl FnOnce() -> T,
-) -> [Outcome; 2] {
+) -> ([Outcome; 2], Pool) {
     let pool = pool()
         .num_threads(1)
         .build_from_urls([other.url("/")])
@@ -71,7 +73,8 @@ fn outcomes_without_and_with<T>(
     let without = next();
     drop(taken);
     pool.submit(url).unwrap();
-    [without, next()]
+    let with = next();
+    ([without, with], pool)
 }
 
 #[test]
@@ -95,7 +98,8 @@ fn no_local_port_that_is_left() {
             assert!((1..=8).contains(&taken.0.len()));
             taken
         };
-        let [without, with] = outcomes_without_and_with(&server.url("/"), &other, take_all);
+        let ([without, with], _pool) =
+            outcomes_without_and_with(&server.url("/"), &other, take_all);
         let exception = without.unwrap_err();
         assert!(exception.is_retryable() && !exception.is_connect());
         assert_variant!(exception, Error::LocalResource { .. }, sent: false);
@@ -108,6 +112,13 @@ fn no_file_descriptor_that_is_left() {
     let name = concat!(module_path!(), "::no_file_descriptor_that_is_left");
     alone_with_few_files(name, 64, || {
         let (server, other) = (Server::saying("fine"), Server::saying("first"));
+        // It is up when it has answered; until then, it needs files too.
+        let mut first = TcpStream::connect(server.address()).unwrap();
+        first
+            .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            .unwrap();
+        first.read_exact(&mut [0]).unwrap();
+        let mut pools = Vec::new();
         let urls = [
             server.url("/"),
             format!("http://localhost:{}/", server.address().port()),
@@ -120,7 +131,8 @@ fn no_file_descriptor_that_is_left() {
                 assert!((1..64).contains(&taken.len()));
                 taken
             };
-            let [without, with] = outcomes_without_and_with(&url, &other, take_all);
+            let ([without, with], pool) = outcomes_without_and_with(&url, &other, take_all);
+            pools.push(pool);
             let exception = without.unwrap_err();
             assert!(
                 exception.is_retryable() && !exception.is_connect(),
