@@ -6,6 +6,10 @@
 //! - GETs that wait in a pool: what each costs beyond its URL;
 //! - a large body that is saved to a file: what it costs on top of a pool that has nothing to do.
 
+#[path = "../tests/support/process.rs"]
+#[allow(dead_code, reason = "made for the tests, which use all of it")]
+mod process;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
@@ -102,16 +106,7 @@ fn report(case: impl FnOnce() -> Result<()>) -> Result<()> {
     let started = Instant::now();
     case()?;
     let elapsed = started.elapsed();
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"))
-        .ok_or("no VmHWM in /proc/self/status")?;
-    println!(
-        "{} {}",
-        peak.trim().parse::<u64>()? * 1024,
-        elapsed.as_micros()
-    );
+    println!("{} {}", process::peak_kib() * 1024, elapsed.as_micros());
     // What is still held must not be paid for by waiting until it is gone.
     std::process::exit(0);
 }

@@ -10,6 +10,9 @@ mod contenders;
 mod figures;
 #[path = "peers/picture.rs"]
 mod picture;
+#[path = "../tests/support/process.rs"]
+#[allow(dead_code, reason = "made for the tests, which use all of it")]
+mod process;
 #[path = "peers/server.rs"]
 mod server;
 #[path = "peers/works.rs"]

@@ -1,6 +1,7 @@
 //! What can go wrong: with a job ([`Error`]), with a pool ([`PoolError`]), with a submission ([`SubmitError`]).
 
 mod chain;
+mod look_up;
 mod pool;
 mod submit;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-pub(crate) use chain::{RootCause, chain, io_kind, is_local_lack, out_of_files};
+pub(crate) use chain::{RootCause, chain, io_kind, is_local_lack, is_tls_alert};
 pub use pool::PoolError;
 pub use submit::SubmitError;
 

@@ -12,8 +12,8 @@ use url::Url;
 
 pub use exchange::Exchange;
 pub(crate) use exchange::check_tls_is_built_in;
-pub(crate) use response_body::ReadWhole;
 pub use response_body::ResponseBody;
+pub(crate) use response_body::{ReadWhole, collect};
 
 use crate::addresses::AddressFilter;
 use crate::error::{BoxError, Error};

@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 use std::time::Instant;
 
 use super::contenders::*;
+use super::process::peak_kib;
 use super::works::{Counts, Task, WORKS, Work};
 
 /// What one process has needed.
@@ -29,7 +30,7 @@ pub(crate) fn take(task: &Task, run: impl FnOnce() -> Instant) -> Figures {
     Figures {
         speed: requests / taken,
         cpu: (cpu_seconds() - cpu_before) * 1e6 / requests,
-        memory: peak_memory_kib() / 1024.0 * 1.048_576,
+        memory: peak_kib() as f64 / 1024.0 * 1.048_576,
         first: (first - started).as_secs_f64() * 1e3,
     }
 }
@@ -45,13 +46,6 @@ fn cpu_seconds() -> f64 {
         .sum();
     // A tick is 10 ms on all machines that this runs on.
     ticks / 100.0
-}
-
-fn peak_memory_kib() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let peak = peak.expect("a line").trim_end_matches("kB").trim();
-    peak.parse().expect("a number")
 }
 
 impl fmt::Display for Figures {

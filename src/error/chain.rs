@@ -30,11 +30,13 @@ pub(crate) fn is_local_lack(error: &(dyn std::error::Error + 'static)) -> bool {
         })
 }
 
-/// What the system says if no file can be opened now. Its resolver needs some, and without them says that there is no
-/// such name.
-pub(crate) fn out_of_files() -> Option<io::Error> {
-    let tried = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0));
-    tried.err().filter(|error| is_local_lack(error))
+/// Whether the peer refused the secure connection. With TLS 1.3 it may do so when the handshake is over for the client
+/// and the request on its way. Of some errors, only the message is left by then: rustls's or OpenSSL's.
+pub(crate) fn is_tls_alert(error: &(dyn std::error::Error + 'static)) -> bool {
+    chain(error).any(|error| {
+        let message = error.to_string();
+        message.contains("received fatal alert") || message.contains("SSL alert number")
+    })
 }
 
 /// An error and what it was caused by, outermost first, including what an `io::Error` wraps:

@@ -27,18 +27,13 @@ pub(super) fn not_public(error: impl Into<BoxError>) -> Error {
 /// To where nothing may be sent, no redirect may lead.
 pub(super) fn blame_redirect(error: Error, history: &[RedirectHop]) -> Error {
     match error {
-        Error::InvalidRequest { message, source } if !history.is_empty() => {
-            let is_refused = source
-                .as_deref()
-                .is_some_and(|source| is_not_public(source));
-            match is_refused {
-                true => Error::Redirect {
-                    message,
-                    hops: history.to_vec(),
-                },
-                false => Error::InvalidRequest { message, source },
-            }
-        }
+        Error::InvalidRequest {
+            message,
+            source: Some(source),
+        } if !history.is_empty() && is_not_public(&*source) => Error::Redirect {
+            message,
+            hops: history.to_vec(),
+        },
         other => other,
     }
 }

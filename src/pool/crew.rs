@@ -56,8 +56,8 @@ impl Crew {
             in_flight: InFlight::default(),
             recipe,
             rules,
+            roster: Mutex::new(Roster::new(threads.most)),
             threads,
-            roster: Mutex::default(),
         })
     }
 
@@ -79,7 +79,7 @@ impl Crew {
             Ok(Err(fault)) => return Err(PoolError::Session(fault.into())),
             Err(_) => return Err(PoolError::Session("the first worker died".into())),
         }
-        self.roster().want(workers.min(self.threads.most));
+        self.roster().want(workers);
         self.bring_up();
         Ok(())
     }
@@ -94,11 +94,8 @@ impl Crew {
             }
         }
         let index = self.queue.submit(request)?;
-        if has_workers {
-            let mut roster = self.roster();
-            let one_more = (roster.wanted() + 1).min(self.threads.most);
-            roster.want(one_more);
-            drop(roster);
+        let is_one_to_come = has_workers && self.roster().want_another();
+        if is_one_to_come {
             self.bring_up();
         }
         // Something may have come in between: then the job waits for workers that are all busy.

@@ -20,6 +20,17 @@ enum Content {
     Whole(Box<dyn ReadWhole>),
 }
 
+/// Most memory that is set aside on the word of a `Content-Length`, before any of the body has come.
+const LARGEST_ADVANCE: u64 = 1 << 20;
+
+/// Reads all there is into memory, of which so much is expected.
+pub(crate) fn collect(content: &mut dyn Read, expected: u64) -> io::Result<Bytes> {
+    let advance = usize::try_from(expected.min(LARGEST_ADVANCE)).unwrap_or(0);
+    let mut collected = Vec::with_capacity(advance);
+    content.read_to_end(&mut collected)?;
+    Ok(collected.into())
+}
+
 /// A reader that can also hand over all it has at once, without a copy.
 pub(crate) trait ReadWhole: Read + Send {
     fn read_whole(self: Box<Self>) -> io::Result<Bytes>;

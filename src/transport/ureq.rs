@@ -95,7 +95,7 @@ fn build(
     let longest_line = config.output_buffer_size();
     let idle = Idle::new(config.max_idle_age());
     let connector = connect::connector(Arc::clone(&idle), filter);
-    let agent = Agent::with_parts(config, connector, LookUpLater::default());
+    let agent = Agent::with_parts(config, connector, LookUpLater);
     Ok(UreqTransport {
         agent,
         idle,

@@ -60,6 +60,11 @@ fn run_in_namespaces(
         unshare.envs(environment.iter().copied());
         unshare
     };
+    run_prepared(path, prepared)
+}
+
+/// Runs the test in a child that a shell starts after preparations. `false` if they cannot be made.
+fn run_prepared(path: &str, prepared: impl Fn(&str) -> Command) -> bool {
     let possible = prepared("true").output();
     if !possible.is_ok_and(|output| output.status.success()) {
         return false;
@@ -82,14 +87,9 @@ pub(crate) fn alone_with_few_files(path: &str, most: usize, body: impl FnOnce())
         sh.args(["-c", &limit, "sh"]);
         sh
     };
-    let possible = limited("true").output();
-    if !possible.is_ok_and(|output| output.status.success()) {
+    if !run_prepared(path, limited) {
         eprintln!("skipped {path}: no limit of file descriptors can be set here");
-        return;
     }
-    let mut command = limited("exec \"$@\"");
-    command.arg(std::env::current_exe().unwrap());
-    run_alone(command, path);
 }
 
 fn run_alone(mut command: Command, path: &str) {

@@ -1,14 +1,10 @@
 //! Reading a body into memory, up to a limit.
 
-use std::io::{self, Read};
-
 use bytes::Bytes;
 
 use super::{Arrival, DEFAULT_MAX_BODY};
 use crate::error::Error;
-
-/// Most memory that is set aside on the word of a `Content-Length`, before any of the body has come.
-const LARGEST_ADVANCE: u64 = 1 << 20;
+use crate::transport::collect;
 
 pub(super) fn read(mut arrival: Arrival<'_>, content_length: Option<u64>) -> Result<Bytes, Error> {
     let limit = arrival.max_body.unwrap_or(DEFAULT_MAX_BODY);
@@ -34,11 +30,4 @@ pub(super) fn read(mut arrival: Arrival<'_>, content_length: Option<u64>) -> Res
                 .map_err(Error::from_body_read)
         }
     }
-}
-
-fn collect(content: &mut dyn Read, expected: u64) -> io::Result<Bytes> {
-    let advance = usize::try_from(expected.min(LARGEST_ADVANCE)).unwrap_or(0);
-    let mut collected = Vec::with_capacity(advance);
-    content.read_to_end(&mut collected)?;
-    Ok(collected.into())
 }

@@ -5,8 +5,9 @@
 /// A reqwest client takes 2.4 ms of a processor to make, measured: 256 at once would take all of them for a third of a second, and
 /// nobody would be answered meanwhile. So no more workers come up at a time than are up already. That doubles their number
 /// with each step, so sessions that take long for another reason, such as a log-in, do not come up one after the other either.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Roster {
+    most: usize,
     /// As many are to be started in the end.
     wanted: usize,
     started: usize,
@@ -18,12 +19,27 @@ pub(super) struct Roster {
 const AT_FIRST: usize = 2;
 
 impl Roster {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            most,
+            wanted: 0,
+            started: 0,
+            up: 0,
+        }
+    }
+
     pub(super) fn wanted(&self) -> usize {
         self.wanted
     }
 
     pub(super) fn want(&mut self, workers: usize) {
-        self.wanted = self.wanted.max(workers);
+        self.wanted = self.wanted.max(workers.min(self.most));
+    }
+
+    /// One more, if there may be one. Whether any is still to be started.
+    pub(super) fn want_another(&mut self) -> bool {
+        self.want(self.wanted + 1);
+        self.started < self.wanted
     }
 
     /// The number of the worker that is to be started now, if one is.
@@ -57,7 +73,7 @@ mod tests {
 
     #[test]
     fn as_many_come_up_at_a_time_as_are_up() {
-        let mut roster = Roster::default();
+        let mut roster = Roster::new(20);
         roster.want(20);
         let mut coming_up = 0;
         let waves: Vec<usize> = std::iter::from_fn(|| {
@@ -71,7 +87,7 @@ mod tests {
 
     #[test]
     fn one_that_hangs_keeps_no_others_waiting() {
-        let mut roster = Roster::default();
+        let mut roster = Roster::new(20);
         roster.want(20);
         assert_eq!(start_all(&mut roster), [0, 1]);
         for _ in 0..19 {
@@ -83,7 +99,7 @@ mod tests {
 
     #[test]
     fn numbers_are_given_once_and_not_beyond_what_is_wanted() {
-        let mut roster = Roster::default();
+        let mut roster = Roster::new(20);
         assert_eq!(roster.next(), None);
         roster.want(2);
         roster.want(1);
@@ -95,14 +111,23 @@ mod tests {
 
     #[test]
     fn after_a_failure_nobody_is_started_until_another_one_is_wanted() {
-        let mut roster = Roster::default();
+        let mut roster = Roster::new(20);
         roster.want(8);
         assert_eq!(roster.next(), Some(0));
         roster.came_up();
         assert_eq!(roster.next(), Some(1));
         roster.was_not_started();
         assert_eq!((roster.next(), roster.wanted()), (None, 1));
-        roster.want(2);
+        assert!(roster.want_another());
         assert_eq!(roster.next(), Some(1));
+    }
+
+    #[test]
+    fn there_are_never_more_than_there_may_be() {
+        let mut roster = Roster::new(2);
+        roster.want(9);
+        assert_eq!(start_all(&mut roster), [0, 1]);
+        assert!(!roster.want_another());
+        assert_eq!((roster.next(), roster.wanted()), (None, 2));
     }
 }

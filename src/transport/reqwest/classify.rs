@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
-use crate::error::{BoxError, Error, chain, io_kind, is_local_lack, out_of_files};
+use crate::error::{BoxError, Error, chain, io_kind, is_local_lack, is_tls_alert};
 use crate::redact::SafeUrl;
 use crate::request::BodySourceError;
 
@@ -57,13 +57,7 @@ fn connect_error(source: BoxError, is_dns: bool, is_plain: bool) -> Error {
         return Error::Proxy { sent, source };
     }
     if is_dns {
-        return match out_of_files() {
-            Some(error) => Error::LocalResource {
-                sent,
-                source: error.into(),
-            },
-            None => Error::Dns { sent, source },
-        };
+        return Error::from_look_up(source);
     }
     // What the operating system reports is about the connection below TLS.
     let is_below_tls = is_plain || is_from_system(&*source) || is_handshake_cut(&*source);
@@ -165,15 +159,6 @@ fn is_handshake_cut(error: &(dyn StdError + 'static)) -> bool {
 /// Whether the peer has spoken before it was asked, as servers do that are not made for HTTP. hyper tells it in words only.
 fn is_unasked(error: &hyper::Error) -> bool {
     error.to_string().starts_with("received unexpected message")
-}
-
-/// Whether the peer refused the secure connection. With TLS 1.3 it may do so when the handshake is over for the client
-/// and the request on its way. On the way through HTTP/2, only the message is left of the error: rustls's or OpenSSL's.
-fn is_tls_alert(error: &(dyn StdError + 'static)) -> bool {
-    chain(error).any(|error| {
-        let message = error.to_string();
-        message.contains("received fatal alert") || message.contains("SSL alert number")
-    })
 }
 
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::current::Limit;
 use super::{classify, current};
 use crate::request::OpenBody;
-use crate::transport::ReadWhole;
+use crate::transport::{ReadWhole, collect};
 
 /// What is to be sent, and how long it is.
 pub(super) fn outgoing(body: OpenBody) -> (SendBody<'static>, u64) {
@@ -26,9 +26,6 @@ pub(super) struct IncomingBody {
     length: Option<u64>,
     limit: Limit,
 }
-
-/// Most memory that is set aside on the word of a `Content-Length`.
-const LARGEST_ADVANCE: u64 = 1 << 20;
 
 impl IncomingBody {
     pub(super) fn new(body: Body, limit: Limit) -> Self {
@@ -55,9 +52,7 @@ impl Read for IncomingBody {
 
 impl ReadWhole for IncomingBody {
     fn read_whole(mut self: Box<Self>) -> io::Result<Bytes> {
-        let advance = self.length.unwrap_or(0).min(LARGEST_ADVANCE);
-        let mut whole = Vec::with_capacity(usize::try_from(advance).unwrap_or(0));
-        self.read_to_end(&mut whole)?;
-        Ok(whole.into())
+        let expected = self.length.unwrap_or(0);
+        collect(&mut *self, expected)
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ::ureq::Error as UreqError;
 
 use super::failure::{ConnectFailure, Stage};
-use crate::error::{BoxError, Error, chain, io_kind, is_local_lack, out_of_files};
+use crate::error::{BoxError, Error, chain, io_kind, is_local_lack, is_tls_alert};
 use crate::redact::{Clipped, SafeUrl};
 use crate::request::BodySourceError;
 
@@ -61,13 +61,7 @@ fn connect_error(ConnectFailure { stage, source }: ConnectFailure) -> Error {
     }
     match (stage, kind) {
         (Stage::Proxy, _) => Error::Proxy { sent, source },
-        (Stage::LookUp, _) => match out_of_files() {
-            Some(error) => Error::LocalResource {
-                sent,
-                source: error.into(),
-            },
-            None => Error::Dns { sent, source },
-        },
+        (Stage::LookUp, _) => Error::from_look_up(source),
         (Stage::Connection, Some(io::ErrorKind::TimedOut)) => Error::Timeout {
             after: Duration::ZERO,
             sent,
@@ -114,15 +108,6 @@ fn exchange_error(source: BoxError, sent: bool) -> Error {
         Some(io::ErrorKind::InvalidData) => Error::Protocol { source },
         _ => Error::Closed { sent, source },
     }
-}
-
-/// Whether the peer refused the secure connection. With TLS 1.3 it may do so when the handshake is over for the client
-/// and the request on its way. The messages are those of rustls and of OpenSSL.
-fn is_tls_alert(error: &(dyn std::error::Error + 'static)) -> bool {
-    chain(error).any(|error| {
-        let message = error.to_string();
-        message.contains("received fatal alert") || message.contains("SSL alert number")
-    })
 }
 
 fn timeout(sent: bool, error: UreqError) -> Error {

@@ -15,8 +15,8 @@ use crate::addresses::AddressFilter;
 
 /// Finds nothing. An agent asks for the addresses of each request's host, whether it connects or not; who connects looks
 /// them up itself.
-#[derive(Debug, Default)]
-pub(super) struct LookUpLater(DefaultResolver);
+#[derive(Debug)]
+pub(super) struct LookUpLater;
 
 impl Resolver for LookUpLater {
     fn resolve(
@@ -26,7 +26,7 @@ impl Resolver for LookUpLater {
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
         if config.proxy().is_some_and(needs_addresses) {
-            return look_up(&self.0, uri, config, timeout);
+            return look_up(uri, config, timeout);
         }
         Ok(self.empty())
     }
@@ -44,12 +44,7 @@ pub(super) fn addresses(
     filter: Option<&AddressFilter>,
 ) -> Result<Vec<SocketAddr>, Error> {
     let found = match details.addrs.is_empty() {
-        true => look_up(
-            &DefaultResolver::default(),
-            details.uri,
-            details.config,
-            details.timeout,
-        )?,
+        true => look_up(details.uri, details.config, details.timeout)?,
         false => details.addrs.clone(),
     };
     let Some(filter) = filter else {
@@ -61,12 +56,8 @@ pub(super) fn addresses(
         .map_err(|refused| Stage::LookUp.failed(Error::Other(refused.into())))
 }
 
-fn look_up(
-    resolver: &DefaultResolver,
-    uri: &Uri,
-    config: &Config,
-    timeout: NextTimeout,
-) -> Result<ResolvedSocketAddrs, Error> {
+fn look_up(uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+    let resolver = DefaultResolver::default();
     if let Some(address) = address(uri) {
         let mut addresses = resolver.empty();
         addresses.push(address);
