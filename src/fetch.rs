@@ -96,7 +96,7 @@ fn follow(
     deadline: &Deadline,
     history: &mut Vec<RedirectHop>,
 ) -> Result<Response, Error> {
-    let mut outgoing = Outgoing::new(spec)?;
+    let mut outgoing = Outgoing::new(spec, &mut session.known_origin)?;
     loop {
         deadline.check(!history.is_empty())?;
         let answer = send(session, &outgoing, deadline)

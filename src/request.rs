@@ -2,6 +2,7 @@
 
 mod body;
 mod convert;
+mod known_origin;
 #[cfg(feature = "multipart")]
 pub mod multipart;
 mod setters;
@@ -18,6 +19,7 @@ use url::Url;
 
 pub use body::RequestBody;
 pub(crate) use body::{BodySourceError, OpenBody};
+pub(crate) use known_origin::KnownOrigin;
 pub(crate) use sink::Sink;
 use target::Target;
 
@@ -228,7 +230,12 @@ impl RequestSpec {
 
     /// The URL to send to, parsed and checked.
     pub(crate) fn parsed_url(&self) -> Result<Url, Error> {
-        self.target.parse()
+        self.target.parsed(Url::parse)
+    }
+
+    /// The same for one of many requests, which mostly go where the one before went.
+    pub(crate) fn next_parsed_url(&self, known: &mut KnownOrigin) -> Result<Url, Error> {
+        self.target.parsed(|text| known.parse(text))
     }
 
     /// Whether it brings credentials of its own, so that it gets none of the session's.

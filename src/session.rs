@@ -21,6 +21,7 @@ use crate::origin::Origin;
 #[cfg(feature = "system-proxy")]
 use crate::proxy;
 use crate::redact::{HeaderNames, SafeUrl};
+use crate::request::KnownOrigin;
 use crate::transport::{Transport, TransportBuilder};
 
 /// The settings that one worker sends with (headers, credentials) and the transport that it will own.
@@ -228,6 +229,7 @@ impl<B: TransportBuilder> Session<B> {
             additions,
             unauthorized,
             proxy,
+            known_origin: KnownOrigin::default(),
             transport: match filter.clone() {
                 Some(filter) => transport.build_with_filter(filter)?,
                 None => transport.build()?,
@@ -289,6 +291,8 @@ pub(crate) struct OpenSession<T: ?Sized = dyn Transport> {
     pub(crate) proxy: Option<Url>,
     /// What may be connected to, if not everything.
     pub(crate) filter: Option<AddressFilter>,
+    /// Where its requests go, mostly.
+    pub(crate) known_origin: KnownOrigin,
     pub(crate) transport: T,
 }
 
@@ -299,6 +303,7 @@ impl<T: Clone> Clone for OpenSession<T> {
             unauthorized: self.unauthorized.clone(),
             proxy: self.proxy.clone(),
             filter: self.filter.clone(),
+            known_origin: KnownOrigin::default(),
             transport: self.transport.clone(),
         }
     }

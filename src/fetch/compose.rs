@@ -13,7 +13,7 @@ use crate::auth;
 use crate::error::Error;
 use crate::headers;
 use crate::origin;
-use crate::request::{RequestBody, RequestSpec, Sink};
+use crate::request::{KnownOrigin, RequestBody, RequestSpec, Sink};
 use crate::session::Additions;
 
 /// The next exchange of an attempt. A redirect makes another one of it; nothing in it refers to the session.
@@ -32,9 +32,9 @@ pub(super) struct Outgoing<'a> {
 
 impl<'a> Outgoing<'a> {
     /// The first exchange of an attempt, or what is wrong with the spec.
-    pub(super) fn new(spec: &'a RequestSpec) -> Result<Self, Error> {
+    pub(super) fn new(spec: &'a RequestSpec, known: &mut KnownOrigin) -> Result<Self, Error> {
         spec.check()?;
-        let mut url = spec.parsed_url()?;
+        let mut url = spec.next_parsed_url(known)?;
         if spec.method() == Method::CONNECT {
             return Err(Error::invalid_request(
                 "CONNECT opens a tunnel, which cannot be an outcome; to send through a proxy, name it with `proxy`",

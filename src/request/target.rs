@@ -60,9 +60,13 @@ impl Target {
         }
     }
 
-    pub(super) fn parse(&self) -> Result<Url, Error> {
+    /// The URL, parsed by somebody and checked.
+    pub(super) fn parsed(
+        &self,
+        parse: impl FnOnce(&str) -> Result<Url, ParseError>,
+    ) -> Result<Url, Error> {
         let url = match self {
-            Self::Text(text) => Url::parse(text).map_err(|error| invalid_url(text, error))?,
+            Self::Text(text) => parse(text).map_err(|error| invalid_url(text, error))?,
             Self::Parsed(url) => Url::clone(url),
         };
         if !matches!(url.scheme(), "http" | "https") {

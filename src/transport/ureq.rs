@@ -8,6 +8,7 @@ mod connection;
 mod current;
 mod failure;
 mod forward;
+mod host;
 mod idle;
 mod in_use;
 mod look_up;
@@ -19,12 +20,13 @@ use std::sync::Arc;
 use ::ureq::config::{AutoHeaderValue, ConfigBuilder};
 use ::ureq::typestate::AgentScope;
 use ::ureq::{Agent, Proxy, SendBody};
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderValue, Uri};
 use url::{Position, Url};
 
 use self::body::IncomingBody;
 use self::current::Limit;
+use self::host::KnownHost;
 use self::idle::Idle;
 use self::look_up::LookUpLater;
 use super::{Exchange, ResponseBody, Transport, TransportBuilder, check_tls_is_built_in};
@@ -43,6 +45,7 @@ pub struct UreqTransport {
     #[expect(dead_code, reason = "its holders are counted")]
     idle: Arc<Idle>,
     longest_line: usize,
+    host: KnownHost,
 }
 
 /// What a [`UreqTransport`] is built from: ureq's own settings, as [`Session::client`](crate::Session::client) hands them out.
@@ -100,6 +103,7 @@ fn build(
         agent,
         idle,
         longest_line,
+        host: KnownHost::default(),
     })
 }
 
@@ -121,6 +125,9 @@ impl Transport for UreqTransport {
     ) -> Result<http::Response<ResponseBody>, Error> {
         check_tls_is_built_in(exchange.url())?;
         let mut headers = exchange.take_headers();
+        if !headers.contains_key(HOST) {
+            headers.extend(self.host.of(exchange.url()).map(|host| (HOST, host)));
+        }
         let body = exchange.content()?.map(body::outgoing);
         let body = body.map_or_else(SendBody::none, |(body, length)| {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
