@@ -6,7 +6,6 @@ use threaded::{Exchange, Pool, RequestSpec, Session};
 use super::pool;
 use crate::support::pools::{in_order, index, says_ok};
 use crate::support::process::eventually;
-use crate::support::server::Server;
 
 #[test]
 fn jobs_are_numbered_in_the_order_of_their_submission() {
@@ -29,22 +28,6 @@ fn jobs_are_numbered_in_the_order_of_their_submission() {
         let number = response.index().to_string();
         assert!(response.request().url().ends_with(&number));
     }
-}
-
-#[test]
-fn outcomes_can_lead_to_further_jobs() {
-    let server = Server::saying("hello");
-    let pool = pool()
-        .num_threads(2)
-        .build_from_urls([server.url("/0")])
-        .unwrap();
-    for page in 1..20 {
-        let response = pool.response_channel().recv().unwrap();
-        assert_eq!(response.text(), "hello");
-        pool.submit(server.url(&format!("/{page}"))).unwrap();
-    }
-    assert_eq!(in_order(pool).len(), 1);
-    assert_eq!(server.requests(), 20);
 }
 
 #[test]

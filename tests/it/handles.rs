@@ -7,10 +7,7 @@ use std::thread;
 use threaded::crossbeam_channel::unbounded;
 use threaded::{Exchange, Handle, Pool, ResponseBody, Session};
 
-use super::pool;
 use crate::support::pools::says_ok;
-use crate::support::process::eventually;
-use crate::support::server::Server;
 
 /// Page n links to pages 2n and 2n + 1, as long as those are not above the last one.
 fn links(page: usize, last: usize) -> Vec<usize> {
@@ -56,28 +53,6 @@ fn a_crawl_of_ten_thousand_pages_ends_with_each_page_fetched_once() {
         }
         assert_eq!(fetched.len(), LAST);
     }
-}
-
-#[test]
-fn a_crawl_over_real_connections_ends_by_itself() {
-    let server = Server::start(|request| {
-        let links = links(number(request.uri().path()), 300);
-        let links: Vec<String> = links.iter().map(usize::to_string).collect();
-        http::Response::new(links.join(" ").into())
-    });
-    let pool = pool()
-        .num_threads(8)
-        .build_from_urls([server.url("/1")])
-        .unwrap();
-    let handle = pool.handle();
-    let mut pages = 0;
-    for outcome in pool {
-        pages += 1;
-        for link in outcome.unwrap().text().split_whitespace() {
-            handle.submit(server.url(&format!("/{link}"))).unwrap();
-        }
-    }
-    assert_eq!((pages, server.requests()), (300, 300));
 }
 
 /// The seed is often done before the iteration begins.
@@ -176,21 +151,4 @@ fn a_handle_outlives_its_pool_and_keeps_nothing_alive() {
     let error = handle.submit("http://stub.test/late").unwrap_err();
     assert_eq!(error.into_request().url(), "http://stub.test/late");
     assert_eq!(handle.stats().responses(), 3);
-}
-
-#[test]
-fn a_handle_counts_along() {
-    let server = Server::saying("hello");
-    let pool = pool().num_threads(2).build().unwrap();
-    let handle = pool.handle();
-    handle.submit(server.url("/")).unwrap();
-    handle.submit("").unwrap();
-    eventually("both are done", || {
-        handle.stats().queued() + handle.stats().in_flight() == 0
-    });
-    assert_eq!(
-        (handle.stats().responses(), handle.stats().exceptions()),
-        (1, 1)
-    );
-    assert_eq!(handle.stats(), pool.stats());
 }

@@ -11,11 +11,9 @@ use proptest::prelude::*;
 use threaded::crossbeam_channel::unbounded;
 use threaded::{Exchange, Pool, PoolBuilder, PoolError, RequestSpec, Session, TransportBuilder};
 
-use super::pool;
 use crate::support::alone::alone;
 use crate::support::pools::{index, says_ok};
 use crate::support::process::{eventually, threads};
-use crate::support::server::Server;
 
 fn stub() -> PoolBuilder<impl TransportBuilder + 'static> {
     Pool::builder().session(|| Session::new(says_ok))
@@ -122,23 +120,6 @@ fn imap_unordered_hands_out_what_is_done_first() {
     open.send(()).unwrap();
     assert_eq!(index(&outcomes.next().unwrap()), 0);
     assert!(outcomes.next().is_none());
-}
-
-#[test]
-fn each_request_has_its_outcome_over_real_connections() {
-    let server =
-        Server::start(|request| http::Response::new(request.uri().path().to_owned().into()));
-    let urls: Vec<String> = (0..300)
-        .map(|page| server.url(&format!("/{page}")))
-        .collect();
-    // It borrows, and it is not `Send`.
-    let drawn = std::rc::Rc::new(Cell::new(0));
-    let input = urls.iter().inspect(|_| drawn.set(drawn.get() + 1));
-    for (page, outcome) in pool().num_threads(4).imap(input).unwrap().enumerate() {
-        assert_eq!(outcome.unwrap().text(), format!("/{page}"));
-    }
-    assert_eq!(drawn.get(), 300);
-    assert_eq!(server.requests(), 300);
 }
 
 #[test]

@@ -3,25 +3,8 @@
 use threaded::crossbeam_channel::{Receiver, bounded, unbounded};
 use threaded::{Error, Exchange, Pool, RequestSpec, ResponseBody, Session, Transport};
 
-use super::pool;
 use crate::support::pools::says_ok;
 use crate::support::process::eventually;
-use crate::support::server::Server;
-
-#[test]
-fn after_join_all_every_job_has_its_outcome() {
-    let server = Server::saying("hello");
-    let urls: Vec<String> = (0..100)
-        .map(|page| server.url(&format!("/{page}")))
-        .collect();
-    let mut pool = pool().num_threads(4).build_from_urls(&urls).unwrap();
-    pool.join_all();
-    let stats = pool.stats();
-    assert_eq!((stats.submitted(), stats.responses()), (100, 100));
-    assert_eq!((stats.queued(), stats.in_flight()), (0, 0));
-    assert_eq!(pool.responses().count(), 100);
-    assert_eq!(server.requests(), 100);
-}
 
 #[test]
 fn joining_twice_is_joining_once() {

@@ -151,14 +151,3 @@ fn an_observer_that_panics_loses_no_job() {
         }
     }
 }
-
-#[test]
-fn the_bytes_received_are_counted() {
-    let server = Server::saying(vec![b'x'; 1000]);
-    let mut pool = pool()
-        .num_threads(3)
-        .build_from_urls((0..7).map(|page| server.url(&format!("/{page}"))))
-        .unwrap();
-    pool.join_all();
-    assert_eq!(pool.stats().bytes_received(), 7000);
-}

@@ -7,7 +7,6 @@ use std::thread::{self, ThreadId};
 use threaded::crossbeam_channel::{bounded, unbounded};
 use threaded::{BoxError, Error, Exchange, Pool, PoolError, Session, TransportBuilder};
 
-use super::pool;
 use crate::support::pools::{outcomes_of, says_ok};
 use crate::support::process::eventually;
 use crate::support::raw::refused_address;
@@ -92,29 +91,6 @@ fn each_worker_builds_one_session_on_its_own_thread_in_the_documented_order() {
             "built once: {steps:?}"
         );
     }
-}
-
-#[test]
-fn what_initializer_and_auth_generator_set_is_sent() {
-    let server = Server::start(|request| {
-        let header = |name: &str| request.headers()[name].to_str().unwrap().to_owned();
-        let body = ["user-agent", "accept", "authorization"]
-            .map(header)
-            .join("|");
-        http::Response::new(body.into())
-    });
-    let builder = pool()
-        .initializer(|session| {
-            session
-                .user_agent("my-scraper/0.1")
-                .header("Accept", "application/json")
-        })
-        .auth_generator(|session| session.basic_auth("Aladdin", Some("open sesame")));
-    let outcomes = outcomes_of(builder, [server.url("/")]);
-    assert_eq!(
-        outcomes[0].as_ref().unwrap().text(),
-        "my-scraper/0.1|application/json|Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
-    );
 }
 
 /// What `build` says when a step fails.

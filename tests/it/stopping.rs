@@ -1,20 +1,17 @@
 //! Changing one's mind: shutdown gives back, cancel and deadline call off, and nobody waits in vain.
 
 use std::collections::HashSet;
-use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use threaded::crossbeam_channel::{Receiver, Sender, unbounded};
 use threaded::{Error, Event, Exchange, Pool, PoolBuilder, RequestSpec, Session, TransportBuilder};
 
-use super::pool;
 use crate::support::pools::{Outcome, in_order, index, says_ok};
 use crate::support::process::eventually;
-use crate::support::raw::RawServer;
 
 /// A pool whose exchanges wait for the gate: one goes on for each message, all once it is dropped.
 fn gated() -> (
@@ -185,34 +182,6 @@ fn cancelling_what_is_over_changes_nothing() {
         (pool.responses().count(), pool.exceptions().count()),
         (5, 0)
     );
-}
-
-#[test]
-fn a_deadline_ends_what_is_left_and_the_wait_for_it() {
-    let server = RawServer::start(|mut stream, _| {
-        let _ = stream.read_to_end(&mut Vec::new());
-    });
-    let limit = Duration::from_millis(200);
-    let started = Instant::now();
-    let mut pool = pool()
-        .num_threads(2)
-        .deadline(limit)
-        .build_from_urls((0..20).map(|page| server.url(&format!("/{page}"))))
-        .unwrap();
-    pool.join_all();
-    // The requests' own limit is 30 s.
-    assert!(started.elapsed() >= limit && started.elapsed() < 10 * limit);
-    let outcomes: Vec<Outcome> = pool.exceptions().map(Err).collect();
-    assert_eq!(outcomes.len(), 20);
-    let in_flight = outcomes
-        .iter()
-        .filter(|outcome| is_cancelled(outcome, true))
-        .count();
-    let queued = outcomes
-        .iter()
-        .filter(|outcome| is_cancelled(outcome, false))
-        .count();
-    assert_eq!((in_flight, queued), (2, 18));
 }
 
 #[test]

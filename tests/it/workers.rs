@@ -131,26 +131,6 @@ fn a_stack_that_nobody_can_have_is_an_error_of_build() {
 }
 
 #[test]
-fn each_worker_takes_one_thread_with_a_stub_and_two_with_reqwest() {
-    let name = concat!(
-        module_path!(),
-        "::each_worker_takes_one_thread_with_a_stub_and_two_with_reqwest"
-    );
-    alone(name, &[], || {
-        let before = threads();
-        let stubs = stub().num_threads(7).build().unwrap();
-        eventually("all are up", || stubs.stats().live_workers() == 7);
-        assert_eq!(threads(), before + 7);
-        drop(stubs);
-        eventually("all are gone", || threads() == before);
-
-        let clients = pool().num_threads(7).build().unwrap();
-        eventually("all are up", || clients.stats().live_workers() == 7);
-        assert_eq!(threads(), before + 14);
-    });
-}
-
-#[test]
 fn a_job_that_no_worker_can_be_started_for_is_given_back() {
     let mut pool = stub()
         .thread_stack_size(usize::MAX / 2)
@@ -174,4 +154,17 @@ fn a_name_that_panics_is_the_usual_one() {
         .unwrap();
     pool.submit("http://stub.test/").unwrap();
     assert_eq!(pool.into_iter().count(), 1);
+}
+
+#[test]
+fn each_worker_takes_one_thread() {
+    let name = concat!(module_path!(), "::each_worker_takes_one_thread");
+    alone(name, &[], || {
+        let before = threads();
+        let pool = stub().num_threads(7).build().unwrap();
+        eventually("all are up", || pool.stats().live_workers() == 7);
+        assert_eq!(threads(), before + 7);
+        drop(pool);
+        eventually("all are gone", || threads() == before);
+    });
 }

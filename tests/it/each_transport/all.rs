@@ -36,6 +36,7 @@ mod sharing;
 mod sinks;
 mod specs;
 mod statuses;
+mod whole_runs;
 
 use super::{
     ANSWERS_OUTLIVE_HALF_SENT_BODIES, ODD_CHUNK_SIZES_ARE_READ, PoolBuilder, Session,
