@@ -4,6 +4,7 @@
 mod support;
 
 mod api;
+mod attempts;
 mod environment;
 mod feeding;
 mod handles;

@@ -1,8 +1,10 @@
 //! Pools and outcomes for tests that want to say only what they are about.
 
+use std::time::Duration;
+
 use threaded::{
-    Error, Exchange, PoolBuilder, RequestSpec, ResponseBody, ThreadException, ThreadResponse,
-    TransportBuilder,
+    Error, Exchange, PoolBuilder, RequestSpec, ResponseBody, Retry, ThreadException,
+    ThreadResponse, TransportBuilder,
 };
 
 pub(crate) type Outcome = Result<ThreadResponse, ThreadException>;
@@ -48,4 +50,18 @@ where
     let mut outcomes = outcomes_of(builder, [request.into()]);
     assert_eq!(outcomes.len(), 1);
     outcomes.remove(0)
+}
+
+/// At most so many further attempts, with nothing else that bounds or delays them.
+pub(crate) fn at_once(retries: u32) -> Retry {
+    Retry::new(retries)
+        .backoff(Duration::ZERO, Duration::ZERO)
+        .no_budget()
+}
+
+pub(crate) fn attempts(outcome: &Outcome) -> u32 {
+    match outcome {
+        Ok(response) => response.attempts(),
+        Err(exception) => exception.attempts(),
+    }
 }

@@ -1,0 +1,171 @@
+//! Of all attempts at a job, one outcome.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use http::{Response, StatusCode};
+use proptest::prelude::*;
+use threaded::{Error, Exchange, Pool, RequestSpec, ResponseBody, Session};
+
+use crate::support::pools::{Outcome, at_once, attempts, in_order, index, outcomes_of, says_ok};
+
+/// What a stub makes of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Answer {
+    Status(u16),
+    Closed,
+    Refused,
+    /// Nothing that passes.
+    Nonsense,
+}
+
+impl Answer {
+    fn error(self) -> Option<Error> {
+        let source = || "by the script".into();
+        match self {
+            Self::Status(_) => None,
+            Self::Closed => Some(Error::Closed {
+                sent: true,
+                source: source(),
+            }),
+            Self::Refused => Some(Error::Connect {
+                sent: false,
+                source: source(),
+            }),
+            Self::Nonsense => Some(Error::Protocol { source: source() }),
+        }
+    }
+
+    fn is_repeated(self, is_idempotent: bool) -> bool {
+        match self {
+            Self::Status(status) => is_idempotent && status == 503,
+            Self::Closed => is_idempotent,
+            Self::Refused => true,
+            Self::Nonsense => false,
+        }
+    }
+
+    fn is_of(self, outcome: &Outcome) -> bool {
+        match (self, outcome) {
+            (Self::Status(status), Ok(response)) => response.status() == status,
+            (_, Err(exception)) => matches!(
+                (self, exception.error()),
+                (Self::Closed, Error::Closed { .. })
+                    | (Self::Refused, Error::Connect { .. })
+                    | (Self::Nonsense, Error::Protocol { .. })
+            ),
+            _ => false,
+        }
+    }
+}
+
+fn any_answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        1 => Just(Answer::Status(200)),
+        3 => Just(Answer::Status(503)),
+        1 => Just(Answer::Status(404)),
+        2 => Just(Answer::Closed),
+        2 => Just(Answer::Refused),
+        1 => Just(Answer::Nonsense),
+    ]
+}
+
+#[test]
+fn what_one_attempt_has_sent_counts_for_the_job() {
+    let exchanges = Arc::new(AtomicUsize::new(0));
+    let transport = {
+        let exchanges = Arc::clone(&exchanges);
+        move |_: Exchange<'_>| -> Result<Response<ResponseBody>, Error> {
+            match exchanges.fetch_add(1, Ordering::SeqCst) {
+                0 => Err(Answer::Closed.error().unwrap()),
+                _ => Err(Answer::Refused.error().unwrap()),
+            }
+        }
+    };
+    let builder = Pool::builder()
+        .retry(at_once(1))
+        .session(move || Session::new(transport.clone()));
+    let exception = outcomes_of(builder, ["http://stub.test/"])
+        .remove(0)
+        .unwrap_err();
+    assert!(
+        matches!(exception.error(), Error::Connect { .. }),
+        "{exception:?}"
+    );
+    assert_eq!(exception.attempts(), 2);
+    assert!(exception.was_sent());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn each_job_ends_once_as_what_the_last_attempt_was(
+        num_threads in 1..5usize,
+        most in 0..4u32,
+        // Whether the request may be repeated, and what is made of its attempts; after that, it is answered.
+        scripts in prop::collection::vec((any::<bool>(), prop::collection::vec(any_answer(), 0..6)), 0..30),
+    ) {
+        let made = Arc::new(Mutex::new(vec![0; scripts.len()]));
+        let transport = {
+            let (made, scripts) = (Arc::clone(&made), scripts.clone());
+            move |exchange: Exchange<'_>| {
+                let job: usize = exchange.url().path()[1..].parse().unwrap();
+                let attempt = {
+                    let mut made = made.lock().unwrap();
+                    made[job] += 1;
+                    made[job] - 1
+                };
+                let answer = scripts[job].1.get(attempt).copied().unwrap_or(Answer::Status(200));
+                match (answer, answer.error()) {
+                    (_, Some(error)) => Err(error),
+                    (Answer::Status(status), None) => {
+                        let mut response = says_ok(exchange)?;
+                        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+                        Ok(response)
+                    }
+                    (other, None) => panic!("{other:?}"),
+                }
+            }
+        };
+        let requests = scripts.iter().enumerate().map(|(job, (is_idempotent, _))| {
+            let url = format!("http://stub{}.test/{job}", job % 3);
+            RequestSpec::post(url).idempotent(*is_idempotent)
+        });
+        let mut pool = Pool::builder()
+            .num_threads(num_threads)
+            .retry(at_once(most))
+            .session(move || Session::new(transport.clone()))
+            .build_from_requests(requests)
+            .unwrap();
+        pool.join_all();
+        let stats = pool.stats();
+        let outcomes = in_order(pool.responses().map(Ok).chain(pool.exceptions().map(Err)));
+        let indices: Vec<usize> = outcomes.iter().map(index).collect();
+        prop_assert_eq!(indices, (0..scripts.len()).collect::<Vec<_>>());
+        let mut retries = 0;
+        for (job, outcome) in outcomes.iter().enumerate() {
+            let (is_idempotent, script) = &scripts[job];
+            let all = script.iter().copied().chain([Answer::Status(200)]);
+            let mut tried: Vec<Answer> = Vec::new();
+            for answer in all.take(most as usize + 1) {
+                tried.push(answer);
+                if !answer.is_repeated(*is_idempotent) {
+                    break;
+                }
+            }
+            let last = *tried.last().unwrap();
+            prop_assert!(last.is_of(outcome), "{:?} by {:?}", outcome, tried);
+            prop_assert_eq!(attempts(outcome) as usize, tried.len());
+            prop_assert_eq!(made.lock().unwrap()[job], tried.len());
+            if let Err(exception) = outcome {
+                let was_sent = tried.iter().any(|answer| *answer != Answer::Refused);
+                prop_assert_eq!(exception.was_sent(), was_sent);
+            }
+            retries += tried.len() - 1;
+        }
+        prop_assert_eq!((stats.queued(), stats.in_flight(), stats.delayed()), (0, 0, 0));
+        prop_assert_eq!(stats.submitted(), stats.responses() + stats.exceptions() + stats.given_back());
+        prop_assert_eq!((stats.submitted(), stats.retries()), (scripts.len(), retries));
+    }
+}

@@ -1,0 +1,103 @@
+//! What bounds the attempts of all jobs, and closures that decide on them.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use threaded::{Error, Event, Retry, Tried};
+
+use super::{assert_recovered, flaky, pool, status};
+use crate::support::keeper::Keeper;
+use crate::support::pools::{at_once, attempts, outcomes_of};
+use crate::support::server::Server;
+
+/// How many requests a server that always says 503 gets from 1,000 jobs.
+fn requests_of_a_thousand_jobs(retry: Retry) -> usize {
+    let server = Server::start(|_| status(503));
+    let urls = (0..1000).map(|page| server.url(&format!("/{page}")));
+    let (responses, exceptions) = pool().num_threads(4).retry(retry).map(urls).unwrap();
+    assert_eq!((responses.len(), exceptions.len()), (1000, 0));
+    let attempts: u32 = responses.map(|response| response.attempts()).sum();
+    assert_eq!(attempts as usize, server.requests());
+    server.requests()
+}
+
+#[test]
+fn the_budget_bounds_the_load_on_a_server_that_breaks_down() {
+    let retry = Retry::new(3).backoff(Duration::ZERO, Duration::ZERO);
+    let requests = requests_of_a_thousand_jobs(retry.budget(20, 10));
+    // The reserve, and 20 % of the jobs, but for what the first ones could not add to a full reserve.
+    assert!((1200..=1210).contains(&requests), "{requests}");
+}
+
+#[test]
+fn without_a_budget_each_job_has_all_its_attempts() {
+    assert_eq!(requests_of_a_thousand_jobs(at_once(3)), 4000);
+}
+
+#[test]
+fn a_closure_can_wait_for_a_result_that_is_not_there_yet() {
+    let server = Keeper::start({
+        let asked = Mutex::new(HashMap::<String, usize>::new());
+        move |request| {
+            let mut asked = asked.lock().unwrap();
+            let times = asked.entry(request.uri().path().to_owned()).or_default();
+            *times += 1;
+            match (request.uri().path(), *times) {
+                ("/ready", _) | (_, 4..) => status(200),
+                ("/flaky", _) => status(503),
+                _ => status(202),
+            }
+        }
+    });
+    let retry = at_once(10).decide(|tried: &Tried<'_>| match tried.response() {
+        Some(response) if response.status() == 202 => Some(Duration::ZERO),
+        _ => tried.proposal(),
+    });
+    let paths = ["/ready", "/slow", "/flaky"];
+    let outcomes = outcomes_of(
+        pool().num_threads(1).retry(retry),
+        paths.map(|path| server.url(path)),
+    );
+    let told: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| {
+            (
+                outcome.as_ref().unwrap().status().as_u16(),
+                attempts(outcome),
+            )
+        })
+        .collect();
+    assert_eq!(told, [(200, 1), (200, 4), (200, 4)]);
+}
+
+#[test]
+fn a_closure_that_panics_costs_its_own_job_only() {
+    let server = Server::saying("fine");
+    let retry = at_once(3).decide(|tried: &Tried<'_>| {
+        assert!(!tried.request().url().ends_with("/bad"), "cannot decide");
+        tried.proposal()
+    });
+    let paths = ["/good", "/bad", "/better"];
+    let outcomes = outcomes_of(pool().retry(retry), paths.map(|path| server.url(path)));
+    assert!(outcomes[0].is_ok() && outcomes[2].is_ok(), "{outcomes:?}");
+    let exception = outcomes[1].as_ref().unwrap_err();
+    assert!(
+        matches!(exception.error(), Error::Panicked { message } if message == "cannot decide"),
+        "{exception:?}"
+    );
+    assert_eq!((exception.attempts(), server.requests()), (1, 3));
+}
+
+#[test]
+fn an_observer_that_panics_when_it_is_told_of_a_retry_changes_nothing() {
+    let server = flaky();
+    let builder = pool().retry(at_once(1)).observer(|event: &Event<'_>| {
+        assert!(
+            !matches!(event, Event::Retry { .. }),
+            "the observer panicked"
+        );
+    });
+    let outcomes = outcomes_of(builder, [server.url("/1"), server.url("/2")]);
+    assert_recovered(&outcomes, 2);
+}
