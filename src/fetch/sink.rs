@@ -2,6 +2,7 @@
 
 mod file;
 mod memory;
+mod unpacked;
 
 use std::io::{self, BufReader, Read};
 

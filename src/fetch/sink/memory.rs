@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Arrival, DEFAULT_MAX_BODY};
+use super::{Arrival, DEFAULT_MAX_BODY, unpacked};
 use crate::error::Error;
 use crate::transport::collect;
 
@@ -10,9 +10,7 @@ pub(super) fn read(mut arrival: Arrival<'_>, content_length: Option<u64>) -> Res
     let limit = arrival.max_body.unwrap_or(DEFAULT_MAX_BODY);
     arrival.max_body = Some(limit);
     if !arrival.decoders.is_empty() {
-        return arrival
-            .read(|content| collect(content, 0))?
-            .map_err(Error::from_body_read);
+        return unpacked::read(arrival);
     }
     if content_length.is_some_and(|length| length > limit) {
         return Err(Error::BodyTooLarge { limit });
