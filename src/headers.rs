@@ -92,7 +92,7 @@ fn marked(name: &HeaderName, mut value: HeaderValue) -> HeaderValue {
 
 /// Whether a header of this name carries a credential, as `X-Api-Key` and `X-Auth-Token` do.
 fn is_secret(name: &HeaderName) -> bool {
-    const SIGNS: [&str; 10] = [
+    const SIGNS: [&str; 15] = [
         "authorization",
         "authenticat",
         "cookie",
@@ -103,10 +103,22 @@ fn is_secret(name: &HeaderName) -> bool {
         "credential",
         "session",
         "signature",
+        "accesskey",
+        "privatekey",
+        "subscriptionkey",
+        "bearer",
+        "passwd",
     ];
+    const WHOLE_WORDS: [&str; 3] = ["auth", "jwt", "key"];
+    // Their keys open nothing.
+    const EXCEPTIONS: [&str; 2] = ["idempotencykey", "surrogatekey"];
+
     let words = || name.as_str().split(|c: char| !c.is_ascii_alphanumeric());
     let letters: String = words().collect();
-    words().any(|word| word == "auth") || SIGNS.iter().any(|sign| letters.contains(sign))
+    let is_excepted = EXCEPTIONS.iter().any(|name| letters.ends_with(name));
+    !is_excepted
+        && (words().any(|word| WHOLE_WORDS.contains(&word))
+            || SIGNS.iter().any(|sign| letters.contains(sign)))
 }
 
 #[cfg(test)]
@@ -127,6 +139,13 @@ mod tests {
             "x-session",
             "x-signature",
             "www-authenticate",
+            "x-functions-key",
+            "ocp-apim-subscription-key",
+            "dd-application-key",
+            "x-jwt",
+            "x-bearer",
+            "x-passwd",
+            "x-private-key",
         ] {
             assert!(is_secret(&HeaderName::from_static(name)), "{name}");
         }
@@ -137,6 +156,8 @@ mod tests {
             "x-request-id",
             "x-author",
             "content-type",
+            "x-keyboard",
+            "surrogate-key",
         ] {
             assert!(!is_secret(&HeaderName::from_static(name)), "{name}");
         }

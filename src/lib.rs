@@ -215,6 +215,8 @@
 //! | a proxy of the environment that cannot be connected to | [`Error::Connect`] | [`Error::Proxy`] |
 //! | a server that answers and closes while the body of the request is still being sent | may be [`Error::Closed`] | the answer |
 //! | the size of a chunk with a sign or a space before it | [`Error::Protocol`] | is read |
+//! | a chunked body that is cut within its last, empty chunk | [`Error::BodyTruncated`] | the answer, which is whole |
+//! | a proxy that answers CONNECT with a body | [`Error::Timeout`] | [`Error::Tls`] |
 //! | largest head of an answer | about 400 KiB | 64 KiB |
 //! | longest line of a request's head | 64 KiB | 16 KiB, unless `output_buffer_size` is set |
 //!

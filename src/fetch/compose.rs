@@ -2,7 +2,7 @@
 
 use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
-    CONTENT_LOCATION, CONTENT_TYPE, HOST, HeaderValue, RANGE, TRANSFER_ENCODING,
+    CONTENT_LOCATION, CONTENT_TYPE, EXPECT, HOST, HeaderValue, RANGE, TRANSFER_ENCODING,
 };
 use http::{HeaderMap, Method};
 use percent_encoding::percent_decode_str;
@@ -82,6 +82,8 @@ impl<'a> Outgoing<'a> {
     pub(super) fn headers(&self, session: &Additions) -> Result<HeaderMap, Error> {
         let mut all = self.spec.header_map().clone();
         all.remove(CONTENT_LENGTH);
+        // No transport waits for a 100 before it sends a body, or gets along with a final answer in its place.
+        all.remove(EXPECT);
         let has_lost_body = self.body.is_none() && self.spec.request_body().is_some();
         if has_lost_body {
             // RFC 9110, section 15.4: what described the content goes with it.

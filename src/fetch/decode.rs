@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
+#[cfg(feature = "gzip")]
+use flate2::bufread::GzDecoder;
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 
@@ -97,9 +99,7 @@ pub(super) fn error(error: io::Error) -> Error {
 fn decoder(token: &str) -> Option<Decoder> {
     match token.to_ascii_lowercase().as_str() {
         #[cfg(feature = "gzip")]
-        "gzip" | "x-gzip" => {
-            Some(|source| Ok(Box::new(flate2::bufread::MultiGzDecoder::new(source))))
-        }
+        "gzip" | "x-gzip" => Some(|source| Ok(Box::new(GzipMembers::new(source)))),
         #[cfg(feature = "gzip")]
         "deflate" => Some(deflate),
         #[cfg(feature = "brotli")]
@@ -114,6 +114,42 @@ fn decoder(token: &str) -> Option<Decoder> {
             Ok(Box::new(decoder))
         }),
         _ => None,
+    }
+}
+
+/// The members of a gzip file, one after the other (RFC 1952, section 2.2). What follows them and is none, padding mostly, is
+/// left alone, as other clients do.
+#[cfg(feature = "gzip")]
+struct GzipMembers<R> {
+    /// `None` at the end.
+    member: Option<GzDecoder<R>>,
+}
+
+#[cfg(feature = "gzip")]
+impl<R: BufRead> GzipMembers<R> {
+    fn new(source: R) -> Self {
+        Self {
+            member: Some(GzDecoder::new(source)),
+        }
+    }
+}
+
+#[cfg(feature = "gzip")]
+impl<R: BufRead> Read for GzipMembers<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        /// What each member begins with.
+        const FIRST_BYTE: u8 = 0x1f;
+
+        while let Some(member) = &mut self.member {
+            let read = member.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            let has_next = peek(member.get_mut())?.first() == Some(&FIRST_BYTE);
+            let ended = self.member.take().map(GzDecoder::into_inner);
+            self.member = ended.filter(|_| has_next).map(GzDecoder::new);
+        }
+        Ok(0)
     }
 }
 

@@ -19,7 +19,10 @@ fn is_not_public(error: &(dyn std::error::Error + 'static)) -> bool {
 pub(super) fn not_public(error: impl Into<BoxError>) -> Error {
     let source = error.into();
     Error::InvalidRequest {
-        message: format!("{}, and others were not allowed", RootCause(&source)),
+        message: format!(
+            "{}, and public_addresses_only allows no others",
+            RootCause(&source)
+        ),
         source: Some(source),
     }
 }

@@ -86,15 +86,19 @@ impl Arrival<'_> {
             left: self.max_body.unwrap_or(u64::MAX),
             limit: self.max_body.unwrap_or(u64::MAX),
             fault: None,
+            is_at_end: false,
         };
         let result = reader(&mut content);
-        let fault = content.fault.take();
+        let (fault, is_at_end) = (content.fault.take(), content.is_at_end);
         drop(content);
         if let Some(fault) = fault {
             return Err(fault);
         }
-        // Some formats end before the body does, and a connection is only used again after its end.
-        incoming::drain(incoming);
+        // Some formats end before the body does, and a connection is only used again after its end. But who has left off
+        // reading may have done so because there is no end.
+        if is_at_end {
+            incoming::drain(incoming);
+        }
         Ok(result)
     }
 }
@@ -106,6 +110,7 @@ struct Content<R> {
     left: u64,
     limit: u64,
     fault: Option<Error>,
+    is_at_end: bool,
 }
 
 impl<R: Read> Read for Content<R> {
@@ -119,6 +124,7 @@ impl<R: Read> Read for Content<R> {
             Ok(read) => match self.left.checked_sub(read as u64) {
                 Some(left) => {
                     self.left = left;
+                    self.is_at_end = read == 0 && !buffer.is_empty();
                     return Ok(read);
                 }
                 None => Error::BodyTooLarge { limit: self.limit },

@@ -28,13 +28,14 @@ impl RequestSpec {
     /// Adds a header. Several of one name are all sent, in the order in which they were added.
     ///
     /// A header of the session with the same name is replaced. Values of headers that carry credentials by their name
-    /// (`Authorization`, `Cookie`, `X-Api-Key` …: those with `auth`, `cookie`, `token`, `secret`, `password`, `api-key`,
-    /// `credential`, `session` or `signature` in them) are marked sensitive: they are not printed, and redirects to
+    /// (`Authorization`, `Cookie`, `X-Api-Key` …: those with `auth`, `key` or `jwt` as a word, or `bearer`, `cookie`,
+    /// `credential`, `passwd`, `password`, `secret`, `session`, `signature` or `token` in them; but not `Idempotency-Key` and
+    /// `Surrogate-Key`) are marked sensitive: they are not printed, and redirects to
     /// another origin do not take them along. For other names, hand in a `HeaderValue` that is marked so.
     ///
     /// `Content-Length` and `Transfer-Encoding` follow from the body: setting them ends as
     /// [`Error::InvalidRequest`](crate::Error::InvalidRequest), but for the right length of a body in memory.
-    /// Defaults to none.
+    /// `Expect` is not sent: no transport would wait for the 100. Defaults to none.
     pub fn header<V>(mut self, name: impl AsRef<str>, value: V) -> Self
     where
         V: TryInto<HeaderValue>,
@@ -212,11 +213,12 @@ impl RequestSpec {
     /// Writes the body of the answer to a file instead of into memory. Defaults to memory.
     ///
     /// It is written to a temporary file in the same folder, which takes the place of the target when it is complete: under
-    /// the final name there is never a part of it, and on failure nothing is left. Only an answer with a 2xx status is
+    /// the final name there is never a part of it, and on failure nothing is left. A file that it replaces keeps its
+    /// permissions; through a symbolic link, the file behind it is replaced. Only an answer with a 2xx status is
     /// saved, so that no file is replaced by an error page; the body of any other one is in memory, and
     /// [`Response::saved_to`](crate::Response::saved_to) tells.
     ///
-    /// A folder that does not exist, a target that is a directory, a full disk end as
+    /// A folder that does not exist, a target that is there and no file (a directory, a device), a full disk end as
     /// [`Error::Sink`](crate::Error::Sink). Unless a `timeout` is set, the
     /// [`stall_timeout`](crate::PoolBuilder::stall_timeout) holds.
     pub fn save_to(mut self, path: impl Into<PathBuf>) -> Self {
@@ -229,7 +231,7 @@ impl RequestSpec {
     /// It runs on the worker, as a part of the attempt: the body is decoded, and `max_body` and `timeout` hold if they are
     /// set; otherwise the [`stall_timeout`](crate::PoolBuilder::stall_timeout) does. If the handler fails, the job ends as
     /// [`Error::Sink`](crate::Error::Sink) with its error as the source; if the body fails, the job ends as that, whatever
-    /// the handler makes of it. It need not read to the end.
+    /// the handler makes of it. It need not read to the end; what it leaves is not waited for, and costs the connection.
     ///
     /// ```
     /// use std::io::{BufRead, BufReader};

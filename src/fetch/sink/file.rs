@@ -1,5 +1,6 @@
 //! Saving a body: into a temporary file beside the target, which it replaces when it is complete.
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -13,8 +14,10 @@ pub(in crate::fetch) fn check_place(path: &Path) -> Result<(), Error> {
         let error = io::Error::new(io::ErrorKind::NotFound, message);
         Err(fault(path, false, error))
     };
-    if path.is_dir() {
-        return refused("it is a directory");
+    match fs::metadata(path) {
+        Ok(there) if there.is_dir() => return refused("it is a directory"),
+        Ok(there) if !there.is_file() => return refused("it is there and not a file"),
+        _ => {}
     }
     if !folder(path).is_dir() {
         return refused("its folder does not exist");
@@ -24,11 +27,19 @@ pub(in crate::fetch) fn check_place(path: &Path) -> Result<(), Error> {
 
 pub(super) fn save(content: &mut dyn Read, path: &Path) -> Result<(), Error> {
     let failed = |error| fault(path, true, error);
+    // Behind a symbolic link.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     // It deletes itself, unless it becomes the target.
-    let mut file = temporary(folder(path)).map_err(failed)?;
+    let mut file = temporary(folder(&target)).map_err(failed)?;
     io::copy(content, &mut file).map_err(failed)?;
     file.flush().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
+    if let Ok(replaced) = fs::metadata(&target) {
+        let permissions = replaced.permissions();
+        file.as_file()
+            .set_permissions(permissions)
+            .map_err(failed)?;
+    }
+    file.persist(target).map_err(|error| failed(error.error))?;
     Ok(())
 }
 

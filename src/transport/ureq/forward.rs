@@ -140,15 +140,28 @@ impl Insertions {
         let line_end = position(head, b"\r\n").unwrap_or(method_end);
         let (method, rest) = head.split_at(method_end);
         let (target, headers) = rest.split_at(line_end - method_end);
+        let credentials = match has_credentials(headers) {
+            true => "",
+            false => &self.credentials,
+        };
         [
             method,
             self.origin.as_bytes(),
             target,
-            self.credentials.as_bytes(),
+            credentials.as_bytes(),
             headers,
         ]
         .concat()
     }
+}
+
+/// Whether the request brings its own.
+fn has_credentials(headers: &[u8]) -> bool {
+    const NAME: &[u8] = b"proxy-authorization:";
+    headers.split(|byte| *byte == b'\n').any(|line| {
+        line.get(..NAME.len())
+            .is_some_and(|name| name.eq_ignore_ascii_case(NAME))
+    })
 }
 
 /// Where the first such bytes end.

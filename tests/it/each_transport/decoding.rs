@@ -158,6 +158,20 @@ fn what_can_be_decoded_is_asked_for() {
 }
 
 #[test]
+fn what_follows_the_last_member_and_is_none_is_left_alone() {
+    let one = gzip_text();
+    for rest in [&[0; 4][..], b"junk", &[0; 100_000]] {
+        let body = [&*one, rest].concat();
+        let response = outcome(labelled("gzip", body).url("/")).unwrap();
+        assert_eq!(response.text(), TEXT);
+    }
+    // It begins as a member does.
+    let body = [&*one, &one[..one.len() / 2]].concat();
+    let exception = outcome(labelled("gzip", body).url("/")).unwrap_err();
+    assert!(matches!(exception.error(), Error::Decode { .. }));
+}
+
+#[test]
 fn two_members_come_whole_however_they_were_cut() {
     let (one, two) = (gzip(&TEXT.as_bytes()[..30]), gzip(&TEXT.as_bytes()[30..]));
     let border = one.len();

@@ -211,6 +211,17 @@ fn the_user_info_of_a_proxy_is_for_the_proxy() {
     }
 }
 
+#[test]
+fn credentials_that_a_request_brings_for_its_proxy_are_the_only_ones() {
+    let proxy = Proxy::start("proxy");
+    let server = Keeper::saying_ok();
+    let spec = RequestSpec::get(server.url("/"))
+        .proxy(proxy.url_with("user:pass"))
+        .header("Proxy-Authorization", "own");
+    outcome(spec).unwrap();
+    assert_eq!(fields(&proxy.heads()[0], "proxy-authorization"), ["own"]);
+}
+
 #[cfg(any(feature = "default-tls", feature = "native-tls"))]
 #[test]
 fn a_tunnel_keeps_the_secrets_of_both_ends_apart() {

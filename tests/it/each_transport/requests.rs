@@ -366,3 +366,13 @@ fn a_cookie_joins_those_that_headers_have_set() {
     });
     assert_eq!(values(&request, "cookie"), ["a=1; b=2; c=3"]);
 }
+
+#[test]
+fn nobody_is_told_to_expect_a_100_that_is_not_waited_for() {
+    let request = received("/", |url| {
+        let spec = RequestSpec::post(url).header("Expect", "100-continue");
+        spec.body("content")
+    });
+    assert_eq!(values(&request, "expect"), [""; 0]);
+    assert_eq!(request.body(), "content");
+}

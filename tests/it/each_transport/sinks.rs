@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use threaded::{Error, RequestSpec, ThreadException};
 
@@ -205,6 +205,8 @@ fn a_place_that_cannot_be_saved_to_is_named_and_nothing_is_sent() {
             "folder does not exist",
         ),
         (folder.path().to_owned(), "is a directory"),
+        #[cfg(unix)]
+        ("/dev/null".into(), "not a file"),
     ];
     for (target, reason) in table {
         let exception = outcome(RequestSpec::get(server.url("/")).save_to(&target)).unwrap_err();
@@ -366,6 +368,51 @@ fn a_handler_need_not_read_to_the_end() {
     let outcomes = outcomes_of(pool(), [first_byte, RequestSpec::get(server.url("/"))]);
     assert!(outcomes[0].is_ok());
     assert_eq!(outcomes[1].as_ref().unwrap().bytes().len(), 1 << 20);
+}
+
+#[test]
+fn a_handler_that_has_enough_is_not_kept_waiting_for_the_rest() {
+    // It sends a line, and no more until the client has gone.
+    let server = RawServer::start(|mut stream, _| {
+        read_request(&mut stream);
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let _ = stream.write_all(format!("{head}5\r\nline\n\r\n").as_bytes());
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    for succeeds in [true, false] {
+        let spec = RequestSpec::get(server.url("/"))
+            .timeout(Duration::from_secs(120))
+            .read_with(move |_, body| {
+                body.read_exact(&mut [0; 5])?;
+                match succeeds {
+                    true => Ok(()),
+                    false => Err(io::Error::other("no")),
+                }
+            });
+        let started = Instant::now();
+        assert_eq!(outcome(spec).is_ok(), succeeds);
+        assert!(started.elapsed() < Duration::from_secs(60));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_stays_a_link_and_a_file_keeps_its_permissions() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    let server = Server::saying("new");
+    let folder = tempfile::tempdir().unwrap();
+    let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+    fs::write(&file, "old").unwrap();
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    symlink("file", &link).unwrap();
+    let response = outcome(RequestSpec::get(server.url("/")).save_to(&link)).unwrap();
+    assert_eq!(response.saved_to(), Some(&*link));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(names(folder.path()), ["file", "link"]);
 }
 
 #[test]
