@@ -212,7 +212,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
 
     /// For URLs that come from strangers: connects to public addresses only. Refused are those of this machine and of the networks
     /// that it may be in: loopback, private, link-local, shared, multicast, unspecified and reserved ones, in every spelling and
-    /// inside of IPv6 addresses (mapped, NAT64, 6to4).
+    /// inside of IPv6 addresses (mapped, NAT64, 6to4). A public address counts as one, even if this machine has it itself.
     ///
     /// It holds for addresses in URLs, for what host names are resolved to (only the addresses that were vetted are connected to,
     /// so another answer to a second look-up changes nothing), and for each redirect. Such a job ends as
