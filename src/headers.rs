@@ -109,16 +109,14 @@ fn is_secret(name: &HeaderName) -> bool {
         "bearer",
         "passwd",
     ];
-    const WHOLE_WORDS: [&str; 3] = ["auth", "jwt", "key"];
     // Their keys open nothing.
-    const EXCEPTIONS: [&str; 2] = ["idempotencykey", "surrogatekey"];
+    const NO_KEYS: [&str; 2] = ["idempotencykey", "surrogatekey"];
 
     let words = || name.as_str().split(|c: char| !c.is_ascii_alphanumeric());
     let letters: String = words().collect();
-    let is_excepted = EXCEPTIONS.iter().any(|name| letters.ends_with(name));
-    !is_excepted
-        && (words().any(|word| WHOLE_WORDS.contains(&word))
-            || SIGNS.iter().any(|sign| letters.contains(sign)))
+    let has_key = || !NO_KEYS.iter().any(|name| letters.ends_with(name));
+    words().any(|word| matches!(word, "auth" | "jwt") || (word == "key" && has_key()))
+        || SIGNS.iter().any(|sign| letters.contains(sign))
 }
 
 #[cfg(test)]
@@ -146,6 +144,7 @@ mod tests {
             "x-bearer",
             "x-passwd",
             "x-private-key",
+            "x-auth-idempotency-key",
         ] {
             assert!(is_secret(&HeaderName::from_static(name)), "{name}");
         }

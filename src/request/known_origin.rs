@@ -4,7 +4,7 @@ use url::{ParseError, Position, Url};
 
 /// The URL that was parsed last. Most jobs of a worker go where the one before went, and most of the work of parsing is
 /// done for the host: of 6,300 instructions, 1,900 are left.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub(crate) struct KnownOrigin {
     last: Option<Url>,
 }

@@ -28,9 +28,9 @@ impl RequestSpec {
     /// Adds a header. Several of one name are all sent, in the order in which they were added.
     ///
     /// A header of the session with the same name is replaced. Values of headers that carry credentials by their name
-    /// (`Authorization`, `Cookie`, `X-Api-Key` …: those with `auth`, `key` or `jwt` as a word, or `bearer`, `cookie`,
-    /// `credential`, `passwd`, `password`, `secret`, `session`, `signature` or `token` in them; but not `Idempotency-Key` and
-    /// `Surrogate-Key`) are marked sensitive: they are not printed, and redirects to
+    /// (`Authorization`, `Cookie`, `X-Api-Key` …: those with `auth`, `key` or `jwt` as a word, or `apikey`, `bearer`, `cookie`,
+    /// `credential`, `passwd`, `password`, `secret`, `session`, `signature` or `token` in them; but the `key` of `Idempotency-Key`
+    /// and `Surrogate-Key` is none) are marked sensitive: they are not printed, and redirects to
     /// another origin do not take them along. For other names, hand in a `HeaderValue` that is marked so.
     ///
     /// `Content-Length` and `Transfer-Encoding` follow from the body: setting them ends as

@@ -126,7 +126,10 @@ impl Transport for UreqTransport {
         check_tls_is_built_in(exchange.url())?;
         let mut headers = exchange.take_headers();
         if !headers.contains_key(HOST) {
-            headers.extend(self.host.of(exchange.url()).map(|host| (HOST, host)));
+            if let Some(host) = self.host.of(exchange.url()) {
+                // Where there is no room for it, ureq still writes one of its own.
+                let _ = headers.try_insert(HOST, host);
+            }
         }
         let body = exchange.content()?.map(body::outgoing);
         let body = body.map_or_else(SendBody::none, |(body, length)| {
