@@ -1,9 +1,6 @@
-//! What can go wrong: with a job ([`Error`]), with a pool ([`PoolError`]), with a submission ([`SubmitError`]).
+//! What can go wrong with a job: [`Error`].
 
-mod chain;
-mod look_up;
-mod pool;
-mod submit;
+mod source;
 
 use std::fmt;
 use std::io;
@@ -12,9 +9,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-pub(crate) use chain::{RootCause, chain, io_kind, is_local_lack, is_tls_alert};
-pub use pool::PoolError;
-pub use submit::SubmitError;
+pub(crate) use source::{RootCause, chain, io_kind, is_local_lack, is_tls_alert};
 
 use crate::history::RedirectHop;
 use crate::redact::Clipped;

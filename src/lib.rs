@@ -287,14 +287,10 @@
 //! | `multipart` | | [`RequestSpec::multipart`](RequestSpec#method.multipart): forms with files |
 
 mod addresses;
-mod auth;
 mod error;
-mod exception;
 mod fetch;
-mod head;
 mod headers;
 mod history;
-mod imap;
 mod limits;
 mod observe;
 mod origin;
@@ -306,32 +302,32 @@ mod redact;
 mod request;
 mod response;
 mod retry;
+mod schedule;
 mod session;
 mod sync;
 mod transport;
-mod user_agent;
 
 pub use addresses::AddressFilter;
-pub use auth::Auth;
-pub use error::{BoxError, Error, PoolError, SubmitError};
-pub use exception::ThreadException;
-pub use head::ResponseHead;
+pub use error::{BoxError, Error};
+pub use headers::Auth;
 pub use history::RedirectHop;
-pub use imap::{Imap, ImapUnordered};
 pub use limits::{Limits, OriginLimits};
 pub use observe::{Attempt, Event, Observer, Stats};
-pub use pool::{Exceptions, Handle, Outcomes, Pool, PoolBuilder, Responses};
+pub use outcome::{ThreadException, ThreadResponse};
+pub use pool::{
+    Exceptions, Handle, Imap, ImapUnordered, Outcomes, Pool, PoolBuilder, PoolError, Responses,
+    SubmitError,
+};
 #[cfg(feature = "multipart")]
 pub use request::multipart;
 pub use request::{RequestBody, RequestSpec};
-pub use response::{Response, ThreadResponse};
+pub use response::{Response, ResponseHead};
 pub use retry::{Retry, Tried};
-pub use session::Session;
+pub use session::{Session, user_agent};
 pub use transport::reqwest::ReqwestTransport;
 #[cfg(feature = "ureq")]
 pub use transport::ureq::{UreqConfigBuilder, UreqTransport};
 pub use transport::{Exchange, ResponseBody, Transport, TransportBuilder};
-pub use user_agent::user_agent;
 
 // Their types are part of this crate's own interface.
 #[cfg(feature = "ureq")]

@@ -3,10 +3,11 @@
 mod builder;
 mod crew;
 mod deadline;
+mod error;
 mod handle;
+mod imap;
 mod in_flight;
 mod job;
-pub(crate) mod lazy;
 mod outcomes;
 mod queue;
 mod recipe;
@@ -20,17 +21,17 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use builder::PoolBuilder;
+pub use error::{PoolError, SubmitError};
 pub use handle::Handle;
+pub use imap::{Imap, ImapUnordered};
 pub use outcomes::Outcomes;
 pub use results::{Exceptions, Responses};
 
 use self::crew::Crew;
 use self::results::Inbox;
-use crate::error::{PoolError, SubmitError};
-use crate::exception::ThreadException;
 use crate::observe::Stats;
+use crate::outcome::{ThreadException, ThreadResponse};
 use crate::request::RequestSpec;
-use crate::response::ThreadResponse;
 use crate::sync::channel::Receiver;
 
 /// Workers, each on a thread and with an HTTP client of its own, that turn requests into outcomes.

@@ -6,10 +6,11 @@ mod known_origin;
 #[cfg(feature = "multipart")]
 pub mod multipart;
 mod setters;
-mod sink;
 mod target;
 
 use std::fmt;
+use std::io::Read;
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -20,12 +21,12 @@ use url::Url;
 pub use body::RequestBody;
 pub(crate) use body::{BodySourceError, OpenBody};
 pub(crate) use known_origin::KnownOrigin;
-pub(crate) use sink::Sink;
 use target::Target;
 
 use crate::error::{BoxError, Error};
 use crate::proxy;
 use crate::redact::{Field, HeaderNames, SafeUrl};
+use crate::response::ResponseHead;
 
 /// A request as data: what to send, and how this one is to be treated.
 ///
@@ -350,6 +351,25 @@ impl Options {
         }
         if let Some(Fault { message, source: _ }) = fault {
             shown.field("fault", &Field(message));
+        }
+    }
+}
+
+/// Where the body of the response goes, if not into memory.
+#[derive(Clone)]
+pub(crate) enum Sink {
+    File(Arc<Path>),
+    Handler(Handler),
+}
+
+pub(crate) type Handler =
+    Arc<dyn Fn(&ResponseHead, &mut dyn Read) -> Result<(), BoxError> + Send + Sync>;
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file {:?}", Field(path.display())),
+            Self::Handler(_) => f.write_str("handler"),
         }
     }
 }

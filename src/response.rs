@@ -1,26 +1,19 @@
-//! What came back: [`Response`], and [`ThreadResponse`], which is a response with the job that it answers.
+//! What came back: [`Response`] and its head, [`ResponseHead`].
 
 use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
-use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Version};
 use url::Url;
 
 use crate::error::Error;
-use crate::exception::ThreadException;
-use crate::head::ResponseHead;
 use crate::history::RedirectHop;
 use crate::origin;
-use crate::outcome::Record;
-use crate::redact::Field;
-use crate::request::RequestSpec;
-use crate::retry;
+use crate::redact::{Field, HeaderNames, SafeUrl};
 
 /// An HTTP response with its whole body in memory: plain data, with no connection behind it.
 ///
@@ -74,7 +67,7 @@ impl Response {
         self.head.content_length
     }
 
-    /// The file that [`RequestSpec::save_to`] has written the body to, if it has.
+    /// The file that [`RequestSpec::save_to`](crate::RequestSpec::save_to) has written the body to, if it has.
     pub fn saved_to(&self) -> Option<&Path> {
         self.saved_to.as_deref()
     }
@@ -134,26 +127,13 @@ impl Response {
         response
     }
 
-    /// How long a server that is overloaded asks to be left alone (RFC 9110, section 15.6.4, and RFC 6585, section 4), if the
-    /// answer is that of the origin that was asked.
-    pub(crate) fn asks_to_wait(&self, now: SystemTime) -> Option<Duration> {
-        let is_overloaded = matches!(
-            self.status(),
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-        );
-        if !is_overloaded || !self.is_of_one_origin() {
-            return None;
-        }
-        retry::retry_after(self.headers(), now)
-    }
-
     /// Whether no redirect has led to another origin.
     pub(crate) fn is_of_one_origin(&self) -> bool {
         let mut hops = self.history().iter();
         hops.all(|hop| origin::is_same(hop.url(), self.url()))
     }
 
-    fn failed_status(&self) -> Option<Error> {
+    pub(crate) fn failed_status(&self) -> Option<Error> {
         let status = self.status();
         (status.is_client_error() || status.is_server_error()).then_some(Error::Status { status })
     }
@@ -183,102 +163,75 @@ impl fmt::Debug for Response {
     }
 }
 
-/// The outcome of a job that was answered: a [`Response`], which it can be used as, and the request that led to it.
-///
-/// ```
-/// # use threaded::{Exchange, Pool, ResponseBody, Session};
-/// # let answer = |_: Exchange<'_>| Ok(http::Response::new(ResponseBody::from("[1, 2]")));
-/// # let builder = Pool::builder().num_threads(1).session(move || Session::new(answer));
-/// # let (mut responses, _) = builder.map(["http://test/"])?;
-/// # let thread_response = responses.next().unwrap();
-/// assert_eq!(thread_response.request().url(), "http://test/");
-/// assert_eq!(thread_response.status(), 200);
-/// assert_eq!(thread_response.text(), "[1, 2]");
-/// # Ok::<(), threaded::PoolError>(())
-/// ```
+/// The head of a response: all but its body. Handed to the handlers of
+/// [`RequestSpec::read_with`](crate::RequestSpec::read_with).
 #[derive(Clone)]
-pub struct ThreadResponse(Box<(Record, Response)>);
+pub struct ResponseHead {
+    pub(crate) status: StatusCode,
+    pub(crate) version: Version,
+    pub(crate) headers: HeaderMap,
+    pub(crate) url: Url,
+    pub(crate) history: Vec<RedirectHop>,
+    pub(crate) remote_addr: Option<SocketAddr>,
+    pub(crate) content_length: Option<u64>,
+}
 
-impl ThreadResponse {
-    pub(crate) fn new(record: Record, response: Response) -> Self {
-        Self(Box::new((record, response)))
+impl ResponseHead {
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
     }
 
-    pub(crate) fn finished_at(&self) -> Instant {
-        self.0.0.finished_at
+    /// The version of HTTP that the server answered with.
+    pub fn version(&self) -> Version {
+        self.version
     }
 
-    pub(crate) fn into_record(self) -> (Record, Response) {
-        *self.0
+    /// The headers. Of a body that is decoded, `Content-Encoding` and `Content-Length` are not among them.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
     }
 
-    /// The request, as it was handed over.
-    pub fn request(&self) -> &RequestSpec {
-        &self.0.0.request
+    /// The URL that gave this response, after all redirects, without user info.
+    pub fn url(&self) -> &Url {
+        &self.url
     }
 
-    /// The response.
-    pub fn response(&self) -> &Response {
-        &self.0.1
+    /// The redirects that were followed, first one first.
+    pub fn history(&self) -> &[RedirectHop] {
+        &self.history
     }
 
-    /// The job's number in its pool: 0, 1, 2 … in the order in which the jobs were accepted.
-    pub fn index(&self) -> usize {
-        self.0.0.index
+    /// The address of the server, or of the proxy, if the transport knows it.
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        self.remote_addr
     }
 
-    /// How many attempts were made, this one included.
-    pub fn attempts(&self) -> u32 {
-        self.0.0.attempts
-    }
-
-    /// The time from when a worker first took the job to its outcome. Waiting in the queue before does not count.
-    pub fn elapsed(&self) -> Duration {
-        self.0.0.elapsed
-    }
-
-    /// The time from when a worker took the job for the last attempt to its outcome.
-    pub fn last_attempt_elapsed(&self) -> Duration {
-        self.0.0.last_attempt_elapsed
-    }
-
-    /// Request and response.
-    pub fn into_parts(self) -> (RequestSpec, Response) {
-        let (record, response) = *self.0;
-        (record.request, response)
-    }
-
-    /// Takes a 4xx or 5xx for a failure.
-    ///
-    /// # Errors
-    ///
-    /// An exception with [`Error::Status`] that has this response.
-    pub fn error_for_status(self) -> Result<Self, ThreadException> {
-        match self.response().failed_status() {
-            None => Ok(self),
-            Some(error) => {
-                let (record, response) = *self.0;
-                Err(ThreadException::new(record, error, Some(response)))
-            }
-        }
+    /// The length in bytes that the server announced, before decoding, if it did: for a HEAD, that of the body that a GET
+    /// would bring.
+    pub fn content_length(&self) -> Option<u64> {
+        self.content_length
     }
 }
 
-impl Deref for ThreadResponse {
-    type Target = Response;
-
-    fn deref(&self) -> &Response {
-        self.response()
-    }
-}
-
-impl fmt::Debug for ThreadResponse {
+impl fmt::Debug for ResponseHead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(parts) = self;
-        let (record, response) = &**parts;
-        record
-            .show(&mut f.debug_struct("ThreadResponse"))
-            .field("response", response)
+        let Self {
+            status,
+            version,
+            headers,
+            url,
+            history,
+            remote_addr,
+            content_length: _,
+        } = self;
+        f.debug_struct("ResponseHead")
+            .field("status", status)
+            .field("version", version)
+            .field("url", &SafeUrl(url.as_str()))
+            .field("headers", &HeaderNames(headers))
+            .field("redirects", &history.len())
+            .field("remote_addr", remote_addr)
             .finish()
     }
 }

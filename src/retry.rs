@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 
-pub(crate) use self::after::wait as retry_after;
+pub(crate) use self::after::cool_down;
+use self::after::wait as retry_after;
 use self::backoff::Backoff;
 pub(crate) use self::budget::Budget;
 use self::budget::Terms;

@@ -1,27 +1,23 @@
 //! What one worker sends with: [`Session`] before it is opened, [`OpenSession`] after.
 
-mod additions;
-#[cfg(feature = "ureq")]
-mod on_ureq;
-
 use std::fmt;
 use std::time::Duration;
 
-use ::reqwest::blocking::ClientBuilder;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use url::Url;
 
-pub(crate) use self::additions::Additions;
 use crate::addresses::AddressFilter;
-use crate::auth::Auth;
 use crate::error::BoxError;
-use crate::headers;
+use crate::headers::{self, Auth};
 use crate::origin::Origin;
 #[cfg(feature = "system-proxy")]
 use crate::proxy;
 use crate::redact::{HeaderNames, SafeUrl};
 use crate::request::KnownOrigin;
+use crate::transport::reqwest::{self, ClientBuilder};
+#[cfg(feature = "ureq")]
+use crate::transport::ureq::{self, UreqConfigBuilder};
 use crate::transport::{Transport, TransportBuilder};
 
 /// The settings that one worker sends with (headers, credentials) and the transport that it will own.
@@ -49,11 +45,6 @@ pub struct Session<B: TransportBuilder = ClientBuilder> {
     fault: Option<BoxError>,
 }
 
-/// How long a connection is kept that nobody uses. The client looks for such ones as often, and has a timer for that, which goes
-/// off before those of requests that have the default timeout. They would wake the client's thread otherwise, each for
-/// nothing, measured: one system call of a good four, and 20 % of the speed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
-
 /// A session on a fresh reqwest client, which calls itself `reqwest-threaded/<version>` as long as neither session nor
 /// request sets another `User-Agent`.
 ///
@@ -62,16 +53,27 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// `Session::new(ClientBuilder::new().no_proxy())`.
 impl Default for Session {
     fn default() -> Self {
-        let name = concat!("reqwest-threaded/", env!("CARGO_PKG_VERSION"));
-        let client = ClientBuilder::new()
-            .user_agent(name)
-            .pool_idle_timeout(IDLE_TIMEOUT);
-        let session = Self::new(client);
-        #[cfg(feature = "system-proxy")]
-        if let Err(fault) = proxy::check_environment() {
-            return session.faulty(fault);
-        }
-        session
+        Self::new(reqwest::default_builder()).checked_against_environment()
+    }
+}
+
+#[cfg(feature = "ureq")]
+impl Session<UreqConfigBuilder> {
+    /// A session on a fresh ureq agent: HTTP/1.1 on the worker's own thread. It calls itself `reqwest-threaded/<version>` as
+    /// long as neither session nor request sets another `User-Agent`.
+    ///
+    /// [`client`](Self::client) reaches ureq's own settings. Set here are the buffers (64 KiB for what comes in, 16 KiB for
+    /// what goes out) and TLS, which trusts what the platform trusts. With the feature `system-proxy`, everything goes
+    /// through the first proxy that `ALL_PROXY`, `HTTPS_PROXY` or `HTTP_PROXY` name, `NO_PROXY` excepted.
+    ///
+    /// ```
+    /// use threaded::{Pool, Session};
+    ///
+    /// let builder = Pool::builder().num_threads(32).session(Session::ureq);
+    /// # let _ = builder;
+    /// ```
+    pub fn ureq() -> Self {
+        Self::new(ureq::default_builder()).checked_against_environment()
     }
 }
 
@@ -256,6 +258,15 @@ impl<B: TransportBuilder> Session<B> {
         Ok((additions, proxy, transport))
     }
 
+    /// Faulty if the environment names a proxy that cannot be used: transports would silently send past it.
+    fn checked_against_environment(self) -> Self {
+        #[cfg(feature = "system-proxy")]
+        if let Err(fault) = proxy::check_environment() {
+            return self.faulty(fault);
+        }
+        self
+    }
+
     fn faulty(mut self, fault: impl Into<BoxError>) -> Self {
         self.fault.get_or_insert_with(|| fault.into());
         self
@@ -279,6 +290,39 @@ impl<B: TransportBuilder> fmt::Debug for Session<B> {
             )
             .field("faulty", &fault.is_some())
             .finish_non_exhaustive()
+    }
+}
+
+/// What a session adds to each of its requests: headers, and credentials for certain origins.
+#[derive(Clone, Default, PartialEq)]
+pub(crate) struct Additions {
+    pub(crate) headers: HeaderMap,
+    /// The one set last comes last.
+    by_origin: Vec<(Origin, HeaderValue)>,
+}
+
+impl Additions {
+    /// Credentials for this origin, in place of those that all get.
+    fn authorize_for(&mut self, origin: Origin, credentials: HeaderValue) {
+        self.by_origin.retain(|(other, _)| *other != origin);
+        self.by_origin.push((origin, credentials));
+    }
+
+    /// The credentials that a request to this URL gets, if it brings none of its own.
+    pub(crate) fn credentials_for(&self, url: &Url) -> Option<&HeaderValue> {
+        self.by_origin
+            .iter()
+            .find_map(|(origin, credentials)| origin.is_of(url).then_some(credentials))
+            .or_else(|| self.headers.get(AUTHORIZATION))
+    }
+
+    /// Whether a request to this URL gets the same.
+    pub(crate) fn is_same_for(&self, url: &Url, other: &Self) -> bool {
+        self.headers == other.headers && self.credentials_for(url) == other.credentials_for(url)
+    }
+
+    fn authorized_origins(&self) -> usize {
+        self.by_origin.len()
     }
 }
 
@@ -307,4 +351,20 @@ impl<T: Clone> Clone for OpenSession<T> {
             transport: self.transport.clone(),
         }
     }
+}
+
+/// A `User-Agent` that names your program, this crate and the system, as in
+/// `my-scraper/0.1 reqwest-threaded/0.1.0 (linux; x86_64)` (RFC 9110, section 10.1.5).
+///
+/// ```
+/// let name = threaded::user_agent("my-scraper", "0.1");
+/// assert!(name.starts_with("my-scraper/0.1 reqwest-threaded/"));
+///
+/// let builder = threaded::Pool::builder().initializer(move |session| session.user_agent(&name));
+/// # let _ = builder;
+/// ```
+pub fn user_agent(name: &str, version: &str) -> String {
+    let own_version = env!("CARGO_PKG_VERSION");
+    let (os, architecture) = (std::env::consts::OS, std::env::consts::ARCH);
+    format!("{name}/{version} reqwest-threaded/{own_version} ({os}; {architecture})")
 }

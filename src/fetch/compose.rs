@@ -9,7 +9,6 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::{decode, sink};
-use crate::auth;
 use crate::error::Error;
 use crate::headers;
 use crate::origin;
@@ -171,5 +170,5 @@ fn take_user_info(url: &mut Url) -> Result<Option<HeaderValue>, Error> {
     let password = url.password().map(decoded).transpose()?;
     let _ = url.set_username("");
     let _ = url.set_password(None);
-    auth::basic(user, password).map(Some).map_err(complaint)
+    headers::basic(user, password).map(Some).map_err(complaint)
 }

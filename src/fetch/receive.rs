@@ -10,11 +10,11 @@ use super::deadline::Deadline;
 use super::decode;
 use super::sink::{self, Arrival, Received};
 use crate::error::Error;
-use crate::head::ResponseHead;
 use crate::headers;
 use crate::history::RedirectHop;
 use crate::request::Sink;
 use crate::response::Response;
+use crate::response::ResponseHead;
 use crate::transport::ResponseBody;
 
 /// Reads the whole response.

@@ -12,8 +12,8 @@ use super::deadline::Deadline;
 use super::decode::{self, Decoder};
 use super::incoming::{self, Incoming};
 use crate::error::Error;
-use crate::head::ResponseHead;
 use crate::request::Sink;
+use crate::response::ResponseHead;
 use crate::transport::ResponseBody;
 
 pub(super) use file::check_place;

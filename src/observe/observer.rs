@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::exception::ThreadException;
+use crate::outcome::ThreadException;
+use crate::outcome::ThreadResponse;
 use crate::request::RequestSpec;
-use crate::response::ThreadResponse;
 use crate::retry::Tried;
 
 /// Is told what the workers of a pool do, as they do it: for metrics, logs, progress bars.

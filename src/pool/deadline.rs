@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::crew::Crew;
-use crate::error::PoolError;
+use crate::pool::PoolError;
 use crate::sync::channel::{Receiver, RecvTimeoutError};
 use crate::sync::thread;
 

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use super::crew::Crew;
-use crate::error::SubmitError;
 use crate::observe::{Stats, Tally};
+use crate::pool::SubmitError;
 use crate::request::RequestSpec;
 
 /// Reaches a [`Pool`](crate::Pool) from any thread, those of its workers included. Made by

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::queue::OriginId;
 use super::results::Outcome;
 use crate::error::Error;
-use crate::exception::ThreadException;
-use crate::outcome::Record;
+use crate::outcome::JobInfo;
+use crate::outcome::ThreadException;
+use crate::outcome::ThreadResponse;
 use crate::request::RequestSpec;
-use crate::response::{Response, ThreadResponse};
+use crate::response::Response;
+use crate::schedule::OriginId;
 
 pub(super) struct Job {
     pub(super) index: usize,
@@ -74,7 +75,7 @@ impl Job {
         result: Result<Response, Error>,
     ) -> Outcome {
         let finished_at = Instant::now();
-        let record = Record {
+        let record = JobInfo {
             request: self.request,
             index: self.index,
             attempts: track.attempts,
@@ -105,11 +106,11 @@ impl Job {
         track.retries += 1;
         let (record, last) = match outcome {
             Ok(response) => {
-                let (record, response) = response.into_record();
+                let (record, response) = response.into_info();
                 (record, Ok(response))
             }
             Err(exception) => {
-                let (record, error) = exception.into_record();
+                let (record, error) = exception.into_info();
                 (record, Err(error))
             }
         };
@@ -129,7 +130,7 @@ impl Job {
 
     /// The outcome of a job whose last attempt stands after all.
     pub(super) fn concluded(self, past: Past) -> Outcome {
-        let record = Record {
+        let record = JobInfo {
             request: self.request,
             index: self.index,
             attempts: past.track.attempts,

@@ -5,8 +5,8 @@ use std::iter::FusedIterator;
 
 use super::results::{Merged, Outcome};
 use super::{Pool, Running};
-use crate::exception::ThreadException;
-use crate::response::ThreadResponse;
+use crate::outcome::ThreadException;
+use crate::outcome::ThreadResponse;
 
 /// Closes the intake and hands out each outcome as it comes.
 impl IntoIterator for Pool {

@@ -2,7 +2,6 @@
 
 mod fate;
 mod holds;
-mod schedule;
 mod scheduled;
 mod user_channel;
 mod waiting;
@@ -13,17 +12,16 @@ use std::time::Instant;
 use self::fate::Decision;
 pub(super) use self::fate::Fate;
 use self::holds::Holds;
-pub(super) use self::schedule::OriginId;
-use self::schedule::Schedule;
 use self::scheduled::{Scheduled, WakeUps};
 use self::user_channel::UserChannel;
 use super::job::Job;
 use super::results::Outbox;
-use crate::error::SubmitError;
 use crate::limits::CheckedLimits;
 use crate::observe::Tally;
 use crate::origin::Origin;
+use crate::pool::SubmitError;
 use crate::request::RequestSpec;
+use crate::schedule::{OriginId, Schedule};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::channel::{Receiver, Sender, unbounded};

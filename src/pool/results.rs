@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 
-use crate::exception::ThreadException;
-use crate::response::ThreadResponse;
+use crate::outcome::ThreadException;
+use crate::outcome::ThreadResponse;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering, fence};
 use crate::sync::channel::{Receiver, Sender, unbounded};

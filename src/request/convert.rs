@@ -6,7 +6,6 @@ use url::Url;
 
 use super::target::Target;
 use super::{RequestBody, RequestSpec};
-use crate::exception::ThreadException;
 
 /// A GET of this URL.
 impl From<&str> for RequestSpec {
@@ -71,12 +70,5 @@ impl<B: Into<RequestBody>> From<Request<B>> for RequestSpec {
             options.body = Some(body);
         }
         spec
-    }
-}
-
-/// The request that led to the exception, to be sent again.
-impl From<ThreadException> for RequestSpec {
-    fn from(exception: ThreadException) -> Self {
-        exception.into_request()
     }
 }

@@ -10,13 +10,12 @@ use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
-use super::RequestSpec;
 use super::body::RequestBody;
-use super::sink::Sink;
 use super::target::Target;
+use super::{RequestSpec, Sink};
 use crate::error::BoxError;
-use crate::head::ResponseHead;
-use crate::{auth, headers};
+use crate::headers;
+use crate::response::ResponseHead;
 
 impl RequestSpec {
     /// Sets another URL, for a copy of a spec that is sent to many. Defaults to the one it was made with.
@@ -127,13 +126,13 @@ impl RequestSpec {
         U: Display,
         P: Display,
     {
-        self.authorization(auth::basic(user, password))
+        self.authorization(headers::basic(user, password))
     }
 
     /// Sends `Authorization: Bearer` (RFC 6750). Replaces other credentials of the spec, and those of the session for
     /// this job. Defaults to the user info of the URL, otherwise to the session's credentials.
     pub fn bearer_auth(self, token: impl Display) -> Self {
-        self.authorization(auth::bearer(token))
+        self.authorization(headers::bearer(token))
     }
 
     fn authorization(self, value: Result<HeaderValue, &'static str>) -> Self {

@@ -2,11 +2,26 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
 use http::header::RETRY_AFTER;
+use http::{HeaderMap, StatusCode};
+
+use crate::response::Response;
+
+/// How long a server that is overloaded asks to be left alone (RFC 9110, section 15.6.4, and RFC 6585, section 4), if the
+/// response is that of the origin that was asked.
+pub(crate) fn cool_down(response: &Response, now: SystemTime) -> Option<Duration> {
+    let is_overloaded = matches!(
+        response.status(),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    );
+    if !is_overloaded || !response.is_of_one_origin() {
+        return None;
+    }
+    wait(response.headers(), now)
+}
 
 /// How long the server asks to be left alone, counted from now. Of several values, the longest; what is no value is ignored.
-pub(crate) fn wait(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(super) fn wait(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     headers
         .get_all(RETRY_AFTER)
         .iter()

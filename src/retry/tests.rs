@@ -6,8 +6,8 @@ use url::Url;
 
 use super::*;
 use crate::error::BoxError;
-use crate::head::ResponseHead;
 use crate::request::RequestSpec;
+use crate::response::ResponseHead;
 
 fn answer(status: u16, retry_after: Option<&str>) -> Response {
     let mut headers = HeaderMap::new();

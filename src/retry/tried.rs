@@ -4,9 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::exception::ThreadException;
+use crate::outcome::ThreadException;
+use crate::outcome::ThreadResponse;
 use crate::request::RequestSpec;
-use crate::response::{Response, ThreadResponse};
+use crate::response::Response;
 
 /// An attempt that is over, while its job may not be: what [`Retry::decide`](crate::Retry::decide) and
 /// [`Observer::retry`](crate::Observer::retry) are told.

@@ -204,3 +204,38 @@ fn uri(url: &Url) -> Result<Uri, Error> {
             source: Some(error.into()),
         })
 }
+
+/// Holds the largest head of a response that is accepted. Connections without TLS begin with less.
+const INPUT_BUFFER: usize = 64 << 10;
+
+/// Holds the longest line of a request's head.
+const OUTPUT_BUFFER: usize = 16 << 10;
+
+/// The settings of [`Session::ureq`](crate::Session::ureq).
+pub(crate) fn default_builder() -> UreqConfigBuilder {
+    let name = concat!("reqwest-threaded/", env!("CARGO_PKG_VERSION"));
+    let config = Agent::config_builder()
+        .user_agent(name)
+        .input_buffer_size(INPUT_BUFFER)
+        .output_buffer_size(OUTPUT_BUFFER);
+    #[cfg(any(feature = "default-tls", feature = "native-tls"))]
+    let config = config.tls_config(tls_config());
+    #[cfg(not(feature = "system-proxy"))]
+    let config = config.proxy(None);
+    config
+}
+
+#[cfg(any(feature = "default-tls", feature = "native-tls"))]
+fn tls_config() -> ::ureq::tls::TlsConfig {
+    use ::ureq::tls::{RootCerts, TlsConfig};
+
+    let config = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
+    #[cfg(feature = "default-tls")]
+    let config = {
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        config.unversioned_rustls_crypto_provider(std::sync::Arc::new(provider))
+    };
+    #[cfg(not(feature = "default-tls"))]
+    let config = config.provider(::ureq::tls::TlsProvider::NativeTls);
+    config.build()
+}

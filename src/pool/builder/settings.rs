@@ -4,11 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::addresses::AddressFilter;
-use crate::error::PoolError;
 use crate::fetch::AttemptLimits;
 use crate::limits::Limits;
 use crate::observe::Observer;
 use crate::origin::Origin;
+use crate::pool::PoolError;
 use crate::pool::crew::ThreadSettings;
 use crate::request::RequestSpec;
 use crate::retry::Retry;

@@ -3,14 +3,13 @@
 use std::time::Instant;
 
 use super::PoolBuilder;
-use crate::error::PoolError;
-use crate::exception::ThreadException;
-use crate::imap::{Imap, ImapUnordered};
 use crate::limits::Limits;
+use crate::outcome::ThreadException;
 use crate::pool::Pool;
+use crate::pool::PoolError;
 use crate::pool::crew::{Crew, ThreadSettings};
 use crate::pool::deadline;
-use crate::pool::lazy::Lazy;
+use crate::pool::imap::{Imap, ImapUnordered, Lazy};
 use crate::pool::queue::{Queue, Waits};
 use crate::pool::results::{self, Exceptions, Responses};
 use crate::pool::rules::{Retrying, Rules};
@@ -165,7 +164,11 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             None => usize::MAX,
         };
         let filter = settings.address_filter()?;
-        let limits = settings.limits.map(Limits::check).transpose()?;
+        let limits = settings
+            .limits
+            .map(Limits::check)
+            .transpose()
+            .map_err(PoolError::Limits)?;
         let longest_cool_down = limits.as_ref().and_then(|limits| limits.longest_cool_down);
         let waits_for_more = limits.is_some() || settings.affinity || settings.retry.is_some();
         let waits = waits_for_more.then_some(Waits {

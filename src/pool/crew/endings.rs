@@ -4,16 +4,17 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::Crew;
 use crate::error::Error;
-use crate::exception::ThreadException;
 use crate::observe::WorkerTally;
-use crate::outcome::Record;
+use crate::outcome::JobInfo;
+use crate::outcome::ThreadException;
+use crate::outcome::ThreadResponse;
 use crate::panics;
 use crate::pool::job::{Job, Past, Track};
-use crate::pool::queue::{Fate, OriginId};
+use crate::pool::queue::Fate;
 use crate::pool::results::{Lanes, Outcome};
 use crate::request::RequestSpec;
-use crate::response::ThreadResponse;
-use crate::retry::Tried;
+use crate::retry::{self, Tried};
+use crate::schedule::OriginId;
 use crate::sync::channel::Receiver;
 
 impl Crew {
@@ -130,7 +131,7 @@ impl Crew {
             Some(at) => finished_at - at,
             None => past.map_or(Duration::ZERO, |past| past.last_attempt_elapsed),
         };
-        let record = Record {
+        let record = JobInfo {
             request: job.request.clone(),
             index: job.index,
             attempts: track.map_or(0, |track| track.attempts) + u32::from(begun_at.is_some()),
@@ -150,7 +151,7 @@ impl Crew {
         let (Some(longest), Ok(response)) = (self.rules.longest_cool_down, outcome) else {
             return;
         };
-        let Some(wait) = response.asks_to_wait(SystemTime::now()) else {
+        let Some(wait) = retry::cool_down(response, SystemTime::now()) else {
             return;
         };
         let until = Instant::now() + wait.min(longest);
@@ -199,8 +200,8 @@ impl Crew {
 /// The same outcome, of a job whose policy has panicked over it.
 fn panicked(outcome: Outcome, message: String) -> ThreadException {
     let record = match outcome {
-        Ok(response) => response.into_record().0,
-        Err(exception) => exception.into_record().0,
+        Ok(response) => response.into_info().0,
+        Err(exception) => exception.into_info().0,
     };
     ThreadException::new(record, Error::Panicked { message }, None)
 }

@@ -10,9 +10,9 @@
 use std::sync::PoisonError;
 use std::time::Instant;
 
-use super::schedule::{OriginId, Schedule, Turn};
 use crate::origin::Origin;
 use crate::pool::job::Job;
+use crate::schedule::{OriginId, Schedule, Turn};
 use crate::sync::{Mutex, MutexGuard};
 
 pub(super) struct Scheduled {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::iter::FusedIterator;
 
-use crate::exception::ThreadException;
-use crate::pool::lazy::Lazy;
+use super::queue::Fate;
+use super::{Outcomes, Pool};
+use crate::outcome::{Outcome, ThreadException, ThreadResponse};
 use crate::request::RequestSpec;
-use crate::response::ThreadResponse;
 
 /// Outcomes of requests that are drawn from an iterator as there is room for them. Made by
 /// [`imap_unordered`](crate::imap_unordered) and [`PoolBuilder::imap_unordered`](crate::PoolBuilder::imap_unordered).
@@ -34,7 +34,7 @@ pub struct ImapUnordered<I> {
 }
 
 impl<I: Iterator> ImapUnordered<I> {
-    pub(crate) fn new(lazy: Lazy<I>) -> Self {
+    pub(super) fn new(lazy: Lazy<I>) -> Self {
         Self { lazy }
     }
 }
@@ -105,7 +105,7 @@ pub struct Imap<I> {
 }
 
 impl<I: Iterator> Imap<I> {
-    pub(crate) fn new(lazy: Lazy<I>) -> Self {
+    pub(super) fn new(lazy: Lazy<I>) -> Self {
         Self {
             lazy,
             turn: 0,
@@ -168,5 +168,99 @@ impl<I> fmt::Debug for Imap<I> {
             .field("lazy", lazy)
             .field("early", &early.len())
             .finish()
+    }
+}
+
+/// Admits jobs while fewer than the window are held: queued, in flight, or done and not yet handed out.
+pub(super) struct Lazy<I> {
+    /// `None` once it has ended: an iterator is not asked again then.
+    requests: Option<I>,
+    window: usize,
+    may_be_cut: bool,
+    held: usize,
+    outcomes: Outcomes,
+}
+
+impl<I> Lazy<I>
+where
+    I: Iterator,
+    I::Item: Into<RequestSpec>,
+{
+    /// Admits what there is room for. Runs the input on the caller's thread; if it panics, nothing is lost or changed.
+    pub(super) fn fill(&mut self) {
+        let crew = &self.outcomes.running.crew;
+        while self.held < self.window {
+            if crew.queue.fate() != Fate::Sent {
+                // Called off: what is not drawn by now stays in the input.
+                self.requests = None;
+            }
+            let Some(request) = self.requests.as_mut().and_then(Iterator::next) else {
+                self.requests = None;
+                crew.queue.close_intake();
+                return;
+            };
+            match crew.submit(request.into()) {
+                Ok(_) => self.held += 1,
+                Err(_) => self.requests = None,
+            }
+        }
+    }
+}
+
+impl<I: Iterator> Lazy<I> {
+    pub(super) fn new(pool: Pool, requests: I, window: usize, may_be_cut: bool) -> Self {
+        let mut outcomes = pool.into_iter();
+        // The intake is closed when the input has ended.
+        outcomes.is_intake_open = false;
+        Self {
+            requests: Some(requests),
+            window,
+            may_be_cut,
+            held: 0,
+            outcomes,
+        }
+    }
+
+    /// How many jobs are held.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Blocks until a job is done. Its place in the window is taken until [`handed_out`](Self::handed_out).
+    pub(super) fn wait(&mut self) -> Option<Outcome> {
+        self.outcomes.next()
+    }
+
+    /// An outcome leaves: there is room for another job.
+    pub(super) fn handed_out(&mut self) {
+        self.held = self.held.saturating_sub(1);
+    }
+
+    pub(super) fn size_hint(&self) -> (usize, Option<usize>) {
+        let (least, most) = match &self.requests {
+            // A run that is called off leaves the rest of its input alone.
+            Some(requests) if self.may_be_cut => (0, requests.size_hint().1),
+            Some(requests) => requests.size_hint(),
+            None => (0, Some(0)),
+        };
+        let most = most.and_then(|most| most.checked_add(self.held));
+        (least.saturating_add(self.held), most)
+    }
+}
+
+impl<I> fmt::Debug for Lazy<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            requests,
+            window,
+            may_be_cut: _,
+            held,
+            outcomes: _,
+        } = self;
+        f.debug_struct("Lazy")
+            .field("has_input", &requests.is_some())
+            .field("window", window)
+            .field("held", held)
+            .finish_non_exhaustive()
     }
 }

@@ -8,7 +8,7 @@ use crate::origin::Origin;
 
 /// Names an origin for as long as it holds jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::pool) struct OriginId(usize);
+pub(crate) struct OriginId(usize);
 
 impl OriginId {
     /// Small: the origins are numbered.

@@ -3,7 +3,7 @@
 //! Each job waits with its origin. Each origin that has waiting jobs stands in one of three places:
 //!
 //! ```text
-//! ready        its next job may go now: it stands in line for its turn            (turns)
+//! ready        its next job may go now: it stands in line for its turn            (fairness)
 //! not yet      by its rate or its cool-down, its next job may go at a known time  (timers)
 //! full         as many of its jobs as may be are in flight: `finished` moves it on
 //! ```
@@ -11,22 +11,22 @@
 //! A job that is to be tried again later waits among the timers, and then, before the others, with its origin. Jobs without
 //! an origin, those that cannot be sent anywhere, go first and count for no limit.
 
+mod fairness;
 mod origins;
 mod timers;
-mod turns;
 
 use std::time::Instant;
 
-pub(in crate::pool) use self::origins::OriginId;
+use self::fairness::Turns;
+pub(crate) use self::origins::OriginId;
 use self::origins::{NO_ORIGIN, Origins, Place};
 use self::timers::{Due, Timers};
-use self::turns::Turns;
 use crate::limits::{CheckedLimits, Rate};
 use crate::origin::Origin;
 
 /// What a worker is to do.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Turn<J> {
+pub(crate) enum Turn<J> {
     Run(J, OriginId),
     /// Nothing may go before this moment.
     WaitUntil(Instant),
@@ -34,7 +34,7 @@ pub(super) enum Turn<J> {
     Wait,
 }
 
-pub(super) struct Schedule<J> {
+pub(crate) struct Schedule<J> {
     origins: Origins<J>,
     turns: Turns,
     timers: Timers<J>,
@@ -45,7 +45,7 @@ pub(super) struct Schedule<J> {
 }
 
 impl<J> Schedule<J> {
-    pub(super) fn new(limits: Option<CheckedLimits>, affinity: bool) -> Self {
+    pub(crate) fn new(limits: Option<CheckedLimits>, affinity: bool) -> Self {
         Self {
             rate: limits.as_ref().and_then(CheckedLimits::rate),
             origins: Origins::new(limits),
@@ -56,7 +56,7 @@ impl<J> Schedule<J> {
     }
 
     /// Takes in a job. What cannot be sent anywhere has no origin, and no limits.
-    pub(super) fn admit(&mut self, job: J, origin: Option<Origin>, now: Instant) {
+    pub(crate) fn admit(&mut self, job: J, origin: Option<Origin>, now: Instant) {
         let Self { origins, turns, .. } = self;
         let id = origins.id_of(origin, now, |id| turns.forget(id));
         let state = self.origins.get_mut(id);
@@ -67,7 +67,7 @@ impl<J> Schedule<J> {
     }
 
     /// What the worker is to do now.
-    pub(super) fn next(&mut self, now: Instant, worker: usize) -> Turn<J> {
+    pub(crate) fn next(&mut self, now: Instant, worker: usize) -> Turn<J> {
         self.release(now);
         if let Some(job) = self.origins.get_mut(NO_ORIGIN).next_job() {
             self.waiting -= 1;
@@ -88,7 +88,7 @@ impl<J> Schedule<J> {
     }
 
     /// A job of this origin that was in flight is over.
-    pub(super) fn finished(&mut self, id: OriginId, now: Instant) {
+    pub(crate) fn finished(&mut self, id: OriginId, now: Instant) {
         let state = self.origins.get_mut(id);
         state.in_flight = state.in_flight.saturating_sub(1);
         state.held = state.held.saturating_sub(1);
@@ -96,7 +96,7 @@ impl<J> Schedule<J> {
     }
 
     /// A job of this origin that was in flight is to be tried again.
-    pub(super) fn postpone(&mut self, job: J, id: OriginId, now: Instant, until: Instant) {
+    pub(crate) fn postpone(&mut self, job: J, id: OriginId, now: Instant, until: Instant) {
         self.waiting += 1;
         self.timers.push(until, Due::Job(job, id));
         let state = self.origins.get_mut(id);
@@ -105,7 +105,7 @@ impl<J> Schedule<J> {
     }
 
     /// Counts one more attempt of a job that is in flight.
-    pub(super) fn count_attempt(&mut self, id: OriginId, now: Instant) {
+    pub(crate) fn count_attempt(&mut self, id: OriginId, now: Instant) {
         if id == NO_ORIGIN {
             return;
         }
@@ -116,13 +116,13 @@ impl<J> Schedule<J> {
     }
 
     /// Sends nothing to this origin before then.
-    pub(super) fn cool_down(&mut self, id: OriginId, until: Instant) {
+    pub(crate) fn cool_down(&mut self, id: OriginId, until: Instant) {
         let state = self.origins.get_mut(id);
         state.cool_until = Some(state.cool_until.map_or(until, |other| other.max(until)));
     }
 
     /// When the next one may go, as far as can be told; `None` if that depends on others.
-    pub(super) fn next_at(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn next_at(&self, now: Instant) -> Option<Instant> {
         if self.origins.get(NO_ORIGIN).has_jobs() {
             return Some(now);
         }
@@ -134,12 +134,12 @@ impl<J> Schedule<J> {
     }
 
     /// How many jobs wait.
-    pub(super) fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }
 
     /// Takes out all that wait.
-    pub(super) fn drain(&mut self) -> Vec<J> {
+    pub(crate) fn drain(&mut self) -> Vec<J> {
         self.waiting = 0;
         self.turns.clear();
         let mut jobs = self.origins.drain();
