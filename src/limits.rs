@@ -7,8 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use self::rate::Rate;
-use self::rate::{CENTURY, RateLimit};
+pub(crate) use self::rate::RateLimiter;
+use self::rate::{CENTURY, Quota};
 use crate::origin::Origin;
 use crate::redact::SafeUrl;
 
@@ -46,8 +46,8 @@ pub struct Limits {
     rate: Option<RateSetting>,
     per_origin: OriginLimits,
     /// As they were written, in that order.
-    exceptions: Vec<(String, OriginLimits)>,
-    longest_cool_down: Option<Duration>,
+    overrides: Vec<(String, OriginLimits)>,
+    max_cool_down: Option<Duration>,
 }
 
 /// The limits of one origin that is not to be treated as all others: for [`Limits::for_origin`].
@@ -75,8 +75,8 @@ impl Limits {
         Self {
             rate: None,
             per_origin: OriginLimits::default(),
-            exceptions: Vec::new(),
-            longest_cool_down: Some(Duration::from_secs(60)),
+            overrides: Vec::new(),
+            max_cool_down: Some(Duration::from_secs(60)),
         }
     }
 
@@ -101,7 +101,7 @@ impl Limits {
     /// Treats one origin, written like `https://api.example.com`, differently: these limits take the place of both that hold
     /// for each origin. What is not set in them is not limited. Defaults to treating all alike.
     pub fn for_origin(mut self, origin: impl Into<String>, limits: OriginLimits) -> Self {
-        self.exceptions.push((origin.into(), limits));
+        self.overrides.push((origin.into(), limits));
         self
     }
 
@@ -109,14 +109,14 @@ impl Limits {
     /// more is taken for this much. `None` ignores it: then only [`Retry`](crate::Retry) heeds it, for the job itself.
     /// Defaults to 60 s.
     pub fn cool_down(mut self, longest: impl Into<Option<Duration>>) -> Self {
-        self.longest_cool_down = longest.into();
+        self.max_cool_down = longest.into();
         self
     }
 
     /// Checks what the setters were given.
     pub(crate) fn check(self) -> Result<CheckedLimits, String> {
-        let exceptions = self
-            .exceptions
+        let overrides = self
+            .overrides
             .into_iter()
             .map(|(origin, limits)| {
                 let name = format!("for_origin({})", SafeUrl(&origin));
@@ -130,8 +130,8 @@ impl Limits {
             per_origin: self
                 .per_origin
                 .check(["rate_per_origin", "in_flight_per_origin"])?,
-            exceptions: Arc::new(exceptions),
-            longest_cool_down: self.longest_cool_down.map(|longest| longest.min(CENTURY)),
+            overrides: Arc::new(overrides),
+            max_cool_down: self.max_cool_down.map(|longest| longest.min(CENTURY)),
         })
     }
 }
@@ -172,14 +172,14 @@ impl fmt::Debug for Limits {
         let Self {
             rate,
             per_origin,
-            exceptions,
-            longest_cool_down,
+            overrides,
+            max_cool_down,
         } = self;
         f.debug_struct("Limits")
             .field("rate", rate)
             .field("per_origin", per_origin)
-            .field("for_origin", &exceptions.len())
-            .field("cool_down", longest_cool_down)
+            .field("for_origin", &overrides.len())
+            .field("cool_down", max_cool_down)
             .finish()
     }
 }
@@ -187,26 +187,26 @@ impl fmt::Debug for Limits {
 /// Limits that can be kept to.
 #[derive(Clone, Debug)]
 pub(crate) struct CheckedLimits {
-    rate: Option<RateLimit>,
+    rate: Option<Quota>,
     per_origin: CheckedOriginLimits,
-    exceptions: Arc<HashMap<Origin, CheckedOriginLimits>>,
-    pub(crate) longest_cool_down: Option<Duration>,
+    overrides: Arc<HashMap<Origin, CheckedOriginLimits>>,
+    pub(crate) max_cool_down: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CheckedOriginLimits {
-    rate: Option<RateLimit>,
+    rate: Option<Quota>,
     pub(crate) in_flight: Option<usize>,
 }
 
 impl CheckedLimits {
     /// The account of the whole pool.
-    pub(crate) fn rate(&self) -> Option<Rate> {
-        self.rate.map(Rate::new)
+    pub(crate) fn rate_limiter(&self) -> Option<RateLimiter> {
+        self.rate.map(RateLimiter::new)
     }
 
-    pub(crate) fn of(&self, origin: &Origin) -> CheckedOriginLimits {
-        self.exceptions
+    pub(crate) fn for_origin(&self, origin: &Origin) -> CheckedOriginLimits {
+        self.overrides
             .get(origin)
             .copied()
             .unwrap_or(self.per_origin)
@@ -215,16 +215,16 @@ impl CheckedLimits {
 
 impl CheckedOriginLimits {
     /// The account of one origin.
-    pub(crate) fn rate(&self) -> Option<Rate> {
-        self.rate.map(Rate::new)
+    pub(crate) fn rate_limiter(&self) -> Option<RateLimiter> {
+        self.rate.map(RateLimiter::new)
     }
 }
 
-fn checked_rate(setting: Option<RateSetting>, name: &str) -> Result<Option<RateLimit>, String> {
+fn checked_rate(setting: Option<RateSetting>, name: &str) -> Result<Option<Quota>, String> {
     let Some(RateSetting { per_second, burst }) = setting else {
         return Ok(None);
     };
-    match RateLimit::new(per_second, burst) {
+    match Quota::new(per_second, burst) {
         Ok(limit) => Ok(Some(limit)),
         Err(reason) => Err(refused(name, &reason)),
     }
@@ -280,10 +280,16 @@ mod tests {
             .expect("they can be kept to");
         let origin = |text| Origin::parse(text).expect("it is an origin");
         let (fast, other) = (
-            limits.of(&origin("http://fast")),
-            limits.of(&origin("http://other")),
+            limits.for_origin(&origin("http://fast")),
+            limits.for_origin(&origin("http://other")),
         );
-        assert_eq!((fast.in_flight, fast.rate().is_some()), (Some(7), false));
-        assert_eq!((other.in_flight, other.rate().is_some()), (Some(2), true));
+        assert_eq!(
+            (fast.in_flight, fast.rate_limiter().is_some()),
+            (Some(7), false)
+        );
+        assert_eq!(
+            (other.in_flight, other.rate_limiter().is_some()),
+            (Some(2), true)
+        );
     }
 }

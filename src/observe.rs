@@ -2,11 +2,8 @@
 
 mod observer;
 
-use std::sync::{Arc, PoisonError};
-
 pub use observer::{Attempt, Event, Observer};
 
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// What a pool has done so far, as it was at one moment.
@@ -86,28 +83,30 @@ impl Stats {
 
 /// The counters behind [`Stats`].
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct Counters {
     submitted: AtomicUsize,
     given_back: AtomicUsize,
     delayed: AtomicUsize,
     retries: AtomicUsize,
     live_workers: AtomicUsize,
     failed_workers: AtomicUsize,
-    /// Each worker counts for itself: counters that all of them write to would wander from processor to processor.
-    workers: Mutex<Vec<Arc<WorkerTally>>>,
+    /// Workers count in different cache lines: one that all of them write to would wander from core to core.
+    shards: [Shard; SHARDS],
 }
+
+const SHARDS: usize = 16;
 
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(crate) struct WorkerTally {
+struct Shard {
     started: AtomicUsize,
     responses: AtomicUsize,
     exceptions: AtomicUsize,
     bytes_received: AtomicU64,
 }
 
-impl Tally {
-    /// Counts a job in; returns its index.
+impl Counters {
+    /// Returns the job's index.
     pub(crate) fn job_submitted(&self) -> usize {
         self.submitted.fetch_add(1, Ordering::SeqCst)
     }
@@ -116,23 +115,29 @@ impl Tally {
         self.given_back.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// A job that was started is to be tried again.
-    pub(crate) fn job_postponed(&self) {
+    pub(crate) fn job_started(&self, worker: usize) {
+        self.shard(worker).started.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A job that was started waits for a retry.
+    pub(crate) fn job_delayed(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);
         self.delayed.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// A job that was to be tried again is in flight.
+    /// A job that has waited for a retry is in flight.
     pub(crate) fn job_resumed(&self) {
         self.delayed.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// The counters of one more worker.
-    pub(crate) fn add_worker(&self) -> Arc<WorkerTally> {
-        let worker = Arc::<WorkerTally>::default();
-        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        workers.push(Arc::clone(&worker));
-        worker
+    pub(crate) fn job_answered(&self, worker: usize, bytes: u64) {
+        let shard = self.shard(worker);
+        shard.bytes_received.fetch_add(bytes, Ordering::Relaxed);
+        shard.responses.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn job_failed(&self, worker: usize) {
+        self.shard(worker).exceptions.fetch_add(1, Ordering::SeqCst);
     }
 
     pub(crate) fn worker_opened(&self) {
@@ -152,24 +157,25 @@ impl Tally {
     }
 
     pub(crate) fn snapshot(&self) -> Stats {
-        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        let sum = |counter: fn(&WorkerTally) -> &AtomicUsize| {
-            let counts = workers
+        let sum = |counter: fn(&Shard) -> &AtomicUsize| {
+            let counts = self
+                .shards
                 .iter()
-                .map(|worker| counter(worker).load(Ordering::SeqCst));
+                .map(|shard| counter(shard).load(Ordering::SeqCst));
             counts.sum::<usize>()
         };
         // Each job passes the counters from the last of these to the first. Read in the opposite direction, a job that
-        // moves on meanwhile is seen at most too early in its life, so no difference becomes negative. That a job is
-        // delayed is no count but a state, which it leaves before its outcome counts.
-        let exceptions = sum(|worker| &worker.exceptions);
-        let responses = sum(|worker| &worker.responses);
-        let bytes_received = workers
+        // moves on meanwhile is seen too early in its life at most, so no difference becomes negative. Being delayed is not
+        // counted but a state, which a job leaves before its outcome counts.
+        let exceptions = sum(|shard| &shard.exceptions);
+        let responses = sum(|shard| &shard.responses);
+        let bytes_received = self
+            .shards
             .iter()
-            .map(|worker| worker.bytes_received.load(Ordering::Relaxed))
+            .map(|shard| shard.bytes_received.load(Ordering::Relaxed))
             .sum();
         let delayed = self.delayed.load(Ordering::SeqCst);
-        let started = sum(|worker| &worker.started);
+        let started = sum(|shard| &shard.started);
         let given_back = self.given_back.load(Ordering::SeqCst);
         let submitted = self.submitted.load(Ordering::SeqCst);
         Stats {
@@ -185,19 +191,9 @@ impl Tally {
             failed_workers: self.failed_workers.load(Ordering::SeqCst),
         }
     }
-}
 
-impl WorkerTally {
-    pub(crate) fn job_started(&self) {
-        self.started.fetch_add(1, Ordering::SeqCst);
-    }
-
-    pub(crate) fn job_answered(&self, bytes: u64) {
-        self.bytes_received.fetch_add(bytes, Ordering::Relaxed);
-        self.responses.fetch_add(1, Ordering::SeqCst);
-    }
-
-    pub(crate) fn job_failed(&self) {
-        self.exceptions.fetch_add(1, Ordering::SeqCst);
+    #[expect(clippy::indexing_slicing, reason = "the remainder is within the array")]
+    fn shard(&self, worker: usize) -> &Shard {
+        &self.shards[worker % SHARDS]
     }
 }

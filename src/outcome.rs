@@ -37,10 +37,6 @@ impl ThreadResponse {
         self.0.0.finished_at
     }
 
-    pub(crate) fn into_info(self) -> (JobInfo, Response) {
-        *self.0
-    }
-
     /// The request, as it was handed over.
     pub fn request(&self) -> &RequestSpec {
         &self.0.0.request
@@ -145,10 +141,6 @@ impl ThreadException {
 
     pub(crate) fn finished_at(&self) -> Instant {
         self.0.info.finished_at
-    }
-
-    pub(crate) fn into_info(self) -> (JobInfo, Error) {
-        (self.0.info, self.0.error)
     }
 
     /// The request, as it was handed over.

@@ -1,20 +1,20 @@
 //! The pool: [`Pool`] and what it is made of.
 
 mod builder;
-mod crew;
-mod deadline;
+mod core;
 mod error;
 mod handle;
 mod imap;
-mod in_flight;
 mod job;
-mod outcomes;
+mod policy;
 mod queue;
 mod recipe;
 mod results;
-mod rules;
 mod sessions;
+mod shutdown;
 mod teardown;
+mod threads;
+mod user_channel;
 mod worker;
 
 use std::fmt;
@@ -24,11 +24,10 @@ pub use builder::PoolBuilder;
 pub use error::{PoolError, SubmitError};
 pub use handle::Handle;
 pub use imap::{Imap, ImapUnordered};
-pub use outcomes::Outcomes;
-pub use results::{Exceptions, Responses};
+pub use results::{Exceptions, Outcomes, Responses};
 
-use self::crew::Crew;
-use self::results::Inbox;
+use self::results::ResultReceiver;
+use self::threads::Threads;
 use crate::observe::Stats;
 use crate::outcome::{ThreadException, ThreadResponse};
 use crate::request::RequestSpec;
@@ -77,7 +76,7 @@ use crate::sync::channel::Receiver;
 /// of the channel are gone, as iterating over the channel itself would: drop yours first. [`join_all`](Self::join_all)
 /// does not wait for them: it takes what is in the channel at that moment.
 pub struct Pool {
-    running: Running,
+    guard: PoolGuard,
 }
 
 impl Pool {
@@ -187,19 +186,8 @@ impl Pool {
         Self::builder().build_from_exceptions(exceptions)
     }
 
-    fn new_running(crew: Arc<Crew>, inbox: Inbox) -> Self {
-        Self {
-            running: Running { crew, inbox },
-        }
-    }
-
-    fn start(&self, requests: Vec<RequestSpec>, workers: usize) -> Result<(), PoolError> {
-        let crew = &self.running.crew;
-        for request in requests {
-            // Nothing has closed the intake yet.
-            let _ = crew.queue.submit(request);
-        }
-        crew.start(workers)
+    fn core(&self) -> &self::core::Core {
+        &self.guard.threads.core
     }
 
     /// Adds a job. Returns its index: 0, 1, 2 … in the order in which jobs are accepted.
@@ -209,16 +197,15 @@ impl Pool {
     /// If the pool takes no more jobs, because [`join_all`](Self::join_all) was called or it was cancelled, or if not even
     /// one worker can be started. The error gives the request back.
     pub fn submit(&self, request: impl Into<RequestSpec>) -> Result<usize, SubmitError> {
-        let crew = &self.running.crew;
-        if crew.queue.is_intake_closed() {
+        if self.core().is_intake_closed() {
             return Err(SubmitError::new(request.into()));
         }
-        crew.submit(request.into())
+        self.guard.threads.submit(request.into())
     }
 
     /// A way to reach the pool from elsewhere: from other threads, or while iterating over it.
     pub fn handle(&self) -> Handle {
-        Handle::new(&self.running.crew)
+        Handle::new(&self.guard.threads)
     }
 
     /// A response, if one is there.
@@ -233,18 +220,18 @@ impl Pool {
 
     /// The responses that are there now. Reading them before the work is over loses nothing: later ones come later.
     pub fn responses(&self) -> Responses {
-        self.running.inbox.responses()
+        self.guard.results.responses()
     }
 
     /// The exceptions that are there now. Reading them before the work is over loses nothing: later ones come later.
     pub fn exceptions(&self) -> Exceptions {
-        self.running.inbox.exceptions()
+        self.guard.results.exceptions()
     }
 
     /// Takes no more jobs from [`submit`](Self::submit), and does not wait: the work ends when what is under way is done. It
     /// does not close a job channel of your own; dropping its senders does.
     pub fn close(&self) {
-        self.running.crew.queue.close_intake();
+        self.core().close_intake();
     }
 
     /// The channel of the responses, for a `select!` of your own.
@@ -252,12 +239,12 @@ impl Pool {
     /// It is disconnected soon after the work is over, for which the intake has to be closed: see [`close`](Self::close).
     /// Iterating over the pool draws the outcomes away from it.
     pub fn response_channel(&self) -> &Receiver<ThreadResponse> {
-        &self.running.inbox.responses
+        &self.guard.results.responses
     }
 
     /// The channel of the exceptions, for a `select!` of your own, like [`response_channel`](Self::response_channel).
     pub fn exception_channel(&self) -> &Receiver<ThreadException> {
-        &self.running.inbox.exceptions
+        &self.guard.results.exceptions
     }
 
     /// Closes the intake and returns when every job has its outcome.
@@ -265,10 +252,8 @@ impl Pool {
     /// With your own job channel, the jobs that are in it now are done, and a sender that somebody still holds keeps nobody
     /// waiting: with nobody left to take them, further jobs cannot be sent. The threads of the workers may take a little longer to end than this call.
     pub fn join_all(&mut self) {
-        let Running { crew, inbox } = &self.running;
-        crew.queue.close_intake();
-        crew.queue.drain_channel();
-        inbox.wait_until_over();
+        self.core().close_and_drain();
+        self.guard.results.wait_until_over();
     }
 
     /// Sends nothing new, waits for the jobs in flight, and gives back those that were not sent: first the accepted ones, in
@@ -290,12 +275,11 @@ impl Pool {
     /// # Ok::<(), threaded::PoolError>(())
     /// ```
     pub fn shutdown(&mut self) -> Vec<RequestSpec> {
-        let Running { crew, inbox } = &self.running;
-        let channel = crew.give_back();
-        inbox.wait_until_over();
-        let mut unsent = crew.queue.take_given_back();
+        let channel = self.core().shut_down();
+        self.guard.results.wait_until_over();
+        let mut unsent = self.core().take_returned();
         if let Some(channel) = channel {
-            // Somebody may go on sending, but not for us.
+            // Its senders may go on sending, to other receivers.
             let left = channel.len();
             unsent.extend(channel.try_iter().take(left));
         }
@@ -304,14 +288,14 @@ impl Pool {
 
     /// What the pool has done so far.
     pub fn stats(&self) -> Stats {
-        self.running.crew.queue.tally().snapshot()
+        self.core().counters.snapshot()
     }
 
     /// How many workers there are, those included that are still coming up: no more do so at a time than are up already, and
     /// only while there is something left for them to do. It grows up to what the builder was told when jobs are submitted to
     /// a pool that was made from fewer jobs than that.
     pub fn num_threads(&self) -> usize {
-        self.running.crew.size()
+        self.guard.threads.count()
     }
 }
 
@@ -324,14 +308,14 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// A pool at work. Dropping it cancels what is queued.
-struct Running {
-    crew: Arc<Crew>,
-    inbox: Inbox,
+/// What a pool and its iterator own. Dropping it cancels what is queued.
+struct PoolGuard {
+    threads: Arc<Threads>,
+    results: ResultReceiver,
 }
 
-impl Drop for Running {
+impl Drop for PoolGuard {
     fn drop(&mut self) {
-        self.crew.queue.forget();
+        self.threads.core.abandon();
     }
 }

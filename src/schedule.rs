@@ -1,15 +1,16 @@
-//! Who goes next, and when: plain data that knows no threads and no clock.
+//! The scheduler: which job may go next, and when. Pure data without threads or a clock.
 //!
-//! Each job waits with its origin. Each origin that has waiting jobs stands in one of three places:
+//! Each job waits in the queue of its origin. Each origin with waiting jobs is in one of three states:
 //!
 //! ```text
-//! ready        its next job may go now: it stands in line for its turn            (fairness)
-//! not yet      by its rate or its cool-down, its next job may go at a known time  (timers)
-//! full         as many of its jobs as may be are in flight: `finished` moves it on
+//! ready     its next job may go now: the origin is in the fair queue                   (fairness)
+//! delayed   its rate limit or cool-down ends at a known time: it has a timer           (timers)
+//! idle      its in-flight limit is reached (or it has no jobs): `release` reschedules it
 //! ```
 //!
-//! A job that is to be tried again later waits among the timers, and then, before the others, with its origin. Jobs without
-//! an origin, those that cannot be sent anywhere, go first and count for no limit.
+//! A job with a pending retry has a timer of its own, and goes before the other jobs of its origin when that fires. Jobs
+//! without an origin (invalid URLs, or all jobs where neither limits nor affinity need origins) are one FIFO queue that goes
+//! first and is not limited.
 
 mod fairness;
 mod origins;
@@ -17,196 +18,200 @@ mod timers;
 
 use std::time::Instant;
 
-use self::fairness::Turns;
-pub(crate) use self::origins::OriginId;
-use self::origins::{NO_ORIGIN, Origins, Place};
-use self::timers::{Due, Timers};
-use crate::limits::{CheckedLimits, Rate};
+use self::fairness::FairQueue;
+pub(crate) use self::origins::OriginKey;
+use self::origins::{OriginState, Origins};
+use self::timers::{TimerEvent, TimerQueue};
+use crate::limits::{CheckedLimits, RateLimiter};
 use crate::origin::Origin;
 
-/// What a worker is to do.
+/// What a worker can do now.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Turn<J> {
-    Run(J, OriginId),
-    /// Nothing may go before this moment.
+pub(crate) enum Decision<J> {
+    Run(J, OriginKey),
+    /// No job may go before this time.
     WaitUntil(Instant),
-    /// Nothing may go before something changes.
+    /// No job may go before something changes.
     Wait,
 }
 
 pub(crate) struct Schedule<J> {
     origins: Origins<J>,
-    turns: Turns,
-    timers: Timers<J>,
-    /// The account of the whole pool.
-    rate: Option<Rate>,
-    /// How many jobs wait.
-    waiting: usize,
+    ready: FairQueue,
+    timers: TimerQueue<J>,
+    /// Limits all origins together.
+    rate: Option<RateLimiter>,
+    /// The number of waiting jobs.
+    len: usize,
 }
 
 impl<J> Schedule<J> {
     pub(crate) fn new(limits: Option<CheckedLimits>, affinity: bool) -> Self {
         Self {
-            rate: limits.as_ref().and_then(CheckedLimits::rate),
+            rate: limits.as_ref().and_then(CheckedLimits::rate_limiter),
             origins: Origins::new(limits),
-            turns: Turns::new(affinity),
-            timers: Timers::default(),
-            waiting: 0,
+            ready: FairQueue::new(affinity),
+            timers: TimerQueue::default(),
+            len: 0,
         }
     }
 
-    /// Takes in a job. What cannot be sent anywhere has no origin, and no limits.
-    pub(crate) fn admit(&mut self, job: J, origin: Option<Origin>, now: Instant) {
-        let Self { origins, turns, .. } = self;
-        let id = origins.id_of(origin, now, |id| turns.forget(id));
-        let state = self.origins.get_mut(id);
-        state.waiting.push_back(job);
-        state.held += 1;
-        self.waiting += 1;
-        self.settle(id, now);
+    pub(crate) fn push(&mut self, job: J, origin: Option<Origin>, now: Instant) {
+        let Self { origins, ready, .. } = self;
+        let key = origins.key_of(origin, now, |reused| ready.forget(reused));
+        let queue = self.origins.get_mut(key);
+        queue.waiting.push_back(job);
+        queue.outstanding += 1;
+        self.len += 1;
+        self.reschedule(key, now);
     }
 
-    /// What the worker is to do now.
-    pub(crate) fn next(&mut self, now: Instant, worker: usize) -> Turn<J> {
-        self.release(now);
-        if let Some(job) = self.origins.get_mut(NO_ORIGIN).next_job() {
-            self.waiting -= 1;
-            return Turn::Run(job, NO_ORIGIN);
+    /// The next job for this worker, or how long to wait for it.
+    pub(crate) fn next(&mut self, now: Instant, worker: usize) -> Decision<J> {
+        self.fire_timers(now);
+        if let Some(job) = self.origins.get_mut(OriginKey::NONE).pop() {
+            self.len -= 1;
+            return Decision::Run(job, OriginKey::NONE);
         }
         match self.next_at(now) {
-            Some(at) if at > now => return Turn::WaitUntil(at),
+            Some(at) if at > now => return Decision::WaitUntil(at),
             Some(_) => {}
-            None => return Turn::Wait,
+            None => return Decision::Wait,
         }
-        while let Some(id) = self.turns.next(now, worker) {
-            // It may have become limited since it was put in line.
-            if self.settle_in_line(id, now) {
-                return self.run(id, now);
+        while let Some(key) = self.ready.pop(now, worker) {
+            // The origin may have become limited since it was enqueued.
+            if self.is_still_ready(key, now) {
+                return self.run(key, now);
             }
         }
-        self.next_at(now).map_or(Turn::Wait, Turn::WaitUntil)
+        self.next_at(now)
+            .map_or(Decision::Wait, Decision::WaitUntil)
     }
 
-    /// A job of this origin that was in flight is over.
-    pub(crate) fn finished(&mut self, id: OriginId, now: Instant) {
-        let state = self.origins.get_mut(id);
-        state.in_flight = state.in_flight.saturating_sub(1);
-        state.held = state.held.saturating_sub(1);
-        self.settle(id, now);
+    /// Ends a job of this origin that was in flight.
+    pub(crate) fn release(&mut self, key: OriginKey, now: Instant) {
+        let queue = self.origins.get_mut(key);
+        queue.in_flight = queue.in_flight.saturating_sub(1);
+        queue.outstanding = queue.outstanding.saturating_sub(1);
+        self.reschedule(key, now);
     }
 
-    /// A job of this origin that was in flight is to be tried again.
-    pub(crate) fn postpone(&mut self, job: J, id: OriginId, now: Instant, until: Instant) {
-        self.waiting += 1;
-        self.timers.push(until, Due::Job(job, id));
-        let state = self.origins.get_mut(id);
-        state.in_flight = state.in_flight.saturating_sub(1);
-        self.settle(id, now);
+    /// Takes a job of this origin back that was in flight, for a retry at this time.
+    pub(crate) fn delay(&mut self, job: J, key: OriginKey, now: Instant, until: Instant) {
+        self.len += 1;
+        self.timers.push(until, TimerEvent::Retry(job, key));
+        let queue = self.origins.get_mut(key);
+        queue.in_flight = queue.in_flight.saturating_sub(1);
+        self.reschedule(key, now);
     }
 
-    /// Counts one more attempt of a job that is in flight.
-    pub(crate) fn count_attempt(&mut self, id: OriginId, now: Instant) {
-        if id == NO_ORIGIN {
+    /// Counts one more attempt of a job in flight.
+    pub(crate) fn count_attempt(&mut self, key: OriginKey, now: Instant) {
+        if key == OriginKey::NONE {
             return;
         }
-        let rates = [&mut self.origins.get_mut(id).rate, &mut self.rate];
+        let rates = [&mut self.origins.get_mut(key).rate, &mut self.rate];
         for rate in rates.into_iter().flatten() {
             rate.take(now);
         }
     }
 
-    /// Sends nothing to this origin before then.
-    pub(crate) fn cool_down(&mut self, id: OriginId, until: Instant) {
-        let state = self.origins.get_mut(id);
-        state.cool_until = Some(state.cool_until.map_or(until, |other| other.max(until)));
+    /// Starts no job of this origin before this time.
+    pub(crate) fn cool_down(&mut self, key: OriginKey, until: Instant) {
+        let queue = self.origins.get_mut(key);
+        queue.cool_until = queue.cool_until.max(Some(until));
     }
 
-    /// When the next one may go, as far as can be told; `None` if that depends on others.
+    /// When the next job may go, as far as that is known; `None` if it depends on jobs in flight.
     pub(crate) fn next_at(&self, now: Instant) -> Option<Instant> {
-        if self.origins.get(NO_ORIGIN).has_jobs() {
+        if self.origins.get(OriginKey::NONE).has_jobs() {
             return Some(now);
         }
-        if !self.turns.any() {
+        if self.ready.is_empty() {
             return self.timers.earliest();
         }
-        let rate = self.rate.as_ref().and_then(Rate::ready_at);
+        let rate = self.rate.as_ref().and_then(RateLimiter::ready_at);
         Some(rate.map_or(now, |at| at.max(now)))
     }
 
-    /// How many jobs wait.
-    pub(crate) fn waiting(&self) -> usize {
-        self.waiting
+    /// The number of waiting jobs.
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 
-    /// Takes out all that wait.
+    /// The number of jobs in the FIFO queue, that of jobs without an origin.
+    pub(crate) fn fifo_len(&self) -> usize {
+        self.origins.get(OriginKey::NONE).len()
+    }
+
+    /// Removes all waiting jobs.
     pub(crate) fn drain(&mut self) -> Vec<J> {
-        self.waiting = 0;
-        self.turns.clear();
+        self.len = 0;
+        self.ready.clear();
         let mut jobs = self.origins.drain();
-        for (job, id) in self.timers.drain() {
-            let state = self.origins.get_mut(id);
-            state.held = state.held.saturating_sub(1);
+        for (job, key) in self.timers.drain() {
+            let queue = self.origins.get_mut(key);
+            queue.outstanding = queue.outstanding.saturating_sub(1);
             jobs.push(job);
         }
         jobs
     }
 
-    /// Moves on what was waiting for its time.
-    fn release(&mut self, now: Instant) {
-        while let Some(due) = self.timers.pop_due(now) {
-            match due {
-                Due::Job(job, id) => {
-                    self.origins.get_mut(id).again.push_back(job);
-                    self.settle(id, now);
+    fn fire_timers(&mut self, now: Instant) {
+        while let Some(event) = self.timers.pop_due(now) {
+            match event {
+                TimerEvent::Retry(job, key) => {
+                    self.origins.get_mut(key).retries.push_back(job);
+                    self.reschedule(key, now);
                 }
-                Due::Origin(id) => {
-                    self.origins.get_mut(id).place = Place::Nowhere;
-                    self.settle(id, now);
+                TimerEvent::OriginReady(key) => {
+                    self.origins.get_mut(key).state = OriginState::Idle;
+                    self.reschedule(key, now);
                 }
             }
         }
     }
 
-    fn run(&mut self, id: OriginId, now: Instant) -> Turn<J> {
-        let state = self.origins.get_mut(id);
-        let Some(job) = state.next_job() else {
-            return Turn::Wait;
+    fn run(&mut self, key: OriginKey, now: Instant) -> Decision<J> {
+        let queue = self.origins.get_mut(key);
+        let Some(job) = queue.pop() else {
+            return Decision::Wait;
         };
-        state.in_flight += 1;
-        self.waiting -= 1;
-        self.count_attempt(id, now);
-        self.settle(id, now);
-        Turn::Run(job, id)
+        queue.in_flight += 1;
+        self.len -= 1;
+        self.count_attempt(key, now);
+        self.reschedule(key, now);
+        Decision::Run(job, key)
     }
 
-    /// Puts an origin that stands nowhere to where it belongs now.
-    fn settle(&mut self, id: OriginId, now: Instant) {
-        let state = self.origins.get_mut(id);
-        let has_none = id == NO_ORIGIN;
-        if has_none || state.place != Place::Nowhere || !state.has_jobs() || state.is_full() {
+    /// Moves an idle origin on to the fair queue or the timers, if it has a job that may go.
+    fn reschedule(&mut self, key: OriginKey, now: Instant) {
+        let queue = self.origins.get_mut(key);
+        let is_idle = key != OriginKey::NONE && queue.state == OriginState::Idle;
+        if !is_idle || !queue.has_jobs() || queue.is_full() {
             return;
         }
-        match state.not_before(now) {
+        match queue.not_before(now) {
             None => {
-                state.place = Place::InLine;
-                self.turns.push(id);
+                queue.state = OriginState::Ready;
+                self.ready.push(key);
             }
             Some(at) => {
-                state.place = Place::NotYet;
-                self.timers.push(at, Due::Origin(id));
+                queue.state = OriginState::Delayed;
+                self.timers.push(at, TimerEvent::OriginReady(key));
             }
         }
     }
 
-    /// Takes an origin out of line. `false` if it is not its turn after all; then it is put to where it belongs.
-    fn settle_in_line(&mut self, id: OriginId, now: Instant) -> bool {
-        let state = self.origins.get_mut(id);
-        state.place = Place::Nowhere;
-        let may_go = state.has_jobs() && !state.is_full() && state.not_before(now).is_none();
-        if !may_go {
-            self.settle(id, now);
+    /// Whether a job of an origin that has just left the fair queue may go. If not, the origin is rescheduled.
+    fn is_still_ready(&mut self, key: OriginKey, now: Instant) -> bool {
+        let queue = self.origins.get_mut(key);
+        queue.state = OriginState::Idle;
+        let is_ready = queue.has_jobs() && !queue.is_full() && queue.not_before(now).is_none();
+        if !is_ready {
+            self.reschedule(key, now);
         }
-        may_go
+        is_ready
     }
 }
 

@@ -7,12 +7,12 @@ pub(super) const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 /// The terms: one every `interval`, and up to `burst` of them ahead of time.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RateLimit {
+pub(super) struct Quota {
     interval: Duration,
     burst: u32,
 }
 
-impl RateLimit {
+impl Quota {
     pub(super) fn new(per_second: f64, burst: u32) -> Result<Self, String> {
         if burst == 0 {
             return Err("a burst of 0 would let nothing through; 1 spreads evenly".to_owned());
@@ -34,14 +34,14 @@ impl RateLimit {
 /// One account under these terms, by the generic cell rate algorithm (ITU-T I.371): all it remembers is when the next one
 /// would be due if they came evenly.
 #[derive(Clone, Debug)]
-pub(crate) struct Rate {
-    limit: RateLimit,
+pub(crate) struct RateLimiter {
+    limit: Quota,
     /// `None` as long as there was none.
     due: Option<Instant>,
 }
 
-impl Rate {
-    pub(super) fn new(limit: RateLimit) -> Self {
+impl RateLimiter {
+    pub(super) fn new(limit: Quota) -> Self {
         Self { limit, due: None }
     }
 
@@ -59,7 +59,7 @@ impl Rate {
     }
 
     /// Whether it is as if there had never been one.
-    pub(crate) fn is_at_rest(&self, now: Instant) -> bool {
+    pub(crate) fn is_idle(&self, now: Instant) -> bool {
         self.due.is_none_or(|due| due <= now)
     }
 }
@@ -71,7 +71,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     /// When each of so many goes, in ms, if each goes as soon as it may.
-    fn goes_at(rate: &mut Rate, start: Instant, from: u32, count: usize) -> Vec<u128> {
+    fn goes_at(rate: &mut RateLimiter, start: Instant, from: u32, count: usize) -> Vec<u128> {
         let mut now = start + from * MS;
         let mut times = Vec::new();
         for _ in 0..count {
@@ -82,8 +82,8 @@ mod tests {
         times
     }
 
-    fn rate(per_second: f64, burst: u32) -> Rate {
-        Rate::new(RateLimit::new(per_second, burst).expect("it is a rate"))
+    fn rate(per_second: f64, burst: u32) -> RateLimiter {
+        RateLimiter::new(Quota::new(per_second, burst).expect("it is a rate"))
     }
 
     #[test]
@@ -136,16 +136,16 @@ mod tests {
         // Too fast to be told from no limit.
         let mut fast = rate(1e12, 1);
         fast.take(now);
-        assert!(fast.is_at_rest(now));
+        assert!(fast.is_idle(now));
     }
 
     #[test]
     fn it_rests_when_the_last_one_is_paid_for() {
         let now = Instant::now();
         let mut rate = rate(10.0, 2);
-        assert!(rate.is_at_rest(now));
+        assert!(rate.is_idle(now));
         rate.take(now);
-        assert!(!rate.is_at_rest(now + 99 * MS));
-        assert!(rate.is_at_rest(now + 100 * MS));
+        assert!(!rate.is_idle(now + 99 * MS));
+        assert!(rate.is_idle(now + 100 * MS));
     }
 }

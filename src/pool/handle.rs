@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use super::crew::Crew;
-use crate::observe::{Stats, Tally};
+use super::threads::Threads;
+use crate::observe::{Counters, Stats};
 use crate::pool::SubmitError;
 use crate::request::RequestSpec;
 
@@ -41,15 +41,15 @@ use crate::request::RequestSpec;
 /// ```
 #[derive(Clone)]
 pub struct Handle {
-    crew: Weak<Crew>,
-    tally: Arc<Tally>,
+    threads: Weak<Threads>,
+    counters: Arc<Counters>,
 }
 
 impl Handle {
-    pub(super) fn new(crew: &Arc<Crew>) -> Self {
+    pub(super) fn new(threads: &Arc<Threads>) -> Self {
         Self {
-            crew: Arc::downgrade(crew),
-            tally: Arc::clone(crew.queue.tally()),
+            threads: Arc::downgrade(threads),
+            counters: Arc::clone(&threads.core.counters),
         }
     }
 
@@ -62,8 +62,8 @@ impl Handle {
     ///
     /// If the work is over or the pool is gone. The error gives the request back.
     pub fn submit(&self, request: impl Into<RequestSpec>) -> Result<usize, SubmitError> {
-        match self.crew.upgrade() {
-            Some(crew) => crew.submit(request.into()),
+        match self.threads.upgrade() {
+            Some(threads) => threads.submit(request.into()),
             None => Err(SubmitError::new(request.into())),
         }
     }
@@ -74,14 +74,14 @@ impl Handle {
     /// Workers finish what they are at on their own; nobody learns how. Jobs in a channel of yours that no worker has taken
     /// are left to the channel's other receivers. Nothing happens if the work is over.
     pub fn cancel(&self) {
-        if let Some(crew) = self.crew.upgrade() {
-            crew.call_off();
+        if let Some(threads) = self.threads.upgrade() {
+            threads.core.cancel();
         }
     }
 
     /// What the pool has done so far.
     pub fn stats(&self) -> Stats {
-        self.tally.snapshot()
+        self.counters.snapshot()
     }
 }
 

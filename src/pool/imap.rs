@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::iter::FusedIterator;
 
-use super::queue::Fate;
 use super::{Outcomes, Pool};
 use crate::outcome::{Outcome, ThreadException, ThreadResponse};
 use crate::request::RequestSpec;
@@ -188,18 +187,18 @@ where
 {
     /// Admits what there is room for. Runs the input on the caller's thread; if it panics, nothing is lost or changed.
     pub(super) fn fill(&mut self) {
-        let crew = &self.outcomes.running.crew;
+        let threads = &self.outcomes.guard.threads;
         while self.held < self.window {
-            if crew.queue.fate() != Fate::Sent {
+            if !threads.core.is_running() {
                 // Called off: what is not drawn by now stays in the input.
                 self.requests = None;
             }
             let Some(request) = self.requests.as_mut().and_then(Iterator::next) else {
                 self.requests = None;
-                crew.queue.close_intake();
+                threads.core.close_intake();
                 return;
             };
-            match crew.submit(request.into()) {
+            match threads.submit(request.into()) {
                 Ok(_) => self.held += 1,
                 Err(_) => self.requests = None,
             }
@@ -211,7 +210,7 @@ impl<I: Iterator> Lazy<I> {
     pub(super) fn new(pool: Pool, requests: I, window: usize, may_be_cut: bool) -> Self {
         let mut outcomes = pool.into_iter();
         // The intake is closed when the input has ended.
-        outcomes.is_intake_open = false;
+        outcomes.closes_intake = false;
         Self {
             requests: Some(requests),
             window,

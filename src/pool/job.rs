@@ -1,45 +1,42 @@
-//! A request that a pool has accepted, on its way to its outcome.
+//! A job: a request that a pool has accepted, and what is known of its attempts until it has its outcome.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::results::Outcome;
 use crate::error::Error;
-use crate::outcome::JobInfo;
-use crate::outcome::ThreadException;
-use crate::outcome::ThreadResponse;
+use crate::outcome::{JobInfo, Outcome, ThreadException, ThreadResponse};
 use crate::request::RequestSpec;
 use crate::response::Response;
-use crate::schedule::OriginId;
+use crate::schedule::OriginKey;
+use crate::sync::Mutex;
 
 pub(super) struct Job {
     pub(super) index: usize,
     pub(super) request: RequestSpec,
-    /// Where it is sent, as far as limits are concerned; `None` where nobody asks.
-    pub(super) origin: Option<OriginId>,
-    /// What has become of it so far. Most jobs have none, and millions may wait: they pay one pointer for it.
-    pub(super) past: Option<Box<Past>>,
+    /// The origin that it counts for, as far as the schedule tells origins apart.
+    pub(super) origin: OriginKey,
+    /// The last attempt, while a retry is pending. Most jobs have none, and millions may wait: they pay one pointer for it.
+    pub(super) last_attempt: Option<Box<FinishedAttempt>>,
 }
 
-/// The attempts that were made at a job that is to be tried again.
-pub(super) struct Past {
-    pub(super) track: Track,
-    pub(super) last_attempt_elapsed: Duration,
-    finished_at: Instant,
-    last: Result<Response, Error>,
-}
-
-/// What goes on from one attempt at a job to the next.
+/// What is known of a job's attempts so far.
 #[derive(Clone, Copy)]
-pub(super) struct Track {
-    pub(super) origin: Option<OriginId>,
+pub(super) struct AttemptLog {
     pub(super) attempts: u32,
-    /// Those that a [`Retry`](crate::Retry) has decided on.
+    /// The attempts that a [`Retry`](crate::Retry) policy has decided on.
     pub(super) retries: u32,
-    /// Whether the last one would end the same way again.
-    pub(super) is_hopeless: bool,
     /// Whether a server may have seen any of them.
     pub(super) was_sent: bool,
-    pub(super) first_begun_at: Instant,
+    pub(super) first_started_at: Instant,
+}
+
+pub(super) struct FinishedAttempt {
+    /// This attempt included.
+    pub(super) log: AttemptLog,
+    pub(super) result: Result<Response, Error>,
+    pub(super) elapsed: Duration,
+    pub(super) finished_at: Instant,
 }
 
 impl Job {
@@ -47,100 +44,146 @@ impl Job {
         Self {
             index,
             request,
-            origin: None,
-            past: None,
+            origin: OriginKey::NONE,
+            last_attempt: None,
         }
     }
 
-    /// The track of a job of which another attempt begins now.
-    pub(super) fn track(&self, now: Instant) -> Track {
-        match &self.past {
-            Some(past) => past.track,
-            None => Track {
-                origin: self.origin,
-                attempts: 0,
-                retries: 0,
-                is_hopeless: false,
-                was_sent: false,
-                first_begun_at: now,
-            },
-        }
-    }
-
-    /// What an attempt that began at this moment and is over now makes of the job, if it is the last one.
-    pub(super) fn ended(
-        self,
-        track: &mut Track,
-        begun_at: Instant,
-        result: Result<Response, Error>,
-    ) -> Outcome {
-        let finished_at = Instant::now();
-        let record = JobInfo {
+    /// The outcome of a job whose last attempt is this one.
+    pub(super) fn into_outcome(self, attempt: FinishedAttempt) -> Outcome {
+        let info = JobInfo {
             request: self.request,
             index: self.index,
-            attempts: track.attempts,
-            elapsed: finished_at - track.first_begun_at,
-            last_attempt_elapsed: finished_at - begun_at,
+            attempts: attempt.log.attempts,
+            elapsed: attempt.finished_at - attempt.log.first_started_at,
+            last_attempt_elapsed: attempt.elapsed,
+            finished_at: attempt.finished_at,
+        };
+        match attempt.result {
+            Ok(response) => Ok(ThreadResponse::new(info, response)),
+            Err(error) => Err(ThreadException::new(info, error, None)),
+        }
+    }
+
+    /// The attempt that a job ends with that is cancelled while no worker is at it.
+    pub(super) fn cancelled_attempt(&self) -> FinishedAttempt {
+        let finished_at = Instant::now();
+        let last = self.last_attempt.as_deref();
+        let log = last.map_or_else(|| AttemptLog::starting_at(finished_at), |last| last.log);
+        FinishedAttempt {
+            log,
+            result: Err(Error::Cancelled { sent: log.was_sent }),
+            elapsed: last.map_or(Duration::ZERO, |last| last.elapsed),
+            finished_at,
+        }
+    }
+}
+
+impl AttemptLog {
+    fn starting_at(now: Instant) -> Self {
+        Self {
+            attempts: 0,
+            retries: 0,
+            was_sent: false,
+            first_started_at: now,
+        }
+    }
+}
+
+/// A job that a worker is at. What it holds is shared with the table of jobs in flight, so that a cancellation can end the
+/// job while the worker is still busy with it.
+pub(super) struct RunningJob {
+    started: Arc<StartedJob>,
+    pub(super) worker: usize,
+    pub(super) log: AttemptLog,
+}
+
+pub(super) struct StartedJob {
+    pub(super) job: Job,
+    pub(super) started_at: Instant,
+    /// Before this attempt.
+    log: AttemptLog,
+}
+
+impl RunningJob {
+    pub(super) fn request(&self) -> &RequestSpec {
+        &self.started.job.request
+    }
+
+    pub(super) fn index(&self) -> usize {
+        self.started.job.index
+    }
+
+    pub(super) fn origin(&self) -> OriginKey {
+        self.started.job.origin
+    }
+}
+
+impl StartedJob {
+    /// The attempt that a job ends with that is cancelled while a worker is at it, and a copy of the job.
+    pub(super) fn cancelled(&self) -> (Job, FinishedAttempt) {
+        let finished_at = Instant::now();
+        let job = Job {
+            request: self.job.request.clone(),
+            last_attempt: None,
+            ..self.job
+        };
+        let attempt = FinishedAttempt {
+            log: AttemptLog {
+                attempts: self.log.attempts + 1,
+                ..self.log
+            },
+            result: Err(Error::Cancelled { sent: true }),
+            elapsed: finished_at - self.started_at,
             finished_at,
         };
-        match result {
-            Ok(response) => {
-                track.was_sent = true;
-                Ok(ThreadResponse::new(record, response))
-            }
-            // What the error says about the attempt, the outcome says about the job.
-            Err(error) => {
-                track.is_hopeless = matches!(error, Error::InvalidRequest { .. });
-                let error = match track.was_sent {
-                    true => error.after_earlier_exchange(),
-                    false => error,
-                };
-                track.was_sent = error.was_sent();
-                Err(ThreadException::new(record, error, None))
-            }
+        (job, attempt)
+    }
+}
+
+/// The number of locks that the table of jobs in flight is spread over, so that workers seldom wait for each other.
+const SHARDS: usize = 16;
+
+/// The jobs in flight. Whatever removes a job from the table is responsible for its outcome: its worker, or a cancellation.
+#[derive(Default)]
+pub(super) struct InFlight([Mutex<HashMap<usize, Arc<StartedJob>>>; SHARDS]);
+
+impl InFlight {
+    /// A worker starts an attempt at a job.
+    pub(super) fn insert(&self, worker: usize, mut job: Job) -> RunningJob {
+        let started_at = Instant::now();
+        let last = job.last_attempt.take();
+        let log = last.map_or_else(|| AttemptLog::starting_at(started_at), |last| last.log);
+        let index = job.index;
+        let started = Arc::new(StartedJob {
+            job,
+            started_at,
+            log,
+        });
+        if let Some(shard) = self.0.get(index % SHARDS) {
+            shard.lock().insert(index, Arc::clone(&started));
+        }
+        RunningJob {
+            started,
+            worker,
+            log,
         }
     }
 
-    /// The job again, of which this was not the last attempt.
-    pub(super) fn again(outcome: Outcome, mut track: Track) -> Self {
-        track.retries += 1;
-        let (record, last) = match outcome {
-            Ok(response) => {
-                let (record, response) = response.into_info();
-                (record, Ok(response))
-            }
-            Err(exception) => {
-                let (record, error) = exception.into_info();
-                (record, Err(error))
-            }
-        };
-        let past = Past {
-            track,
-            last_attempt_elapsed: record.last_attempt_elapsed,
-            finished_at: record.finished_at,
-            last,
-        };
-        Self {
-            index: record.index,
-            request: record.request,
-            origin: track.origin,
-            past: Some(Box::new(past)),
-        }
+    /// `None` if a cancellation has ended the job meanwhile.
+    pub(super) fn remove(&self, running: RunningJob) -> Option<StartedJob> {
+        let index = running.index();
+        let removed = self.0.get(index % SHARDS)?.lock().remove(&index)?;
+        drop(removed);
+        Arc::into_inner(running.started)
     }
 
-    /// The outcome of a job whose last attempt stands after all.
-    pub(super) fn concluded(self, past: Past) -> Outcome {
-        let record = JobInfo {
-            request: self.request,
-            index: self.index,
-            attempts: past.track.attempts,
-            elapsed: past.finished_at - past.track.first_begun_at,
-            last_attempt_elapsed: past.last_attempt_elapsed,
-            finished_at: past.finished_at,
-        };
-        match past.last {
-            Ok(response) => Ok(ThreadResponse::new(record, response)),
-            Err(error) => Err(ThreadException::new(record, error, None)),
-        }
+    /// Removes all of them.
+    pub(super) fn drain(&self) -> Vec<Arc<StartedJob>> {
+        let shards = self.0.iter();
+        shards
+            .flat_map(|shard| std::mem::take(&mut *shard.lock()))
+            .map(|(_, started)| started)
+            .collect()
     }
 }

@@ -1,283 +1,230 @@
-//! Who goes next, and when all is done: jobs come in here, and workers wait here for them.
+//! The job queue: the schedule that workers share, what feeds it, and the workers that wait for a job.
+//!
+//! Submitted jobs come in over a lock-free channel, which the schedule is refilled from under its lock. A worker that finds
+//! nothing to do leaves its waker here and is woken for one job, when there is one. If jobs wait for a time, one of the
+//! waiting workers owns the timer: it wakes up by itself then, and the others need not. A worker that leaves with a job wakes
+//! another one if more jobs are ready, or if the timer has no owner any more.
 
-mod fate;
-mod holds;
-mod scheduled;
-mod user_channel;
-mod waiting;
-
-use std::sync::{Arc, PoisonError};
+use std::collections::BTreeMap;
+use std::task::Waker;
 use std::time::Instant;
 
-use self::fate::Decision;
-pub(super) use self::fate::Fate;
-use self::holds::Holds;
-use self::scheduled::{Scheduled, WakeUps};
-use self::user_channel::UserChannel;
 use super::job::Job;
-use super::results::Outbox;
-use crate::limits::CheckedLimits;
-use crate::observe::Tally;
 use crate::origin::Origin;
-use crate::pool::SubmitError;
-use crate::request::RequestSpec;
-use crate::schedule::{OriginId, Schedule};
-use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::schedule::{Decision, OriginKey, Schedule};
+use crate::sync::atomic::{AtomicUsize, Ordering, fence};
 use crate::sync::channel::{Receiver, Sender, unbounded};
+use crate::sync::{Mutex, MutexGuard};
 
-enum Message {
-    Job(Job),
-    /// Something has changed: look again. Who finds the work over passes it on to the next one.
-    Wake,
+/// A job on its way into the schedule, with the origin that it counts for. Boxed since most pools have no need for it, and
+/// millions of jobs may wait.
+pub(super) type PendingJob = (Job, Option<Box<Origin>>);
+
+pub(super) struct JobQueue {
+    intake_tx: Sender<PendingJob>,
+    intake: Receiver<PendingJob>,
+    /// How many jobs the schedule holds before it leaves others in the intake. One suffices where jobs go in their order.
+    lookahead: usize,
+    /// How many jobs the schedule holds before no more are taken out of the user's channel.
+    room: usize,
+    state: Mutex<State>,
+    /// The number of parked workers, for a look without the lock.
+    parked: AtomicUsize,
 }
 
-/// What makes a pool's jobs wait for more than a free worker.
-pub(super) struct Waits {
-    pub(super) limits: Option<CheckedLimits>,
-    pub(super) affinity: bool,
-    /// As many jobs may wait here, of those that workers take out of the user's channel.
-    pub(super) room: usize,
+struct State {
+    schedule: Schedule<Job>,
+    parked: BTreeMap<usize, Waker>,
+    timer_owner: Option<(usize, Instant)>,
 }
 
-pub(super) struct Queue {
-    /// Where jobs wait, if they wait for more than a free worker: then only wake-ups go over the channel.
-    scheduled: Option<Scheduled>,
-    /// Whether jobs are told apart by where they are sent.
-    knows_origins: bool,
-    sender: Sender<Message>,
-    receiver: Receiver<Message>,
-    channel: Option<UserChannel>,
-    holds: Holds,
-    is_intake_closed: AtomicBool,
-    fate: Decision,
-    given_back: Mutex<Vec<Job>>,
-    /// Closed when the work is over.
-    outbox: Outbox,
-    tally: Arc<Tally>,
-}
-
-impl Queue {
-    pub(super) fn new(
-        jobs: Option<Receiver<RequestSpec>>,
-        outbox: Outbox,
-        waits: Option<Waits>,
-    ) -> Self {
-        let (sender, receiver) = unbounded();
-        let channel = jobs.map(UserChannel::new);
-        let knows_origins = waits
-            .as_ref()
-            .is_some_and(|waits| waits.limits.is_some() || waits.affinity);
-        let scheduled = waits
-            .map(|waits| Scheduled::new(Schedule::new(waits.limits, waits.affinity), waits.room));
+impl JobQueue {
+    pub(super) fn new(schedule: Schedule<Job>, lookahead: usize, room: usize) -> Self {
+        let (intake_tx, intake) = unbounded();
         Self {
-            scheduled,
-            knows_origins,
-            sender,
-            receiver,
-            holds: Holds::new(1 + usize::from(channel.is_some())),
-            channel,
-            is_intake_closed: AtomicBool::new(false),
-            fate: Decision::default(),
-            given_back: Mutex::default(),
-            outbox,
-            tally: Arc::default(),
+            intake_tx,
+            intake,
+            lookahead,
+            room,
+            state: Mutex::new(State {
+                schedule,
+                parked: BTreeMap::new(),
+                timer_owner: None,
+            }),
+            parked: AtomicUsize::new(0),
         }
     }
 
-    pub(super) fn outbox(&self) -> &Outbox {
-        &self.outbox
-    }
-
-    pub(super) fn tally(&self) -> &Arc<Tally> {
-        &self.tally
-    }
-
-    /// Accepts a job, as long as the work is not over. Returns the job's index.
-    pub(super) fn submit(&self, request: RequestSpec) -> Result<usize, SubmitError> {
-        if self.fate() != Fate::Sent || !self.holds.add() {
-            return Err(SubmitError::new(request));
-        }
-        let index = self.tally.job_submitted();
-        self.line_up(Job::new(index, request));
-        Ok(index)
-    }
-
-    pub(super) fn is_intake_closed(&self) -> bool {
-        self.is_intake_closed.load(Ordering::SeqCst)
-    }
-
-    pub(super) fn fate(&self) -> Fate {
-        self.fate.get()
-    }
-
-    /// Whether one more worker might find something to do: more may come, or wait for who takes it.
-    pub(super) fn has_use_for_another(&self) -> bool {
-        let may_come = !self.is_intake_closed() || self.channel.is_some();
-        !self.is_over() && (may_come || self.scheduled.is_some() || !self.receiver.is_empty())
-    }
-
-    /// A job that was in flight is over, as far as its origin is concerned.
-    pub(super) fn left(&self, origin: Option<OriginId>) {
-        if let (Some(scheduled), Some(origin)) = (&self.scheduled, origin) {
-            self.wake(scheduled.finished(origin));
+    pub(super) fn push(&self, pending: PendingJob) {
+        // The queue owns both ends, so they are never disconnected.
+        let _ = self.intake_tx.send(pending);
+        // Either a worker that parks now counts itself before this load, and is woken; or it looks into the intake after the
+        // send above, and finds the job. The fences, here and in `park`, exclude that neither happens.
+        fence(Ordering::SeqCst);
+        if self.has_parked() {
+            self.wake_one();
         }
     }
 
-    /// Takes a job that was in flight back, to hand it out again, but not before then.
-    pub(super) fn postpone(&self, job: Job, until: Instant) {
-        match (&self.scheduled, job.origin) {
-            (Some(scheduled), Some(origin)) => {
-                self.wake(scheduled.postpone(job, origin, until));
-            }
-            // Without a schedule there is nothing that could wait.
-            _ => self.line_up(job),
+    /// The next job for this worker, without waiting. A job that the worker brings along is pushed before.
+    pub(super) fn take(&self, worker: usize, brought: Option<PendingJob>) -> Option<Job> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        self.unpark(&mut state, worker);
+        if let Some((job, origin)) = brought {
+            state.schedule.push(job, origin.map(|origin| *origin), now);
         }
-    }
-
-    /// Counts one more attempt at a job that is in flight.
-    pub(super) fn count_attempt(&self, origin: Option<OriginId>) {
-        if let (Some(scheduled), Some(origin)) = (&self.scheduled, origin) {
-            scheduled.count_attempt(origin);
-        }
-    }
-
-    /// Hands out no job of this origin before then.
-    pub(super) fn cool_down(&self, origin: Option<OriginId>, until: Instant) {
-        if let (Some(scheduled), Some(origin)) = (&self.scheduled, origin) {
-            scheduled.cool_down(origin, until);
-        }
-    }
-
-    /// So many jobs have their outcomes, and whoever reads them has dealt with them or will not be waited for.
-    pub(super) fn finished(&self, jobs: usize) {
-        if self.holds.release(jobs) {
-            self.end();
-        }
-    }
-
-    /// Takes no more jobs from outside. The user's channel goes on until its senders are gone.
-    pub(super) fn close_intake(&self) {
-        if !self.is_intake_closed.swap(true, Ordering::SeqCst) {
-            self.let_go();
-        }
-    }
-
-    /// Of the user's channel, takes only what is in it now.
-    pub(super) fn drain_channel(&self) {
-        if let Some(channel) = &self.channel {
-            channel.take_only_what_is_there();
-            self.send(Message::Wake);
-        }
-    }
-
-    /// From now on, what no worker has begun is given back. Who calls this must see to what is waiting.
-    ///
-    /// Returns the user's channel, for what is left in it.
-    pub(super) fn give_back(&self) -> Option<Receiver<RequestSpec>> {
-        self.fate.move_on(Fate::GivenBack);
-        self.close_intake();
-        self.close_channel()
-    }
-
-    /// What was given back, in the order of its acceptance.
-    pub(super) fn take_given_back(&self) -> Vec<RequestSpec> {
-        let mut given_back = self
-            .given_back
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        given_back.sort_unstable_by_key(|job| job.index);
-        given_back.drain(..).map(|job| job.request).collect()
-    }
-
-    /// From now on, no job is begun. Who calls this must see to those that are waiting.
-    pub(super) fn call_off(&self) {
-        self.fate.move_on(Fate::CalledOff);
-        self.close_intake();
-        self.close_channel();
-    }
-
-    /// Ends the work now: what is queued is forgotten, what is in flight goes on unheard.
-    pub(super) fn forget(&self) {
-        self.fate.move_on(Fate::Forgotten);
-        self.close_channel();
-        self.end();
-    }
-
-    /// Takes the jobs that wait.
-    pub(super) fn for_each_waiting(&self, see_to: impl FnMut(Job)) {
-        if let Some(scheduled) = &self.scheduled {
-            return scheduled.drain().into_iter().for_each(see_to);
-        }
-        let waiting = self
-            .receiver
-            .try_iter()
-            .filter_map(|message| match message {
-                Message::Job(job) => Some(job),
-                Message::Wake => None,
-            });
-        waiting.for_each(see_to);
-        // In place of those that were taken out with the jobs. One too many does no harm.
-        self.send(Message::Wake);
-    }
-
-    /// Gives a job back that no worker has begun.
-    pub(super) fn return_to_sender(&self, job: Job) {
-        self.tally.job_given_back();
-        let mut given_back = self
-            .given_back
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        given_back.push(job);
-        drop(given_back);
-        self.let_go();
-    }
-
-    fn line_up(&self, job: Job) {
-        let Some(scheduled) = &self.scheduled else {
-            return self.send(Message::Job(job));
+        self.refill(&mut state, now);
+        let was_full = state.schedule.len() >= self.room;
+        let Decision::Run(mut job, origin) = state.schedule.next(now, worker) else {
+            return None;
         };
-        let origin = self.origin(&job);
-        self.wake(scheduled.admit(job, origin));
+        job.origin = origin;
+        let woken = if was_full {
+            // Parked workers do not watch the user's channel while the schedule is full.
+            self.pop_parked(&mut state)
+        } else {
+            self.needed_next(&mut state, now)
+        };
+        wake(state, woken);
+        Some(job)
     }
 
-    /// Where a job is sent, as far as anybody asks.
-    fn origin(&self, job: &Job) -> Option<Origin> {
-        match self.knows_origins {
-            true => Origin::of(&job.request.parsed_url().ok()?),
-            false => None,
+    /// Registers a worker to be woken, unless there is something to do. `Ok` has the time at which it is to look again by
+    /// itself.
+    pub(super) fn park(&self, worker: usize, waker: &Waker) -> Result<Option<Instant>, Ready> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        state.parked.insert(worker, waker.clone());
+        self.count_parked(&state);
+        fence(Ordering::SeqCst);
+        self.refill(&mut state, now);
+        match state.schedule.next_at(now) {
+            Some(at) if at <= now => {
+                self.unpark(&mut state, worker);
+                Err(Ready)
+            }
+            Some(at) if state.timer_owner.is_none_or(|(_, owned)| at < owned) => {
+                state.timer_owner = Some((worker, at));
+                Ok(Some(at))
+            }
+            _ => Ok(None),
         }
     }
 
-    /// Takes nothing more out of the user's channel.
-    fn close_channel(&self) -> Option<Receiver<RequestSpec>> {
-        let jobs = self.channel.as_ref()?.close()?;
-        self.let_go();
-        self.send(Message::Wake);
-        Some(jobs)
+    pub(super) fn has_parked(&self) -> bool {
+        self.parked.load(Ordering::SeqCst) > 0
     }
 
-    fn let_go(&self) {
-        self.finished(1);
+    /// Whether the schedule takes more jobs out of the user's channel.
+    pub(super) fn has_room(&self) -> bool {
+        self.state.lock().schedule.len() < self.room
     }
 
-    fn end(&self) {
-        self.outbox.close();
-        self.send(Message::Wake);
+    pub(super) fn is_empty(&self) -> bool {
+        self.intake.is_empty() && self.state.lock().schedule.len() == 0
     }
 
-    fn is_over(&self) -> bool {
-        self.fate() == Fate::Forgotten || !self.holds.any()
+    /// Ends a job of this origin that was in flight.
+    pub(super) fn release(&self, origin: OriginKey) {
+        if origin == OriginKey::NONE {
+            return;
+        }
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        state.schedule.release(origin, now);
+        let woken = self.needed_next(&mut state, now);
+        wake(state, woken);
     }
 
-    fn wake(&self, workers: WakeUps) {
-        for _ in 0..workers {
-            self.send(Message::Wake);
+    /// Takes a job back that was in flight, for a retry at this time.
+    pub(super) fn delay(&self, job: Job, until: Instant) {
+        let now = Instant::now();
+        let origin = job.origin;
+        let mut state = self.state.lock();
+        state.schedule.delay(job, origin, now, until);
+        let woken = self.needed_next(&mut state, now);
+        wake(state, woken);
+    }
+
+    /// Counts one more attempt of a job in flight.
+    pub(super) fn count_attempt(&self, origin: OriginKey) {
+        if origin != OriginKey::NONE {
+            let now = Instant::now();
+            self.state.lock().schedule.count_attempt(origin, now);
         }
     }
 
-    fn send(&self, message: Message) {
-        // The queue owns both ends, so neither is ever disconnected.
-        let _ = self.sender.send(message);
+    /// Starts no job of this origin before this time.
+    pub(super) fn cool_down(&self, origin: OriginKey, until: Instant) {
+        if origin != OriginKey::NONE {
+            self.state.lock().schedule.cool_down(origin, until);
+        }
+    }
+
+    /// Removes all waiting jobs.
+    pub(super) fn drain(&self) -> Vec<Job> {
+        let mut jobs = self.state.lock().schedule.drain();
+        jobs.extend(self.intake.try_iter().map(|(job, _)| job));
+        jobs
+    }
+
+    pub(super) fn wake_one(&self) {
+        let mut state = self.state.lock();
+        let woken = self.pop_parked(&mut state);
+        wake(state, woken);
+    }
+
+    pub(super) fn wake_all(&self) {
+        let mut state = self.state.lock();
+        let woken = std::mem::take(&mut state.parked);
+        self.count_parked(&state);
+        wake(state, woken.into_values());
+    }
+
+    fn refill(&self, state: &mut State, now: Instant) {
+        while state.schedule.fifo_len() < self.lookahead {
+            let Ok((job, origin)) = self.intake.try_recv() else {
+                return;
+            };
+            state.schedule.push(job, origin.map(|origin| *origin), now);
+        }
+    }
+
+    /// A parked worker, if a job is ready, or will be before the owner of the timer wakes up.
+    fn needed_next(&self, state: &mut State, now: Instant) -> Option<Waker> {
+        if state.parked.is_empty() {
+            return None;
+        }
+        let at = state.schedule.next_at(now)?;
+        let is_needed = state.timer_owner.is_none_or(|(_, owned)| at < owned);
+        is_needed.then(|| self.pop_parked(state)).flatten()
+    }
+
+    fn pop_parked(&self, state: &mut State) -> Option<Waker> {
+        let (_, waker) = state.parked.pop_first()?;
+        self.count_parked(state);
+        Some(waker)
+    }
+
+    /// A worker is awake, whatever woke it.
+    fn unpark(&self, state: &mut State, worker: usize) {
+        state.timer_owner = state.timer_owner.filter(|(owner, _)| *owner != worker);
+        if state.parked.remove(&worker).is_some() {
+            self.count_parked(state);
+        }
+    }
+
+    fn count_parked(&self, state: &State) {
+        self.parked.store(state.parked.len(), Ordering::SeqCst);
     }
 }
+
+/// Wakes workers after the lock was released, which they will want to have.
+fn wake(state: MutexGuard<'_, State>, woken: impl IntoIterator<Item = Waker>) {
+    drop(state);
+    woken.into_iter().for_each(Waker::wake);
+}
+
+/// There is something to do: the worker is not parked.
+pub(super) struct Ready;

@@ -1,109 +1,107 @@
-//! How outcomes come back: on two lanes, or merged into one while somebody iterates over the pool.
+//! Reply routes: how outcomes get to the pool's user, by two channels, or by one while the pool is iterated over.
 
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::iter::FusedIterator;
+use std::sync::Arc;
 
-use crate::outcome::ThreadException;
-use crate::outcome::ThreadResponse;
-use crate::sync::Mutex;
+use super::{Pool, PoolGuard};
+use crate::outcome::{Outcome, ThreadException, ThreadResponse};
+use crate::sync::RwLock;
 use crate::sync::atomic::{AtomicBool, Ordering, fence};
 use crate::sync::channel::{Receiver, Sender, unbounded};
 
-/// The outcome of a job.
-pub(super) type Outcome = Result<ThreadResponse, ThreadException>;
-
 /// Makes both ends.
-pub(super) fn lanes() -> (Outbox, Inbox) {
+pub(super) fn channel() -> (ResultSender, ResultReceiver) {
     let (response_tx, responses) = unbounded();
     let (exception_tx, exceptions) = unbounded();
     let (merged_tx, merged) = unbounded();
     let (over_tx, over) = unbounded();
     let is_merging = Arc::new(AtomicBool::new(false));
-    let lanes = Lanes {
+    let senders = Senders {
         responses: response_tx,
         exceptions: exception_tx,
         merged: merged_tx,
         is_merging: Arc::clone(&is_merging),
+        _over: over_tx,
     };
-    let outbox = Outbox(Mutex::new(Some((lanes, over_tx))));
-    let inbox = Inbox {
+    let receiver = ResultReceiver {
         responses,
         exceptions,
         merged,
         is_merging,
         over,
     };
-    (outbox, inbox)
+    (ResultSender(RwLock::new(Some(senders))), receiver)
 }
 
-/// The sending end. All lanes are unbounded, so sending never waits.
-#[derive(Clone)]
-pub(super) struct Lanes {
+/// The sending end, until the work is over. All channels are unbounded, so sending never waits.
+pub(super) struct ResultSender(RwLock<Option<Senders>>);
+
+struct Senders {
     responses: Sender<ThreadResponse>,
     exceptions: Sender<ThreadException>,
-    merged: Sender<Arrival>,
+    merged: Sender<MergedMessage>,
     is_merging: Arc<AtomicBool>,
+    /// Disconnects those that wait for the end of the work.
+    _over: Sender<Infallible>,
 }
 
 /// What an iterator waits for: on one channel, since waiting for one costs much less than waiting for several.
-enum Arrival {
+enum MergedMessage {
     Outcome(Outcome),
-    /// An outcome has gone to its lane while the merging began.
-    LookAtLanes,
+    /// An outcome was sent to the channel of its kind while the switch to merged mode was in progress.
+    LookAtChannels,
     /// There will be no more.
     End,
 }
 
-impl Lanes {
-    /// Whether the reader has been told to hold the work open in the job's place, until it asks for the next outcome.
+impl ResultSender {
+    /// Whether the reader keeps the work open in the job's place, until it asks for the next outcome.
     pub(super) fn send(&self, outcome: Outcome) -> bool {
-        // Without a receiver, the pool and its iterators are gone, and with them who wanted to know.
+        match &*self.0.read() {
+            Some(senders) => senders.send(outcome),
+            None => false,
+        }
+    }
+
+    /// There will be no more outcomes: all of them have been sent by now, or have no reader.
+    pub(super) fn close(&self) {
+        if let Some(senders) = self.0.write().take() {
+            let _ = senders.merged.send(MergedMessage::End);
+        }
+    }
+}
+
+impl Senders {
+    fn send(&self, outcome: Outcome) -> bool {
+        // Without a receiver, the pool and its iterators were dropped, and the outcome has no reader.
         if self.is_merging.load(Ordering::Relaxed) {
-            return self.merged.send(Arrival::Outcome(outcome)).is_ok();
+            return self.merged.send(MergedMessage::Outcome(outcome)).is_ok();
         }
         match outcome {
             Ok(response) => drop(self.responses.send(response)),
             Err(exception) => drop(self.exceptions.send(exception)),
         }
-        // Either the iterator's look at the lanes, which comes after it has set the flag, finds what was sent above; or the
+        // Either the iterator, which looks at the channels after it has set the flag, finds what was sent above; or the
         // flag is seen here. The fences, here and there, exclude that neither happens.
         fence(Ordering::SeqCst);
-        self.is_merging.load(Ordering::Relaxed) && self.merged.send(Arrival::LookAtLanes).is_ok()
-    }
-}
-
-/// Hands out the lanes for as long as there may be outcomes. A worker that is only just opening its session holds none,
-/// so it keeps nobody waiting.
-pub(super) struct Outbox(Mutex<Option<(Lanes, Sender<Infallible>)>>);
-
-impl Outbox {
-    /// `None` once the work is over.
-    pub(super) fn lanes(&self) -> Option<Lanes> {
-        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        open.as_ref().map(|(lanes, _)| lanes.clone())
-    }
-
-    /// Tells that there will be no more outcomes. All of them have been sent by now.
-    pub(super) fn close(&self) {
-        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((lanes, _)) = open {
-            let _ = lanes.merged.send(Arrival::End);
-        }
+        let is_merging = self.is_merging.load(Ordering::Relaxed);
+        is_merging && self.merged.send(MergedMessage::LookAtChannels).is_ok()
     }
 }
 
 /// The receiving end.
-pub(super) struct Inbox {
+pub(super) struct ResultReceiver {
     pub(super) responses: Receiver<ThreadResponse>,
     pub(super) exceptions: Receiver<ThreadException>,
-    merged: Receiver<Arrival>,
+    merged: Receiver<MergedMessage>,
     is_merging: Arc<AtomicBool>,
     /// Carries nothing; it is disconnected when the work is over.
     over: Receiver<Infallible>,
 }
 
-impl Inbox {
+impl ResultReceiver {
     /// Is disconnected when the work is over.
     pub(super) fn over(&self) -> Receiver<Infallible> {
         self.over.clone()
@@ -122,35 +120,26 @@ impl Inbox {
         Exceptions(self.exceptions.clone())
     }
 
-    /// From now on, outcomes come over one channel. What has come before stays in the lanes.
-    pub(super) fn merge(&self) -> Merged {
+    /// From now on, outcomes come over one channel. What was sent before stays in the channels of its kind.
+    fn merge(&self) {
         self.is_merging.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        Merged {
-            responses: self.responses.clone(),
-            exceptions: self.exceptions.clone(),
-            arrivals: self.merged.clone(),
-            early: None,
-            look_at_lanes: true,
-            held: 0,
-            is_over: false,
-        }
     }
 }
 
-/// The responses that are there, in the order in which the jobs were done. Made by
+/// The responses that are available, in the order in which the jobs were done. Created by
 /// [`Pool::responses`](crate::Pool::responses) and [`map`](crate::map).
 ///
-/// It never waits: it ends when no response is there. What it has not handed out stays where it is, for the next one.
+/// It never waits: it ends when no response is available. What it has not yielded stays in the pool, for the next one.
 pub struct Responses(Receiver<ThreadResponse>);
 
 impl Responses {
-    /// How many are there now.
+    /// The number that is available now.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether none is there now.
+    /// Whether none is available now.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -166,24 +155,24 @@ impl Iterator for Responses {
 
 impl fmt::Debug for Responses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(lane) = self;
-        write!(f, "Responses({} there)", lane.len())
+        let Self(channel) = self;
+        write!(f, "Responses({} available)", channel.len())
     }
 }
 
-/// The exceptions that are there, in the order in which the jobs were done. Made by
+/// The exceptions that are available, in the order in which the jobs were done. Created by
 /// [`Pool::exceptions`](crate::Pool::exceptions) and [`map`](crate::map).
 ///
-/// It never waits: it ends when no exception is there. What it has not handed out stays where it is, for the next one.
+/// It never waits: it ends when no exception is available. What it has not yielded stays in the pool, for the next one.
 pub struct Exceptions(Receiver<ThreadException>);
 
 impl Exceptions {
-    /// How many are there now.
+    /// The number that is available now.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether none is there now.
+    /// Whether none is available now.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -199,70 +188,93 @@ impl Iterator for Exceptions {
 
 impl fmt::Debug for Exceptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(lane) = self;
-        write!(f, "Exceptions({} there)", lane.len())
+        let Self(channel) = self;
+        write!(f, "Exceptions({} available)", channel.len())
     }
 }
 
-/// All outcomes, in the order in which the jobs are done.
-pub(super) struct Merged {
-    responses: Receiver<ThreadResponse>,
-    exceptions: Receiver<ThreadException>,
-    arrivals: Receiver<Arrival>,
-    /// Taken out of one lane while what the other one has to offer was done before it.
-    early: Option<Outcome>,
-    look_at_lanes: bool,
-    /// How many jobs hold the work open until their outcomes, handed out already, have been dealt with.
-    held: usize,
-    is_over: bool,
+/// Closes the intake and yields each outcome as it comes.
+impl IntoIterator for Pool {
+    type Item = Result<ThreadResponse, ThreadException>;
+    type IntoIter = Outcomes;
+
+    fn into_iter(self) -> Outcomes {
+        self.guard.results.merge();
+        Outcomes {
+            guard: self.guard,
+            early: None,
+            look_at_channels: true,
+            kept_open: 0,
+            is_over: false,
+            closes_intake: true,
+        }
+    }
 }
 
-impl Merged {
-    /// The next outcome; blocks until there is one. `None` when the work is over and all has been handed out.
-    ///
-    /// Who asks for the next one is done with those before, and has submitted what follows from them. So before it waits,
-    /// it calls `let_go` with how many jobs no longer hold the work open.
-    pub(super) fn next(&mut self, mut let_go: impl FnMut(usize)) -> Option<Outcome> {
+/// The outcomes of a pool, in the order in which the jobs are done. Created by iterating over a [`Pool`].
+///
+/// It waits for the next one and ends when the work is over. What the loop over it submits through a
+/// [`Handle`](crate::Handle) is part of the work: an outcome counts as processed when the next one is asked for. Dropping
+/// it early cancels what is queued and does not wait.
+pub struct Outcomes {
+    pub(super) guard: PoolGuard,
+    /// Taken out of one channel while the first outcome of the other one was done before it.
+    early: Option<Outcome>,
+    look_at_channels: bool,
+    /// How many jobs keep the work open until their outcomes, which were yielded already, are processed.
+    kept_open: usize,
+    is_over: bool,
+    /// Whether the intake is yet to be closed: outcomes from before the iteration go first, since they may lead to more jobs.
+    pub(super) closes_intake: bool,
+}
+
+impl Iterator for Outcomes {
+    type Item = Outcome;
+
+    fn next(&mut self) -> Option<Outcome> {
         loop {
-            if self.look_at_lanes {
-                match self.next_of_lanes() {
+            if self.look_at_channels {
+                match self.next_of_channels() {
                     Some(outcome) => return Some(outcome),
-                    None => self.look_at_lanes = false,
+                    None => self.look_at_channels = false,
                 }
             }
             if self.is_over {
                 return None;
             }
-            let_go(std::mem::take(&mut self.held));
-            match self.arrivals.recv() {
-                Ok(Arrival::Outcome(outcome)) => {
-                    self.held += 1;
+            // The caller has processed the outcomes before, and has submitted what follows from them.
+            let core = &self.guard.threads.core;
+            core.release(std::mem::take(&mut self.kept_open));
+            if std::mem::take(&mut self.closes_intake) {
+                core.close_intake();
+            }
+            match self.guard.results.merged.recv() {
+                Ok(MergedMessage::Outcome(outcome)) => {
+                    self.kept_open += 1;
                     return Some(outcome);
                 }
-                Ok(Arrival::LookAtLanes) => {
-                    self.held += 1;
-                    self.look_at_lanes = true;
+                Ok(MergedMessage::LookAtChannels) => {
+                    self.kept_open += 1;
+                    self.look_at_channels = true;
                 }
-                Ok(Arrival::End) | Err(_) => self.is_over = true,
+                Ok(MergedMessage::End) | Err(_) => self.is_over = true,
             }
         }
     }
+}
 
-    /// How many outcomes are there now, at least.
-    pub(super) fn len(&self) -> usize {
-        let in_lanes = self.responses.len() + self.exceptions.len();
-        in_lanes + usize::from(self.early.is_some())
-    }
-
-    /// Of the first outcomes of both lanes, the one that was done first.
-    fn next_of_lanes(&mut self) -> Option<Outcome> {
+impl Outcomes {
+    /// Of the first outcomes of both channels, the one that was done first.
+    fn next_of_channels(&mut self) -> Option<Outcome> {
+        let ResultReceiver {
+            responses,
+            exceptions,
+            ..
+        } = &self.guard.results;
         let (response, exception) = match self.early.take() {
-            Some(Ok(response)) => (Some(response), self.exceptions.try_recv().ok()),
-            Some(Err(exception)) => (self.responses.try_recv().ok(), Some(exception)),
-            None => (
-                self.responses.try_recv().ok(),
-                self.exceptions.try_recv().ok(),
-            ),
+            Some(Ok(response)) => (Some(response), exceptions.try_recv().ok()),
+            Some(Err(exception)) => (responses.try_recv().ok(), Some(exception)),
+            None => (responses.try_recv().ok(), exceptions.try_recv().ok()),
         };
         match (response, exception) {
             (Some(response), Some(exception)) => {
@@ -278,5 +290,22 @@ impl Merged {
             (None, Some(exception)) => Some(Err(exception)),
             (None, None) => None,
         }
+    }
+}
+
+impl FusedIterator for Outcomes {}
+
+impl fmt::Debug for Outcomes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ResultReceiver {
+            responses,
+            exceptions,
+            ..
+        } = &self.guard.results;
+        let ready = responses.len() + exceptions.len() + usize::from(self.early.is_some());
+        f.debug_struct("Outcomes")
+            .field("ready", &ready)
+            .field("stats", &self.guard.threads.core.counters.snapshot())
+            .finish_non_exhaustive()
     }
 }

@@ -1,184 +1,130 @@
-//! What one worker does: open a session, then take jobs and turn each into its outcome.
+//! A worker of the blocking engine: it takes a job, makes an attempt, and finishes it, on one thread.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::task::{Wake, Waker};
 
 use http::StatusCode;
 
-use super::crew::Crew;
-use super::in_flight::{Begun, Desk};
-use super::job::Job;
-use super::queue::Fate;
+use super::core::Next;
+use super::job::{Job, RunningJob};
 use super::recipe::SessionFault;
-use super::results::Outcome;
 use super::sessions::Sessions;
+use super::threads::Threads;
 use crate::error::Error;
 use crate::fetch::fetch;
-use crate::observe::{Attempt, WorkerTally};
+use crate::observe::Attempt;
 use crate::panics;
 use crate::request::RequestSpec;
 use crate::response::Response;
 use crate::sync::channel::Sender;
+use crate::sync::{park, thread};
 
 pub(super) struct Worker {
-    crew: Arc<Crew>,
+    threads: Arc<Threads>,
     number: usize,
     /// `None` until it is opened, and after a panic, which may have left it in any state.
     sessions: Option<Sessions>,
-    tally: Arc<WorkerTally>,
-    /// Where the job lies that it is at.
-    desk: Arc<Desk>,
 }
 
 impl Worker {
-    pub(super) fn new(crew: Arc<Crew>, number: usize) -> Self {
+    pub(super) fn new(threads: Arc<Threads>, number: usize) -> Self {
         Self {
+            threads,
             number,
-            tally: crew.queue.tally().add_worker(),
-            desk: crew.in_flight.add_desk(),
-            crew,
             sessions: None,
         }
     }
 
-    /// The life of the first worker: it works only if its session can be opened, and says whether it was.
+    /// The life of the first worker: it works only if its session can be opened, and reports whether it was.
     pub(super) fn run_first(mut self, ready: Sender<Result<(), SessionFault>>) {
         let opened = self.open_sessions().map(drop);
         let is_open = opened.is_ok();
-        self.crew.came_up();
+        self.threads.came_up();
         let _ = ready.send(opened);
         if is_open {
-            self.work();
+            self.serve();
         }
     }
 
-    /// The life of a worker.
+    /// The life of every other worker.
     pub(super) fn run(mut self) {
-        let is_dispensable = self.is_dispensable();
-        self.crew.came_up();
-        if !is_dispensable {
-            self.work();
+        let retires = self.should_retire();
+        self.threads.came_up();
+        if !retires {
+            self.serve();
         }
     }
 
-    fn work(mut self) {
-        self.serve();
-        // After the lanes were let go: whoever reads them need not wait for the session to close.
+    fn serve(mut self) {
+        let waker = Waker::from(Arc::new(ParkedThread(thread::current())));
+        while let Some(job) = self.next(&waker) {
+            if let Some(running) = self.threads.core.start(self.number, job) {
+                self.attempt(running);
+            }
+            if self.should_retire() {
+                break;
+            }
+        }
         self.close_sessions();
     }
 
-    fn serve(&mut self) {
-        // None is left if the work was over before the session was open.
-        let Some(lanes) = self.crew.queue.outbox().lanes() else {
-            return;
-        };
-        while let Some(job) = self.crew.queue.next(self.number) {
-            if let Some(outcome) = self.outcome(job) {
-                self.crew.deliver(&lanes, outcome);
-            }
-            if self.is_dispensable() {
-                return;
+    /// The next job; blocks until there is one. `None` when the work is over.
+    fn next(&self, waker: &Waker) -> Option<Job> {
+        loop {
+            match self.threads.core.poll_next(self.number, waker) {
+                Next::Start(job) => return Some(job),
+                Next::Wait(until) => park(until),
+                Next::Exit => return None,
             }
         }
     }
 
-    /// Whether this worker cannot open a session, while others can go on without it. The last one stays, whatever happens,
-    /// so that no job is left without an outcome.
-    fn is_dispensable(&mut self) -> bool {
-        let has_colleagues = self.crew.queue.tally().live_workers() > 0;
-        if self.sessions.is_some() || !has_colleagues {
-            return false;
-        }
-        let Err(fault) = self.open_sessions() else {
-            return false;
-        };
-        self.crew.queue.tally().worker_failed();
-        log::warn!("a worker gives up, the others go on: {fault}");
-        true
+    fn attempt(&mut self, mut running: RunningJob) {
+        let result = panics::caught(|| self.attempt_authorized(&mut running));
+        let result = result.unwrap_or_else(|message| {
+            self.close_sessions();
+            Err(Error::Panicked { message })
+        });
+        self.threads.core.finish(running, result);
     }
 
-    /// `None` if the job was taken from this worker and has its outcome from elsewhere, or is to be tried again.
-    fn outcome(&mut self, mut job: Job) -> Option<Outcome> {
-        let queue = &self.crew.queue;
-        match job.past.take() {
-            None => {
-                self.tally.job_started();
-                self.crew.rules.job_started();
-            }
-            Some(past) if queue.fate() == Fate::GivenBack => {
-                queue.left(job.origin);
-                return Some(self.crew.concluded(job, *past, &self.tally));
-            }
-            Some(past) => {
-                queue.tally().job_resumed();
-                job.past = Some(past);
-            }
-        }
-        let at = Instant::now();
-        let mut track = job.track(at);
-        let begun = Arc::new(Begun { job, at });
-        self.desk.put(&begun);
-        if queue.fate() == Fate::CalledOff {
-            // Who has called it off may have looked at this desk before the job was there.
-            self.crew.see_to_waiting();
-            queue.left(track.origin);
-            return None;
-        }
-        let attempts = &mut track.attempts;
-        let result = match panics::caught(|| self.attempt_authorized(&begun.job, attempts)) {
-            Ok(result) => result,
-            Err(message) => {
-                self.close_sessions();
-                Err(Error::Panicked { message })
-            }
-        };
-        let is_still_there = self.desk.take().is_some();
-        // Then nobody else has it now.
-        let Some(Begun { job, .. }) = is_still_there.then(|| Arc::into_inner(begun)).flatten()
-        else {
-            self.crew.queue.left(track.origin);
-            return None;
-        };
-        let outcome = job.ended(&mut track, at, result);
-        self.crew.conclude(outcome, track, &self.tally)
-    }
-
-    /// An attempt, and another one if it takes fresh credentials to get an answer.
-    fn attempt_authorized(&mut self, job: &Job, attempts: &mut u32) -> Result<Response, Error> {
-        let response = self.attempt(job, attempts)?;
-        let may_be_stale = self.crew.rules.reauthenticate
-            && self.crew.queue.fate() == Fate::Sent
+    /// An attempt, which is repeated once if its credentials were refused and new ones are to be had.
+    fn attempt_authorized(&mut self, running: &mut RunningJob) -> Result<Response, Error> {
+        let response = self.attempt_once(running)?;
+        let core = &self.threads.core;
+        let may_be_stale = core.policy.reauthenticate
+            && core.is_running()
             && response.status() == StatusCode::UNAUTHORIZED
             && response.is_of_one_origin()
-            && !job.request.has_credentials();
-        if may_be_stale && self.reauthenticate(&job.request) {
-            self.crew.queue.count_attempt(job.origin);
-            let repeated = self.attempt(job, attempts);
+            && !running.request().has_credentials();
+        if may_be_stale && self.reauthenticate(running.request()) {
+            self.threads.core.repeat(running);
+            let repeated = self.attempt_once(running);
             return repeated.map_err(Error::after_earlier_exchange);
         }
         Ok(response)
     }
 
-    fn attempt(&mut self, job: &Job, attempts: &mut u32) -> Result<Response, Error> {
-        *attempts += 1;
-        let request = &job.request;
-        if let Some(observer) = &self.crew.rules.observer {
+    fn attempt_once(&mut self, running: &mut RunningJob) -> Result<Response, Error> {
+        running.log.attempts += 1;
+        let request = running.request();
+        if let Some(observer) = &self.threads.core.policy.observer {
             observer.attempt_started(&Attempt {
                 request,
-                index: job.index,
-                number: *attempts,
+                index: running.index(),
+                number: running.log.attempts,
             });
         }
-        let limits = self.crew.rules.limits;
+        let limits = self.threads.core.policy.limits;
         let sessions = self.open_sessions().map_err(|fault| Error::Session {
             sent: false,
             source: fault.into(),
         })?;
-        // The time of the attempt does not run while a session is opened.
+        // The time of the attempt does not include that of opening a session.
         fetch(sessions.for_request(request)?, request, &limits)
     }
 
-    /// Whether the credentials for this request are other ones now.
+    /// Whether the credentials for this request have changed.
     fn reauthenticate(&mut self, request: &RequestSpec) -> bool {
         let Some(sessions) = &mut self.sessions else {
             return false;
@@ -186,18 +132,33 @@ impl Worker {
         match sessions.reauthenticate(request) {
             Ok(have_changed) => have_changed,
             Err(error) => {
-                log::warn!("no fresh credentials: {error}");
+                log::warn!("could not renew the credentials: {error}");
                 false
             }
         }
+    }
+
+    /// Whether this worker cannot open a session, while others can go on without it. The last one stays in any case, so that
+    /// each job gets its outcome.
+    fn should_retire(&mut self) -> bool {
+        let has_others = self.threads.core.counters.live_workers() > 0;
+        if self.sessions.is_some() || !has_others {
+            return false;
+        }
+        let Err(fault) = self.open_sessions() else {
+            return false;
+        };
+        self.threads.core.counters.worker_failed();
+        log::warn!("a worker has no session and ends, the others go on: {fault}");
+        true
     }
 
     fn open_sessions(&mut self) -> Result<&mut Sessions, SessionFault> {
         match &mut self.sessions {
             Some(sessions) => Ok(sessions),
             closed => {
-                let sessions = Sessions::open(&self.crew.recipe)?;
-                self.crew.queue.tally().worker_opened();
+                let sessions = Sessions::open(&self.threads.sessions)?;
+                self.threads.core.counters.worker_opened();
                 Ok(closed.insert(sessions))
             }
         }
@@ -205,8 +166,17 @@ impl Worker {
 
     fn close_sessions(&mut self) {
         if let Some(sessions) = self.sessions.take() {
-            self.crew.queue.tally().worker_closed();
+            self.threads.core.counters.worker_closed();
             sessions.dispose();
         }
+    }
+}
+
+/// The waker of a blocking worker.
+struct ParkedThread(thread::Thread);
+
+impl Wake for ParkedThread {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }

@@ -4,8 +4,6 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::outcome::ThreadException;
-use crate::outcome::ThreadResponse;
 use crate::request::RequestSpec;
 use crate::response::Response;
 
@@ -23,20 +21,19 @@ pub struct Tried<'a> {
 }
 
 impl<'a> Tried<'a> {
-    pub(crate) fn new(outcome: &'a Result<ThreadResponse, ThreadException>, retries: u32) -> Self {
-        let (request, index, attempts) = match outcome {
-            Ok(response) => (response.request(), response.index(), response.attempts()),
-            Err(exception) => (exception.request(), exception.index(), exception.attempts()),
-        };
+    pub(crate) fn new(
+        request: &'a RequestSpec,
+        index: usize,
+        attempts: u32,
+        retries: u32,
+        result: &'a Result<Response, Error>,
+    ) -> Self {
         Self {
             request,
             index,
             attempts,
             retries,
-            outcome: match outcome {
-                Ok(response) => Ok(response),
-                Err(exception) => Err(exception),
-            },
+            outcome: result.as_ref(),
             backoff: Duration::ZERO,
             proposal: None,
         }

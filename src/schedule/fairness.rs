@@ -1,265 +1,274 @@
-//! Whose turn it is among the origins that may be sent to.
+//! Fairness among the origins that are ready: a round-robin queue, with affinity and work stealing.
 //!
-//! Round robin: an origin has its turn, then goes to the end of the line.
+//! Round robin: an origin goes once, then to the end of the queue.
 //!
-//! With affinity, a worker stays with an origin for a run of turns, and there is a line for each worker beside the common
-//! one: an origin that has had a turn stands in the line of the worker that served it, which has a warm connection to it.
-//! After a run, a worker serves who has stood longest in its own line, in the common one, or in that of a worker which is
-//! held up by a job. With these empty, it takes the last one of the longest other line who is not being served, whom that
-//! worker would come to last: a cold connection is better than an idle worker.
+//! With affinity, a worker stays with an origin for a streak, and each worker has a queue beside the shared one: an origin
+//! that has gone before is queued at the worker that served it, which has a warm connection to it. After a streak, a worker
+//! takes the oldest entry of its own queue, the shared one, and those of workers that are held up by a long job. If these
+//! are empty, it steals from the back of the longest other queue, where the owner would come last, an origin that no worker
+//! is serving: a cold connection is better than an idle worker.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::origins::OriginId;
+use super::origins::OriginKey;
 
-/// Most turns in a row of one origin at one worker, while others stand in line: long enough that an origin with a hundred
-/// jobs is not left with a few of them, for others to take over.
-const LONGEST_RUN: usize = 64;
+/// The maximum number of consecutive jobs a worker takes from one origin while other origins are ready. Long enough that an
+/// origin with a hundred jobs does not leave a few of them for workers without a connection to it.
+const MAX_STREAK: usize = 64;
 
-/// The longest time of such a run: where answers take long, a run of few turns makes up for a new connection as well.
-const LONGEST_RUN_TIME: Duration = Duration::from_millis(50);
+/// The maximum time of a streak: where responses take long, a few jobs make up for a new connection as well.
+const MAX_STREAK_TIME: Duration = Duration::from_millis(50);
 
-/// How long a worker may be at one job until others serve its line.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a worker can be busy with one job until other workers serve its queue.
+const HELD_UP_AFTER: Duration = Duration::from_secs(1);
 
-pub(super) struct Turns {
+pub(super) struct FairQueue {
     affinity: bool,
-    common: Line,
-    workers: Vec<Worker>,
-    /// By origin.
-    standings: Vec<Standing>,
-    /// How many origins stand in line.
-    standing: usize,
-    tickets: u64,
+    shared: RunQueue,
+    workers: Vec<WorkerQueue>,
+    /// By the number of the origin.
+    slots: Vec<Slot>,
+    /// The number of queued origins.
+    len: usize,
+    next_generation: Generation,
 }
 
-/// Counts up with each place in a line that is taken.
-type Ticket = u64;
+/// Tells a queue entry from outdated ones of the same origin. Counts up with each entry.
+type Generation = u64;
 
+/// A FIFO queue with lazy deletion.
 #[derive(Default)]
-struct Line {
-    places: VecDeque<(OriginId, Ticket)>,
-    /// How many of the places are not left.
-    standing: usize,
+struct RunQueue {
+    entries: VecDeque<(OriginKey, Generation)>,
+    /// The number of entries that are not outdated.
+    len: usize,
 }
 
 #[derive(Default)]
-struct Worker {
-    line: Line,
-    run: Option<Run>,
-    /// When it asked for its last turn.
+struct WorkerQueue {
+    queue: RunQueue,
+    streak: Option<Streak>,
+    /// When the worker last asked for a job.
     seen_at: Option<Instant>,
 }
 
+/// The position of an origin.
 #[derive(Clone, Copy, Default)]
-struct Standing {
-    /// `None` if it stands in no line. Places with another ticket are those that it has left out of turn.
-    ticket: Option<Ticket>,
-    /// Whose line it stands in, or would stand in; `None` is the common one.
+struct Slot {
+    /// `None` if the origin is not queued. Entries of other generations are outdated.
+    generation: Option<Generation>,
+    /// The worker whose queue it is in, or was in; `None` is the shared one.
     home: Option<usize>,
 }
 
+/// The consecutive jobs of one origin that a worker has taken.
 #[derive(Clone, Copy)]
-struct Run {
-    origin: OriginId,
+struct Streak {
+    origin: OriginKey,
     length: usize,
-    began_at: Instant,
+    started_at: Instant,
 }
 
-impl Turns {
+impl FairQueue {
     pub(super) fn new(affinity: bool) -> Self {
         Self {
             affinity,
-            common: Line::default(),
+            shared: RunQueue::default(),
             workers: Vec::new(),
-            standings: Vec::new(),
-            standing: 0,
-            tickets: 0,
+            slots: Vec::new(),
+            len: 0,
+            next_generation: 0,
         }
     }
 
-    /// Whether an origin stands in line.
-    pub(super) fn any(&self) -> bool {
-        self.standing > 0
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
-    /// Puts an origin that stands in no line at the end of one.
-    pub(super) fn push(&mut self, origin: OriginId) {
-        self.tickets += 1;
-        self.standing += 1;
-        let ticket = self.tickets;
-        let standing = self.standings.at(origin.number());
-        standing.ticket = Some(ticket);
-        let line = match standing.home {
-            Some(worker) => &mut self.workers.at(worker).line,
-            None => &mut self.common,
+    /// Enqueues an origin that is not queued.
+    pub(super) fn push(&mut self, origin: OriginKey) {
+        self.next_generation += 1;
+        self.len += 1;
+        let generation = self.next_generation;
+        let slot = self.slots.grown_to(origin.number());
+        slot.generation = Some(generation);
+        let queue = match slot.home {
+            Some(worker) => &mut self.workers.grown_to(worker).queue,
+            None => &mut self.shared,
         };
-        line.standing += 1;
-        line.places.push_back((origin, ticket));
-        line.clear_up(&self.standings);
+        queue.len += 1;
+        queue.entries.push_back((origin, generation));
+        queue.compact(&self.slots);
     }
 
-    /// Takes the origin whose turn it is at this worker out of its line.
-    pub(super) fn next(&mut self, now: Instant, worker: usize) -> Option<OriginId> {
-        let origin = match self.affinity {
-            false => self.common.front(&self.standings)?.0,
-            true => {
-                self.workers.at(worker).seen_at = Some(now);
-                self.of_run(now, worker)
-                    .or_else(|| self.after_run(now, worker))?
+    /// Dequeues the origin that this worker is to serve next.
+    pub(super) fn pop(&mut self, now: Instant, worker: usize) -> Option<OriginKey> {
+        let origin = if self.affinity {
+            self.workers.grown_to(worker).seen_at = Some(now);
+            match self.streak_origin(now, worker) {
+                Some(origin) => origin,
+                None => self.next_origin(now, worker)?,
             }
+        } else {
+            self.shared.front(&self.slots)?.0
         };
-        let standing = self.standings.at(origin.number());
-        standing.ticket = None;
-        let home = standing.home;
-        self.standing -= 1;
+        let slot = self.slots.grown_to(origin.number());
+        slot.generation = None;
+        let home = slot.home;
+        self.len -= 1;
         match home {
-            Some(home) => self.workers.at(home).line.standing -= 1,
-            None => self.common.standing -= 1,
+            Some(home) => self.workers.grown_to(home).queue.len -= 1,
+            None => self.shared.len -= 1,
         }
         if self.affinity {
-            self.standings.at(origin.number()).home = Some(worker);
-            let run = &mut self.workers.at(worker).run;
-            *run = Some(match *run {
-                Some(run) if run.origin == origin => Run {
-                    length: run.length + 1,
-                    ..run
+            self.slots.grown_to(origin.number()).home = Some(worker);
+            let streak = &mut self.workers.grown_to(worker).streak;
+            *streak = Some(match *streak {
+                Some(streak) if streak.origin == origin => Streak {
+                    length: streak.length + 1,
+                    ..streak
                 },
-                _ => Run {
+                _ => Streak {
                     origin,
                     length: 1,
-                    began_at: now,
+                    started_at: now,
                 },
             });
         }
         Some(origin)
     }
 
-    /// Forgets who was served by whom, since another origin takes this number.
-    pub(super) fn forget(&mut self, origin: OriginId) {
-        *self.standings.at(origin.number()) = Standing::default();
+    /// Forgets which worker served an origin, since another origin reuses its key.
+    pub(super) fn forget(&mut self, origin: OriginKey) {
+        *self.slots.grown_to(origin.number()) = Slot::default();
         for worker in &mut self.workers {
-            worker.run = worker.run.filter(|run| run.origin != origin);
+            worker.streak = worker.streak.filter(|streak| streak.origin != origin);
         }
     }
 
     pub(super) fn clear(&mut self) {
-        self.standing = 0;
-        self.common = Line::default();
+        self.len = 0;
+        self.shared = RunQueue::default();
         for worker in &mut self.workers {
-            worker.line = Line::default();
+            worker.queue = RunQueue::default();
         }
-        for standing in &mut self.standings {
-            standing.ticket = None;
+        for slot in &mut self.slots {
+            slot.generation = None;
         }
     }
 
-    fn of_run(&mut self, now: Instant, worker: usize) -> Option<OriginId> {
-        let run = self.workers.at(worker).run?;
-        let stands = self.standings.at(run.origin.number()).ticket.is_some();
-        let goes_on = run.length < LONGEST_RUN && now < run.began_at + LONGEST_RUN_TIME;
-        (stands && goes_on).then_some(run.origin)
+    /// The origin of the worker's streak, if that goes on.
+    fn streak_origin(&mut self, now: Instant, worker: usize) -> Option<OriginKey> {
+        let streak = self.workers.grown_to(worker).streak?;
+        let slot = self.slots.grown_to(streak.origin.number());
+        let is_queued = slot.generation.is_some();
+        let goes_on = streak.length < MAX_STREAK && now < streak.started_at + MAX_STREAK_TIME;
+        (is_queued && goes_on).then_some(streak.origin)
     }
 
-    fn after_run(&mut self, now: Instant, worker: usize) -> Option<OriginId> {
-        let standings = &self.standings;
-        let mut oldest = self.common.front(standings);
+    fn next_origin(&mut self, now: Instant, worker: usize) -> Option<OriginKey> {
+        let slots = &self.slots;
+        let mut oldest = self.shared.front(slots);
         for (number, other) in self.workers.iter_mut().enumerate() {
             let is_open = number == worker || other.is_held_up(now);
-            if is_open && other.line.standing > 0 {
-                oldest = older(oldest, other.line.front(standings));
+            if is_open && other.queue.len > 0 {
+                oldest = older(oldest, other.queue.front(slots));
             }
         }
-        // Whoever comes next begins a run, be it the same origin again.
-        self.workers.at(worker).run = None;
+        // The next origin starts a streak, even if it is the same one.
+        self.workers.grown_to(worker).streak = None;
         match oldest {
             Some((origin, _)) => Some(origin),
-            None => self.last_of_longest(),
+            None => self.steal(),
         }
     }
 
-    fn last_of_longest(&mut self) -> Option<OriginId> {
-        let served: Vec<OriginId> = self
+    /// The last origin of the longest queue that no worker is serving.
+    fn steal(&mut self) -> Option<OriginKey> {
+        let served: Vec<OriginKey> = self
             .workers
             .iter()
-            .filter_map(|worker| Some(worker.run?.origin))
+            .filter_map(|worker| Some(worker.streak?.origin))
             .collect();
-        let lines = self.workers.iter_mut().map(|worker| &mut worker.line);
-        let longest = lines.max_by_key(|line| line.standing)?;
-        longest.last_but(&served, &self.standings)
+        let queues = self.workers.iter_mut().map(|worker| &mut worker.queue);
+        let longest = queues.max_by_key(|queue| queue.len)?;
+        longest.last_except(&served, &self.slots)
     }
 }
 
-impl Worker {
+impl WorkerQueue {
     fn is_held_up(&self, now: Instant) -> bool {
-        self.seen_at.is_none_or(|at| now >= at + PATIENCE)
+        self.seen_at.is_none_or(|at| now >= at + HELD_UP_AFTER)
     }
 }
 
-impl Line {
-    /// The first who still stands here. Clears away the places before.
-    fn front(&mut self, standings: &[Standing]) -> Option<(OriginId, Ticket)> {
-        while let Some(place) = self.places.front().copied() {
-            if is_taken(standings, place) {
-                return Some(place);
+impl RunQueue {
+    /// The first entry. Removes the outdated ones before it.
+    fn front(&mut self, slots: &[Slot]) -> Option<(OriginKey, Generation)> {
+        while let Some(entry) = self.entries.front().copied() {
+            if is_current(slots, entry) {
+                return Some(entry);
             }
-            self.places.pop_front();
+            self.entries.pop_front();
         }
         None
     }
 
-    /// The last who still stands here and is none of these; if there are no others, the last one of these.
-    fn last_but(&mut self, these: &[OriginId], standings: &[Standing]) -> Option<OriginId> {
+    /// The last origin that is not one of these, or the last of these if there is no other.
+    fn last_except(&mut self, these: &[OriginKey], slots: &[Slot]) -> Option<OriginKey> {
         let mut passed = Vec::new();
         let mut found = None;
-        // Each place is either gone for good then, or one of these few.
-        while let Some(place) = self.places.pop_back() {
-            if !is_taken(standings, place) {
+        // Each entry that is popped is either outdated, and gone for good, or one of these few.
+        while let Some(entry) = self.entries.pop_back() {
+            if !is_current(slots, entry) {
                 continue;
             }
-            passed.push(place);
-            if !these.contains(&place.0) {
-                found = Some(place.0);
+            passed.push(entry);
+            if !these.contains(&entry.0) {
+                found = Some(entry.0);
                 break;
             }
         }
         let last = passed.first().map(|(origin, _)| *origin);
-        self.places.extend(passed.into_iter().rev());
+        self.entries.extend(passed.into_iter().rev());
         found.or(last)
     }
 
-    /// Keeps the places that were left from being more than the others.
-    fn clear_up(&mut self, standings: &[Standing]) {
-        if self.places.len() > 2 * self.standing + 8 {
-            self.places.retain(|place| is_taken(standings, *place));
+    /// Removes the outdated entries when they are the majority.
+    fn compact(&mut self, slots: &[Slot]) {
+        if self.entries.len() > 2 * self.len + 8 {
+            self.entries.retain(|entry| is_current(slots, *entry));
         }
     }
 }
 
-fn is_taken(standings: &[Standing], (origin, ticket): (OriginId, Ticket)) -> bool {
-    standings
+fn is_current(slots: &[Slot], (origin, generation): (OriginKey, Generation)) -> bool {
+    slots
         .get(origin.number())
-        .is_some_and(|standing| standing.ticket == Some(ticket))
+        .is_some_and(|slot| slot.generation == Some(generation))
 }
 
 fn older(
-    one: Option<(OriginId, Ticket)>,
-    other: Option<(OriginId, Ticket)>,
-) -> Option<(OriginId, Ticket)> {
+    one: Option<(OriginKey, Generation)>,
+    other: Option<(OriginKey, Generation)>,
+) -> Option<(OriginKey, Generation)> {
     one.into_iter()
         .chain(other)
-        .min_by_key(|(_, ticket)| *ticket)
+        .min_by_key(|(_, generation)| *generation)
 }
 
-/// A list that has an entry for each number.
-trait Grows<T> {
-    fn at(&mut self, number: usize) -> &mut T;
+/// A vector with an entry for each number, made when it is first needed.
+trait GrowOnAccess<T> {
+    fn grown_to(&mut self, number: usize) -> &mut T;
 }
 
-impl<T: Default> Grows<T> for Vec<T> {
-    #[expect(clippy::indexing_slicing, reason = "it has just grown to hold it")]
-    fn at(&mut self, number: usize) -> &mut T {
+impl<T: Default> GrowOnAccess<T> for Vec<T> {
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the vector was just grown to this length"
+    )]
+    fn grown_to(&mut self, number: usize) -> &mut T {
         if number >= self.len() {
             self.resize_with(number + 1, T::default);
         }
@@ -271,19 +280,19 @@ impl<T: Default> Grows<T> for Vec<T> {
 mod tests {
     use super::*;
 
-    fn ids(count: usize) -> Vec<OriginId> {
-        (1..=count).map(OriginId::numbered).collect()
+    fn keys(count: usize) -> Vec<OriginKey> {
+        (1..=count).map(OriginKey::numbered).collect()
     }
 
-    /// Lets workers take turns, each served origin lining up again, and notes who was served by whom.
-    fn served(turns: &mut Turns, workers: usize, times: usize) -> Vec<(usize, OriginId)> {
+    /// Lets workers take turns, with each served origin enqueued again, and records which worker served which origin.
+    fn served(queue: &mut FairQueue, workers: usize, times: usize) -> Vec<(usize, OriginKey)> {
         let mut served = Vec::new();
         for turn in 0..times {
             let worker = turn % workers;
-            let origin = turns
-                .next(Instant::now(), worker)
-                .expect("all stand in line again");
-            turns.push(origin);
+            let origin = queue
+                .pop(Instant::now(), worker)
+                .expect("all are enqueued again");
+            queue.push(origin);
             served.push((worker, origin));
         }
         served
@@ -291,10 +300,10 @@ mod tests {
 
     #[test]
     fn without_affinity_it_is_round_robin() {
-        let mut turns = Turns::new(false);
-        let origins = ids(3);
-        origins.iter().for_each(|origin| turns.push(*origin));
-        let order: Vec<OriginId> = served(&mut turns, 2, 9)
+        let mut queue = FairQueue::new(false);
+        let origins = keys(3);
+        origins.iter().for_each(|origin| queue.push(*origin));
+        let order: Vec<OriginKey> = served(&mut queue, 2, 9)
             .into_iter()
             .map(|(_, origin)| origin)
             .collect();
@@ -302,141 +311,139 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_in_line_has_no_turn() {
+    fn an_origin_is_popped_only_while_it_is_queued() {
         for affinity in [false, true] {
-            let mut turns = Turns::new(affinity);
-            assert_eq!(turns.next(Instant::now(), 0), None);
-            let origin = ids(1)[0];
-            turns.push(origin);
-            assert!(turns.any());
-            assert_eq!(turns.next(Instant::now(), 1), Some(origin));
-            assert!(!turns.any());
-            assert_eq!(turns.next(Instant::now(), 1), None);
-            turns.push(origin);
-            turns.clear();
-            assert_eq!(turns.next(Instant::now(), 1), None);
+            let mut queue = FairQueue::new(affinity);
+            assert_eq!(queue.pop(Instant::now(), 0), None);
+            let origin = keys(1)[0];
+            queue.push(origin);
+            assert!(!queue.is_empty());
+            assert_eq!(queue.pop(Instant::now(), 1), Some(origin));
+            assert!(queue.is_empty());
+            assert_eq!(queue.pop(Instant::now(), 1), None);
+            queue.push(origin);
+            queue.clear();
+            assert_eq!(queue.pop(Instant::now(), 1), None);
         }
     }
 
     #[test]
     fn with_affinity_each_origin_stays_with_one_worker() {
-        let mut turns = Turns::new(true);
-        let origins = ids(12);
-        origins.iter().for_each(|origin| turns.push(*origin));
-        let served = served(&mut turns, 3, 12 * LONGEST_RUN * 10);
+        let mut queue = FairQueue::new(true);
+        let origins = keys(12);
+        origins.iter().for_each(|origin| queue.push(*origin));
+        let served = served(&mut queue, 3, 12 * MAX_STREAK * 10);
         for origin in &origins {
             let mut workers: Vec<usize> = served
                 .iter()
                 .filter(|(_, other)| other == origin)
                 .map(|(worker, _)| *worker)
                 .collect();
-            assert!(
-                workers.len() >= 5 * LONGEST_RUN,
-                "{origin:?} is not starved"
-            );
+            assert!(workers.len() >= 5 * MAX_STREAK, "{origin:?} is not starved");
             workers.dedup();
             assert_eq!(workers.len(), 1, "{origin:?}");
         }
         for worker in 0..3 {
-            let own: Vec<OriginId> = served
+            let own: Vec<OriginKey> = served
                 .iter()
                 .filter(|(other, _)| *other == worker)
                 .map(|(_, origin)| *origin)
                 .collect();
-            for run in own.chunk_by(|one, other| one == other) {
-                assert!(run.len() <= LONGEST_RUN);
+            for streak in own.chunk_by(|one, other| one == other) {
+                assert!(streak.len() <= MAX_STREAK);
             }
         }
     }
 
     #[test]
-    fn no_worker_idles_while_somebody_stands_in_line() {
-        let mut turns = Turns::new(true);
-        let origins = ids(2);
-        origins.iter().for_each(|origin| turns.push(*origin));
-        // The first worker serves both and has both in its line.
-        for _ in 0..3 * LONGEST_RUN {
-            let origin = turns
-                .next(Instant::now(), 0)
-                .expect("somebody stands in line");
-            turns.push(origin);
+    fn no_worker_idles_while_an_origin_is_queued() {
+        let mut queue = FairQueue::new(true);
+        let origins = keys(2);
+        origins.iter().for_each(|origin| queue.push(*origin));
+        // The first worker serves both and has both in its queue.
+        for _ in 0..3 * MAX_STREAK {
+            let origin = queue.pop(Instant::now(), 0).expect("an origin is queued");
+            queue.push(origin);
         }
-        assert!(turns.next(Instant::now(), 1).is_some());
-        assert!(turns.next(Instant::now(), 2).is_some());
-        assert_eq!(turns.next(Instant::now(), 3), None);
+        assert!(queue.pop(Instant::now(), 1).is_some());
+        assert!(queue.pop(Instant::now(), 2).is_some());
+        assert_eq!(queue.pop(Instant::now(), 3), None);
     }
 
     #[test]
     fn an_origin_whose_worker_is_held_up_is_served_by_another() {
         let start = Instant::now();
-        let mut turns = Turns::new(true);
-        let origins = ids(3);
-        turns.push(origins[0]);
-        turns.push(origins[1]);
+        let mut queue = FairQueue::new(true);
+        let origins = keys(3);
+        queue.push(origins[0]);
+        queue.push(origins[1]);
         // The first worker has served both, and does not come back.
-        for _ in 0..=LONGEST_RUN {
-            let origin = turns.next(start, 0).expect("somebody stands in line");
-            turns.push(origin);
+        for _ in 0..=MAX_STREAK {
+            let origin = queue.pop(start, 0).expect("an origin is queued");
+            queue.push(origin);
         }
-        turns.push(origins[2]);
-        let mut served_by_second = |at: Instant| -> Vec<OriginId> {
-            let turns = (0..4 * LONGEST_RUN).map(|_| {
-                let origin = turns.next(at, 1).expect("somebody stands in line");
-                turns.push(origin);
+        queue.push(origins[2]);
+        let mut served_by_second = |at: Instant| -> Vec<OriginKey> {
+            let served = (0..4 * MAX_STREAK).map(|_| {
+                let origin = queue.pop(at, 1).expect("an origin is queued");
+                queue.push(origin);
                 origin
             });
-            turns.collect()
+            served.collect()
         };
-        let served = served_by_second(start + PATIENCE / 2);
+        let served = served_by_second(start + HELD_UP_AFTER / 2);
         assert!(
             served.iter().all(|origin| *origin == origins[2]),
-            "its own is nearer"
+            "its own queue goes first"
         );
-        let served = served_by_second(start + PATIENCE);
+        let served = served_by_second(start + HELD_UP_AFTER);
         assert!(served.contains(&origins[0]) && served.contains(&origins[1]));
     }
 
     #[test]
-    fn a_run_is_bounded_by_time() {
+    fn a_streak_is_bounded_by_time() {
         let start = Instant::now();
-        let mut turns = Turns::new(true);
-        let origins = ids(2);
-        origins.iter().for_each(|origin| turns.push(*origin));
+        let mut queue = FairQueue::new(true);
+        let origins = keys(2);
+        origins.iter().for_each(|origin| queue.push(*origin));
         let mut serve = |at: Instant| {
-            let origin = turns.next(at, 0).expect("somebody stands in line");
-            turns.push(origin);
+            let origin = queue.pop(at, 0).expect("an origin is queued");
+            queue.push(origin);
             origin
         };
         assert_eq!(serve(start), origins[0]);
-        assert_eq!(serve(start + LONGEST_RUN_TIME / 2), origins[0]);
-        assert_eq!(serve(start + LONGEST_RUN_TIME), origins[1]);
-        assert_eq!(serve(start + LONGEST_RUN_TIME * 3 / 2), origins[1]);
-        assert_eq!(serve(start + LONGEST_RUN_TIME * 2), origins[0]);
+        assert_eq!(serve(start + MAX_STREAK_TIME / 2), origins[0]);
+        assert_eq!(serve(start + MAX_STREAK_TIME), origins[1]);
+        assert_eq!(serve(start + MAX_STREAK_TIME * 3 / 2), origins[1]);
+        assert_eq!(serve(start + MAX_STREAK_TIME * 2), origins[0]);
     }
 
     #[test]
     fn many_origins_with_a_job_each_are_served_in_no_time() {
-        let mut turns = Turns::new(true);
-        let origins = ids(200_000);
+        let mut queue = FairQueue::new(true);
+        let origins = keys(200_000);
         let now = Instant::now();
         // All of them are at home with the first worker.
         for origin in &origins {
-            turns.push(*origin);
-            assert_eq!(turns.next(now, 0), Some(*origin));
+            queue.push(*origin);
+            assert_eq!(queue.pop(now, 0), Some(*origin));
         }
-        origins.iter().for_each(|origin| turns.push(*origin));
-        let served = std::iter::from_fn(|| turns.next(now, 1)).count();
+        origins.iter().for_each(|origin| queue.push(*origin));
+        let served = std::iter::from_fn(|| queue.pop(now, 1)).count();
         assert_eq!(served, origins.len());
     }
 
     #[test]
-    fn lines_do_not_grow_with_the_number_of_turns() {
-        let mut turns = Turns::new(true);
-        let origins = ids(5);
-        origins.iter().for_each(|origin| turns.push(*origin));
-        served(&mut turns, 2, 10_000);
-        let own = turns.workers.iter().map(|worker| worker.line.places.len());
-        let places = turns.common.places.len() + own.sum::<usize>();
-        assert!(places < 100, "{places}");
+    fn outdated_entries_do_not_pile_up() {
+        let mut queue = FairQueue::new(true);
+        let origins = keys(5);
+        origins.iter().for_each(|origin| queue.push(*origin));
+        served(&mut queue, 2, 10_000);
+        let own = queue
+            .workers
+            .iter()
+            .map(|worker| worker.queue.entries.len());
+        let entries = queue.shared.entries.len() + own.sum::<usize>();
+        assert!(entries < 100, "{entries}");
     }
 }

@@ -1,17 +1,20 @@
-//! What is known of each origin: its waiting jobs and its limits.
+//! The origins a schedule knows: the waiting jobs, jobs in flight and limits of each.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-use crate::limits::{CheckedLimits, Rate};
+use crate::limits::{CheckedLimits, RateLimiter};
 use crate::origin::Origin;
 
-/// Names an origin for as long as it holds jobs.
+/// Identifies an origin as long as it has outstanding jobs; afterwards another origin may get the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct OriginId(usize);
+pub(crate) struct OriginKey(usize);
 
-impl OriginId {
-    /// Small: the origins are numbered.
+impl OriginKey {
+    /// Of the jobs without an origin.
+    pub(crate) const NONE: Self = Self(0);
+
+    /// Keys are consecutive numbers.
     pub(super) fn number(self) -> usize {
         self.0
     }
@@ -22,175 +25,179 @@ impl OriginId {
     }
 }
 
-pub(super) struct OriginState<J> {
+/// The jobs and the limits of one origin.
+pub(super) struct OriginQueue<J> {
     pub(super) waiting: VecDeque<J>,
-    /// Jobs that are to be tried again, now: before those that wait.
-    pub(super) again: VecDeque<J>,
+    /// Jobs whose retry is due: they go before those that wait.
+    pub(super) retries: VecDeque<J>,
     pub(super) in_flight: usize,
-    /// Jobs that wait, are in flight, or are to be tried again.
-    pub(super) held: usize,
-    pub(super) place: Place,
-    pub(super) rate: Option<Rate>,
+    /// Jobs that wait, are in flight, or have a pending retry.
+    pub(super) outstanding: usize,
+    pub(super) state: OriginState,
+    pub(super) rate: Option<RateLimiter>,
     pub(super) cool_until: Option<Instant>,
-    most_in_flight: Option<usize>,
+    max_in_flight: Option<usize>,
 }
 
-/// Where an origin stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    Nowhere,
-    InLine,
-    /// Among the timers.
-    NotYet,
+pub(super) enum OriginState {
+    Idle,
+    /// In the fair queue.
+    Ready,
+    /// Has a timer.
+    Delayed,
 }
 
 pub(super) struct Origins<J> {
-    states: Vec<OriginState<J>>,
-    ids: HashMap<Origin, OriginId>,
-    /// Places that were cleared.
-    vacant: Vec<OriginId>,
+    queues: Vec<OriginQueue<J>>,
+    keys: HashMap<Origin, OriginKey>,
+    /// Keys whose origins were evicted.
+    vacant: Vec<OriginKey>,
     limits: Option<CheckedLimits>,
-    /// At how many origins to clear those that are at rest, so that a crawl of the whole web stays small.
-    clear_at: usize,
+    /// The number of origins at which idle ones are evicted, so that a crawl of the whole web needs little memory.
+    evict_at: usize,
 }
 
-/// The jobs that have no origin.
-pub(super) const NO_ORIGIN: OriginId = OriginId(0);
-
-/// Fewer than this are not worth clearing.
-const FEW: usize = 1024;
+/// Evicting from fewer origins than this would save nothing.
+const MIN_EVICT_AT: usize = 1024;
 
 impl<J> Origins<J> {
     pub(super) fn new(limits: Option<CheckedLimits>) -> Self {
         Self {
-            states: vec![OriginState::new(None, None)],
-            ids: HashMap::new(),
+            queues: vec![OriginQueue::new(None, None)],
+            keys: HashMap::new(),
             vacant: Vec::new(),
             limits,
-            clear_at: FEW,
+            evict_at: MIN_EVICT_AT,
         }
     }
 
-    /// The name of an origin. `forget` is told each time that an origin is given a name that another one had.
-    pub(super) fn id_of(
+    /// The key of an origin. Calls `forget` if it was another origin's before.
+    pub(super) fn key_of(
         &mut self,
         origin: Option<Origin>,
         now: Instant,
-        forget: impl FnOnce(OriginId),
-    ) -> OriginId {
+        forget: impl FnOnce(OriginKey),
+    ) -> OriginKey {
         let Some(origin) = origin else {
-            return NO_ORIGIN;
+            return OriginKey::NONE;
         };
-        if let Some(id) = self.ids.get(&origin) {
-            return *id;
+        if let Some(key) = self.keys.get(&origin) {
+            return *key;
         }
-        if self.ids.len() >= self.clear_at {
-            self.clear(now);
+        if self.keys.len() >= self.evict_at {
+            self.evict_idle(now);
         }
-        let state = OriginState::new(Some(&origin), self.limits.as_ref());
-        let id = match self.vacant.pop() {
-            Some(id) => {
-                *self.get_mut(id) = state;
-                forget(id);
-                id
+        let queue = OriginQueue::new(Some(&origin), self.limits.as_ref());
+        let key = match self.vacant.pop() {
+            Some(key) => {
+                *self.get_mut(key) = queue;
+                forget(key);
+                key
             }
             None => {
-                self.states.push(state);
-                OriginId(self.states.len() - 1)
+                self.queues.push(queue);
+                OriginKey(self.queues.len() - 1)
             }
         };
-        self.ids.insert(origin, id);
-        id
+        self.keys.insert(origin, key);
+        key
     }
 
     #[expect(
         clippy::indexing_slicing,
-        reason = "ids are only made here, and their places stay"
+        reason = "keys are made only here, and queues are never removed"
     )]
-    pub(super) fn get(&self, id: OriginId) -> &OriginState<J> {
-        &self.states[id.0]
+    pub(super) fn get(&self, key: OriginKey) -> &OriginQueue<J> {
+        &self.queues[key.0]
     }
 
     #[expect(
         clippy::indexing_slicing,
-        reason = "ids are only made here, and their places stay"
+        reason = "keys are made only here, and queues are never removed"
     )]
-    pub(super) fn get_mut(&mut self, id: OriginId) -> &mut OriginState<J> {
-        &mut self.states[id.0]
+    pub(super) fn get_mut(&mut self, key: OriginKey) -> &mut OriginQueue<J> {
+        &mut self.queues[key.0]
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.states.len()
+        self.queues.len()
     }
 
-    /// Takes out all waiting jobs.
+    /// Removes all waiting jobs.
     pub(super) fn drain(&mut self) -> Vec<J> {
         let mut jobs = Vec::new();
-        for state in &mut self.states {
+        for queue in &mut self.queues {
             let before = jobs.len();
-            jobs.extend(state.again.drain(..).chain(state.waiting.drain(..)));
-            state.held = state.held.saturating_sub(jobs.len() - before);
-            state.place = Place::Nowhere;
+            jobs.extend(queue.retries.drain(..).chain(queue.waiting.drain(..)));
+            queue.outstanding = queue.outstanding.saturating_sub(jobs.len() - before);
+            queue.state = OriginState::Idle;
         }
         jobs
     }
 
-    /// Forgets the origins that would be the same if they came anew.
-    fn clear(&mut self, now: Instant) {
-        let (states, vacant) = (&mut self.states, &mut self.vacant);
-        self.ids.retain(|_, id| {
-            let is_at_rest = states.get(id.0).is_none_or(|state| state.is_at_rest(now));
-            if is_at_rest {
-                vacant.push(*id);
+    /// Evicts the origins whose state is that of a new one.
+    fn evict_idle(&mut self, now: Instant) {
+        let (queues, vacant) = (&mut self.queues, &mut self.vacant);
+        self.keys.retain(|_, key| {
+            let is_as_new = queues.get(key.0).is_none_or(|queue| queue.is_as_new(now));
+            if is_as_new {
+                vacant.push(*key);
             }
-            !is_at_rest
+            !is_as_new
         });
-        self.clear_at = FEW.max(2 * self.ids.len());
+        self.evict_at = MIN_EVICT_AT.max(2 * self.keys.len());
     }
 }
 
-impl<J> OriginState<J> {
+impl<J> OriginQueue<J> {
     fn new(origin: Option<&Origin>, limits: Option<&CheckedLimits>) -> Self {
         let limits = match (origin, limits) {
-            (Some(origin), Some(limits)) => limits.of(origin),
+            (Some(origin), Some(limits)) => limits.for_origin(origin),
             _ => Default::default(),
         };
         Self {
             waiting: VecDeque::new(),
-            again: VecDeque::new(),
+            retries: VecDeque::new(),
             in_flight: 0,
-            held: 0,
-            place: Place::Nowhere,
-            rate: limits.rate(),
+            outstanding: 0,
+            state: OriginState::Idle,
+            rate: limits.rate_limiter(),
             cool_until: None,
-            most_in_flight: limits.in_flight,
+            max_in_flight: limits.in_flight,
         }
     }
 
-    pub(super) fn next_job(&mut self) -> Option<J> {
-        self.again.pop_front().or_else(|| self.waiting.pop_front())
+    pub(super) fn pop(&mut self) -> Option<J> {
+        self.retries
+            .pop_front()
+            .or_else(|| self.waiting.pop_front())
+    }
+
+    /// The number of jobs that go as soon as the origin may be sent to.
+    pub(super) fn len(&self) -> usize {
+        self.retries.len() + self.waiting.len()
     }
 
     pub(super) fn has_jobs(&self) -> bool {
-        !(self.again.is_empty() && self.waiting.is_empty())
+        self.len() > 0
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.most_in_flight
-            .is_some_and(|most| self.in_flight >= most)
+        self.max_in_flight.is_some_and(|max| self.in_flight >= max)
     }
 
-    /// From when on a job may be sent; `None` for now.
+    /// When the rate limit and the cool-down allow the next job; `None` for now.
     pub(super) fn not_before(&self, now: Instant) -> Option<Instant> {
-        let rate = self.rate.as_ref().and_then(Rate::ready_at);
+        let rate = self.rate.as_ref().and_then(RateLimiter::ready_at);
         rate.max(self.cool_until).filter(|at| *at > now)
     }
 
-    fn is_at_rest(&self, now: Instant) -> bool {
-        self.held == 0
-            && self.place == Place::Nowhere
-            && self.rate.as_ref().is_none_or(|rate| rate.is_at_rest(now))
+    fn is_as_new(&self, now: Instant) -> bool {
+        self.outstanding == 0
+            && self.state == OriginState::Idle
+            && self.rate.as_ref().is_none_or(|rate| rate.is_idle(now))
             && self.cool_until.is_none_or(|until| until <= now)
     }
 }

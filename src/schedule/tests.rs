@@ -8,13 +8,13 @@ use crate::limits::{Limits, OriginLimits};
 const MS: Duration = Duration::from_millis(1);
 
 /// A schedule of numbered jobs and a clock that stands still until it is told to go on.
-struct Play {
+struct Simulation {
     schedule: Schedule<usize>,
     now: Instant,
     start: Instant,
 }
 
-impl Play {
+impl Simulation {
     fn new(limits: Limits) -> Self {
         let limits = limits.check().expect("they can be kept to");
         let start = Instant::now();
@@ -25,18 +25,18 @@ impl Play {
         }
     }
 
-    fn admit(&mut self, job: usize, origin: &str) {
+    fn push(&mut self, job: usize, origin: &str) {
         let origin = Origin::parse(&format!("http://{origin}")).ok();
-        self.schedule.admit(job, origin, self.now);
+        self.schedule.push(job, origin, self.now);
     }
 
-    fn next(&mut self) -> Turn<usize> {
+    fn next(&mut self) -> Decision<usize> {
         self.schedule.next(self.now, 0)
     }
 
-    fn run(&mut self) -> (usize, OriginId) {
+    fn run(&mut self) -> (usize, OriginKey) {
         match self.next() {
-            Turn::Run(job, id) => (job, id),
+            Decision::Run(job, id) => (job, id),
             other => panic!("a job may go, but {other:?}"),
         }
     }
@@ -44,26 +44,26 @@ impl Play {
     /// All that may go now, in this order; they stay in flight.
     fn burst(&mut self) -> Vec<usize> {
         let mut jobs = Vec::new();
-        while let Turn::Run(job, _) = self.next() {
+        while let Decision::Run(job, _) = self.next() {
             jobs.push(job);
         }
         jobs
     }
 
     /// Lets all jobs go as soon as they may, each taking no time: when each went, in ms.
-    fn play(&mut self) -> Vec<(u128, usize)> {
+    fn simulation(&mut self) -> Vec<(u128, usize)> {
         let mut went = Vec::new();
         loop {
             match self.next() {
-                Turn::Run(job, id) => {
+                Decision::Run(job, id) => {
                     went.push(((self.now - self.start).as_millis(), job));
-                    self.schedule.finished(id, self.now);
+                    self.schedule.release(id, self.now);
                 }
-                Turn::WaitUntil(at) => {
+                Decision::WaitUntil(at) => {
                     assert!(at > self.now, "there is something to wait for");
                     self.now = at;
                 }
-                Turn::Wait => return went,
+                Decision::Wait => return went,
             }
         }
     }
@@ -71,28 +71,28 @@ impl Play {
 
 #[test]
 fn origins_take_turns_and_their_jobs_keep_their_order() {
-    let mut play = Play::new(Limits::new());
+    let mut simulation = Simulation::new(Limits::new());
     for job in 0..4 {
-        play.admit(job, "a");
+        simulation.push(job, "a");
     }
-    play.admit(4, "b");
-    play.admit(5, "c");
-    play.admit(6, "c");
-    assert_eq!(play.burst(), [0, 4, 5, 1, 6, 2, 3]);
-    assert_eq!(play.next(), Turn::Wait);
+    simulation.push(4, "b");
+    simulation.push(5, "c");
+    simulation.push(6, "c");
+    assert_eq!(simulation.burst(), [0, 4, 5, 1, 6, 2, 3]);
+    assert_eq!(simulation.next(), Decision::Wait);
 }
 
 #[test]
 fn a_limited_origin_delays_nobody_else() {
-    let mut play =
-        Play::new(Limits::new().for_origin("http://slow", OriginLimits::new().rate(10.0, 1)));
+    let mut simulation =
+        Simulation::new(Limits::new().for_origin("http://slow", OriginLimits::new().rate(10.0, 1)));
     for job in 0..3 {
-        play.admit(job, "slow");
+        simulation.push(job, "slow");
     }
     for job in 10..15 {
-        play.admit(job, "fast");
+        simulation.push(job, "fast");
     }
-    let went = play.play();
+    let went = simulation.simulation();
     assert_eq!(
         went,
         [
@@ -110,151 +110,166 @@ fn a_limited_origin_delays_nobody_else() {
 
 #[test]
 fn the_pools_rate_holds_over_all_origins() {
-    let mut play = Play::new(Limits::new().rate(100.0, 2));
+    let mut simulation = Simulation::new(Limits::new().rate(100.0, 2));
     for (job, origin) in ["a", "b", "a", "c", "a"].into_iter().enumerate() {
-        play.admit(job, origin);
+        simulation.push(job, origin);
     }
-    let times: Vec<u128> = play.play().into_iter().map(|(at, _)| at).collect();
+    let times: Vec<u128> = simulation
+        .simulation()
+        .into_iter()
+        .map(|(at, _)| at)
+        .collect();
     assert_eq!(times, [0, 0, 10, 20, 30]);
 }
 
 #[test]
 fn the_stricter_of_two_rates_holds() {
-    let mut play = Play::new(Limits::new().rate(100.0, 1).rate_per_origin(10.0, 1));
+    let mut simulation = Simulation::new(Limits::new().rate(100.0, 1).rate_per_origin(10.0, 1));
     for job in 0..2 {
-        play.admit(job, "a");
-        play.admit(10 + job, "b");
+        simulation.push(job, "a");
+        simulation.push(10 + job, "b");
     }
-    assert_eq!(play.play(), [(0, 0), (10, 10), (100, 1), (110, 11)]);
+    assert_eq!(
+        simulation.simulation(),
+        [(0, 0), (10, 10), (100, 1), (110, 11)]
+    );
 }
 
 #[test]
 fn no_more_jobs_of_an_origin_are_in_flight_than_may_be() {
-    let mut play = Play::new(Limits::new().in_flight_per_origin(2));
+    let mut simulation = Simulation::new(Limits::new().in_flight_per_origin(2));
     for job in 0..5 {
-        play.admit(job, "a");
+        simulation.push(job, "a");
     }
-    play.admit(10, "b");
-    let (_, a) = play.run();
-    assert_eq!(play.burst(), [10, 1]);
-    assert_eq!(play.next(), Turn::Wait);
-    play.schedule.finished(a, play.now);
-    assert_eq!(play.burst(), [2]);
-    play.schedule.finished(a, play.now);
-    play.schedule.finished(a, play.now);
-    assert_eq!(play.burst(), [3, 4]);
+    simulation.push(10, "b");
+    let (_, a) = simulation.run();
+    assert_eq!(simulation.burst(), [10, 1]);
+    assert_eq!(simulation.next(), Decision::Wait);
+    simulation.schedule.release(a, simulation.now);
+    assert_eq!(simulation.burst(), [2]);
+    simulation.schedule.release(a, simulation.now);
+    simulation.schedule.release(a, simulation.now);
+    assert_eq!(simulation.burst(), [3, 4]);
 }
 
 #[test]
 fn a_job_to_be_tried_again_waits_by_itself_and_then_goes_first() {
-    let mut play = Play::new(Limits::new());
-    play.admit(0, "a");
-    let (job, a) = play.run();
-    play.admit(1, "a");
-    play.admit(2, "a");
-    play.schedule
-        .postpone(job, a, play.now, play.now + 60_000 * MS);
-    assert_eq!(play.schedule.waiting(), 3);
-    assert_eq!(play.burst(), [1, 2]);
-    play.admit(3, "a");
-    play.now += 60_000 * MS;
-    assert_eq!(play.burst(), [0, 3]);
+    let mut simulation = Simulation::new(Limits::new());
+    simulation.push(0, "a");
+    let (job, a) = simulation.run();
+    simulation.push(1, "a");
+    simulation.push(2, "a");
+    simulation
+        .schedule
+        .delay(job, a, simulation.now, simulation.now + 60_000 * MS);
+    assert_eq!(simulation.schedule.len(), 3);
+    assert_eq!(simulation.burst(), [1, 2]);
+    simulation.push(3, "a");
+    simulation.now += 60_000 * MS;
+    assert_eq!(simulation.burst(), [0, 3]);
 }
 
 #[test]
 fn jobs_to_be_tried_again_go_in_the_order_of_their_times() {
-    let mut play = Play::new(Limits::new().rate_per_origin(1000.0, 100));
+    let mut simulation = Simulation::new(Limits::new().rate_per_origin(1000.0, 100));
     for job in 0..4 {
-        play.admit(job, "a");
+        simulation.push(job, "a");
     }
-    play.admit(9, "a");
+    simulation.push(9, "a");
     for wait in [20, 10, 10, 30] {
-        let (job, a) = play.run();
-        play.schedule
-            .postpone(job, a, play.now, play.now + wait * MS);
+        let (job, a) = simulation.run();
+        simulation
+            .schedule
+            .delay(job, a, simulation.now, simulation.now + wait * MS);
     }
-    play.now += 60 * MS;
-    assert_eq!(play.burst(), [1, 2, 0, 3, 9]);
+    simulation.now += 60 * MS;
+    assert_eq!(simulation.burst(), [1, 2, 0, 3, 9]);
 }
 
 #[test]
 fn a_repetition_counts_as_any_other_attempt() {
-    let mut play = Play::new(Limits::new().rate_per_origin(10.0, 1));
-    play.admit(0, "a");
-    play.admit(1, "a");
-    let (job, a) = play.run();
-    play.schedule.postpone(job, a, play.now, play.now + 20 * MS);
-    assert_eq!(play.play(), [(100, 0), (200, 1)]);
+    let mut simulation = Simulation::new(Limits::new().rate_per_origin(10.0, 1));
+    simulation.push(0, "a");
+    simulation.push(1, "a");
+    let (job, a) = simulation.run();
+    simulation
+        .schedule
+        .delay(job, a, simulation.now, simulation.now + 20 * MS);
+    assert_eq!(simulation.simulation(), [(100, 0), (200, 1)]);
 
-    let mut play = Play::new(Limits::new().rate(10.0, 1));
-    play.admit(0, "a");
-    play.admit(1, "b");
-    let (_, a) = play.run();
-    play.schedule.count_attempt(a, play.now);
-    assert_eq!(play.play(), [(200, 1)]);
+    let mut simulation = Simulation::new(Limits::new().rate(10.0, 1));
+    simulation.push(0, "a");
+    simulation.push(1, "b");
+    let (_, a) = simulation.run();
+    simulation.schedule.count_attempt(a, simulation.now);
+    assert_eq!(simulation.simulation(), [(200, 1)]);
 }
 
 #[test]
 fn a_cool_down_holds_for_the_whole_origin_and_only_for_it() {
-    let mut play = Play::new(Limits::new());
+    let mut simulation = Simulation::new(Limits::new());
     for job in 0..3 {
-        play.admit(job, "a");
+        simulation.push(job, "a");
     }
-    play.admit(10, "b");
-    let (_, a) = play.run();
-    play.schedule.cool_down(a, play.now + 500 * MS);
-    play.schedule.cool_down(a, play.now + 300 * MS);
-    play.schedule.finished(a, play.now);
-    assert_eq!(play.play(), [(0, 10), (500, 1), (500, 2)]);
+    simulation.push(10, "b");
+    let (_, a) = simulation.run();
+    simulation.schedule.cool_down(a, simulation.now + 500 * MS);
+    simulation.schedule.cool_down(a, simulation.now + 300 * MS);
+    simulation.schedule.release(a, simulation.now);
+    assert_eq!(simulation.simulation(), [(0, 10), (500, 1), (500, 2)]);
 }
 
 #[test]
 fn what_has_no_origin_has_no_limits() {
     let limits = Limits::new().rate(1.0, 1).rate_per_origin(1.0, 1);
-    let mut play = Play::new(limits.in_flight_per_origin(1));
-    play.admit(10, "a");
+    let mut simulation = Simulation::new(limits.in_flight_per_origin(1));
+    simulation.push(10, "a");
     for job in 0..3 {
-        play.schedule.admit(job, None, play.now);
+        simulation.schedule.push(job, None, simulation.now);
     }
-    assert_eq!(play.burst(), [0, 1, 2, 10]);
+    assert_eq!(simulation.burst(), [0, 1, 2, 10]);
 }
 
 #[test]
 fn all_that_wait_can_be_taken_out() {
-    let mut play = Play::new(Limits::new().rate_per_origin(10.0, 1));
+    let mut simulation = Simulation::new(Limits::new().rate_per_origin(10.0, 1));
     for job in 0..4 {
-        play.admit(job, "a");
+        simulation.push(job, "a");
     }
-    let (job, a) = play.run();
-    play.schedule
-        .postpone(job, a, play.now, play.now + 60_000 * MS);
-    let mut jobs = play.schedule.drain();
+    let (job, a) = simulation.run();
+    simulation
+        .schedule
+        .delay(job, a, simulation.now, simulation.now + 60_000 * MS);
+    let mut jobs = simulation.schedule.drain();
     jobs.sort_unstable();
     assert_eq!(jobs, [0, 1, 2, 3]);
-    assert_eq!((play.schedule.waiting(), play.next()), (0, Turn::Wait));
-    play.admit(9, "a");
-    assert_eq!(play.play(), [(100, 9)]);
+    assert_eq!(
+        (simulation.schedule.len(), simulation.next()),
+        (0, Decision::Wait)
+    );
+    simulation.push(9, "a");
+    assert_eq!(simulation.simulation(), [(100, 9)]);
 }
 
 #[test]
 fn origins_at_rest_are_forgotten() {
-    let mut play = Play::new(Limits::new().rate_per_origin(1000.0, 1));
+    let mut simulation = Simulation::new(Limits::new().rate_per_origin(1000.0, 1));
     for job in 0..100_000 {
-        play.admit(job, &format!("host-{job}"));
-        play.play();
-        play.now += MS;
+        simulation.push(job, &format!("host-{job}"));
+        simulation.simulation();
+        simulation.now += MS;
     }
-    assert!(play.schedule.origins.len() < 5_000);
+    assert!(simulation.schedule.origins.len() < 5_000);
 
     // Those that are not at rest are kept.
-    let mut play = Play::new(Limits::new().rate_per_origin(0.001, 1));
+    let mut simulation = Simulation::new(Limits::new().rate_per_origin(0.001, 1));
     for job in 0..3_000 {
-        play.admit(job, &format!("host-{job}"));
-        let (_, id) = play.run();
-        play.schedule.finished(id, play.now);
+        simulation.push(job, &format!("host-{job}"));
+        let (_, id) = simulation.run();
+        simulation.schedule.release(id, simulation.now);
     }
-    play.admit(0, "host-0");
-    assert!(matches!(play.next(), Turn::WaitUntil(_)));
+    simulation.push(0, "host-0");
+    assert!(matches!(simulation.next(), Decision::WaitUntil(_)));
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -295,7 +310,7 @@ proptest! {
         let mut now = start;
         let mut schedule = Schedule::new(Some(checked), affinity);
         let mut admitted = 0;
-        let (mut in_flight, mut done) = (Vec::<(usize, OriginId)>::new(), Vec::new());
+        let (mut in_flight, mut done) = (Vec::<(usize, OriginKey)>::new(), Vec::new());
         let host = |job: usize| job % 6;
         let mut last_ends = acts.into_iter();
         loop {
@@ -303,10 +318,10 @@ proptest! {
                 Some(act) => act,
                 // Then all that is left is played to its end.
                 None if !in_flight.is_empty() => Act::Finish(0),
-                None if schedule.waiting() > 0 => match schedule.next(now, 0) {
-                    Turn::Run(job, id) => { in_flight.push((job, id)); continue; }
-                    Turn::WaitUntil(at) => { prop_assert!(at > now); now = at; continue; }
-                    Turn::Wait => { prop_assert!(false, "{} wait for nothing", schedule.waiting()); break; }
+                None if schedule.len() > 0 => match schedule.next(now, 0) {
+                    Decision::Run(job, id) => { in_flight.push((job, id)); continue; }
+                    Decision::WaitUntil(at) => { prop_assert!(at > now); now = at; continue; }
+                    Decision::Wait => { prop_assert!(false, "{} wait for nothing", schedule.len()); break; }
                 },
                 None => break,
             };
@@ -316,25 +331,25 @@ proptest! {
                     let job = admitted * 6 + wanted;
                     admitted += 1;
                     let origin = Origin::parse(&format!("http://host-{}", host(job))).ok();
-                    schedule.admit(job, origin, now);
+                    schedule.push(job, origin, now);
                 }
                 Act::Next(worker) => match schedule.next(now, worker) {
-                    Turn::Run(job, id) => {
+                    Decision::Run(job, id) => {
                         in_flight.push((job, id));
                         let same = in_flight.iter().filter(|(other, _)| host(*other) == host(job)).count();
                         prop_assert!(same <= 2 || host(job) == 0);
                     }
-                    Turn::WaitUntil(at) => prop_assert!(at > now),
-                    Turn::Wait => {}
+                    Decision::WaitUntil(at) => prop_assert!(at > now),
+                    Decision::Wait => {}
                 },
                 Act::Finish(which) if !in_flight.is_empty() => {
                     let (job, id) = in_flight.swap_remove(which % in_flight.len());
-                    schedule.finished(id, now);
+                    schedule.release(id, now);
                     done.push(job);
                 }
                 Act::Again(which, ms) if !in_flight.is_empty() => {
                     let (job, id) = in_flight.swap_remove(which % in_flight.len());
-                    schedule.postpone(job, id, now, now + Duration::from_millis(ms));
+                    schedule.delay(job, id, now, now + Duration::from_millis(ms));
                 }
                 Act::CoolDown(which, ms) if !in_flight.is_empty() => {
                     let (_, id) = in_flight[which % in_flight.len()];
@@ -350,7 +365,7 @@ proptest! {
     }
 }
 
-/// Plays a crawl of 64 origins with 100 interleaved jobs each by 8 workers whose requests take a random time: how many
+/// Simulations a crawl of 64 origins with 100 interleaved jobs each by 8 workers whose requests take a random time: how many
 /// connections all workers have opened in the end.
 fn connections_of_a_crawl(affinity: bool, seed: u64) -> usize {
     const ORIGINS: usize = 64;
@@ -359,7 +374,7 @@ fn connections_of_a_crawl(affinity: bool, seed: u64) -> usize {
     let mut schedule = Schedule::new(None, affinity);
     for job in 0..ORIGINS * 100 {
         let origin = Origin::parse(&format!("http://host-{}", job % ORIGINS)).ok();
-        schedule.admit(job % ORIGINS, origin, start);
+        schedule.push(job % ORIGINS, origin, start);
     }
     let mut warm = std::collections::HashSet::new();
     // When each worker is free again.
@@ -370,16 +385,16 @@ fn connections_of_a_crawl(affinity: bool, seed: u64) -> usize {
             .min_by_key(|(_, at)| *at)
             .expect("there are workers");
         match schedule.next(now, worker) {
-            Turn::Run(origin, id) => {
+            Decision::Run(origin, id) => {
                 let is_cold = warm.insert((worker, origin));
                 // Some requests take ten times as long as others, and so does a new connection.
                 let took = random.u64(50..150) * if random.u8(0..20) == 0 { 10 } else { 1 };
                 let connecting = if is_cold { 1_000 } else { 0 };
-                schedule.finished(id, now);
+                schedule.release(id, now);
                 free_at[worker] = now + Duration::from_micros(took + connecting);
             }
-            Turn::WaitUntil(_) => unreachable!("nothing is limited"),
-            Turn::Wait => return warm.len(),
+            Decision::WaitUntil(_) => unreachable!("nothing is limited"),
+            Decision::Wait => return warm.len(),
         }
     }
 }

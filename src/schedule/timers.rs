@@ -1,29 +1,29 @@
-//! What waits for its time: jobs to be tried again, and origins that may not be sent to yet.
+//! The timer queue: pending retries, and origins that may not be sent to yet.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
-use super::origins::OriginId;
+use super::origins::OriginKey;
 
-pub(super) enum Due<J> {
-    Job(J, OriginId),
-    Origin(OriginId),
+pub(super) enum TimerEvent<J> {
+    Retry(J, OriginKey),
+    OriginReady(OriginKey),
 }
 
-pub(super) struct Timers<J> {
+pub(super) struct TimerQueue<J> {
     heap: BinaryHeap<Reverse<Timer<J>>>,
-    /// Tells timers of the same moment apart: first come, first served.
+    /// Keeps timers of the same time in the order in which they were set.
     next_number: u64,
 }
 
 struct Timer<J> {
     at: Instant,
     number: u64,
-    due: Due<J>,
+    event: TimerEvent<J>,
 }
 
-impl<J> Default for Timers<J> {
+impl<J> Default for TimerQueue<J> {
     fn default() -> Self {
         Self {
             heap: BinaryHeap::new(),
@@ -32,31 +32,31 @@ impl<J> Default for Timers<J> {
     }
 }
 
-impl<J> Timers<J> {
-    pub(super) fn push(&mut self, at: Instant, due: Due<J>) {
+impl<J> TimerQueue<J> {
+    pub(super) fn push(&mut self, at: Instant, event: TimerEvent<J>) {
         let number = self.next_number;
         self.next_number += 1;
-        self.heap.push(Reverse(Timer { at, number, due }));
+        self.heap.push(Reverse(Timer { at, number, event }));
     }
 
     pub(super) fn earliest(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse(timer)| timer.at)
     }
 
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Due<J>> {
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<TimerEvent<J>> {
         if self.earliest()? > now {
             return None;
         }
         let Reverse(timer) = self.heap.pop()?;
-        Some(timer.due)
+        Some(timer.event)
     }
 
-    /// Takes out all jobs.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = (J, OriginId)> + use<J> {
-        let all = std::mem::take(&mut self.heap).into_iter();
-        all.filter_map(|Reverse(timer)| match timer.due {
-            Due::Job(job, id) => Some((job, id)),
-            Due::Origin(_) => None,
+    /// Removes all timers; yields the jobs with pending retries.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = (J, OriginKey)> + use<J> {
+        let timers = std::mem::take(&mut self.heap).into_iter();
+        timers.filter_map(|Reverse(timer)| match timer.event {
+            TimerEvent::Retry(job, key) => Some((job, key)),
+            TimerEvent::OriginReady(_) => None,
         })
     }
 }

@@ -9,7 +9,7 @@ use crate::limits::Limits;
 use crate::observe::Observer;
 use crate::origin::Origin;
 use crate::pool::PoolError;
-use crate::pool::crew::ThreadSettings;
+use crate::pool::threads::ThreadSettings;
 use crate::request::RequestSpec;
 use crate::retry::Retry;
 use crate::sync::channel::Receiver;
@@ -61,7 +61,7 @@ const JOBS_PER_WORKER: usize = 4;
 const JOBS_TO_LOOK_AHEAD: usize = 1_000;
 
 impl Settings {
-    pub(super) fn most_workers(&self) -> usize {
+    pub(super) fn max_workers(&self) -> usize {
         self.num_threads.unwrap_or_else(num_cpus::get)
     }
 
@@ -86,7 +86,7 @@ impl Settings {
 
     pub(super) fn window(&self) -> usize {
         self.window
-            .unwrap_or_else(|| self.most_workers().saturating_mul(JOBS_PER_WORKER))
+            .unwrap_or_else(|| self.max_workers().saturating_mul(JOBS_PER_WORKER))
     }
 }
 

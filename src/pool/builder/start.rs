@@ -1,19 +1,22 @@
 //! The ways to end a [`PoolBuilder`]: with a pool, or with outcomes.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::PoolBuilder;
 use crate::limits::Limits;
 use crate::outcome::ThreadException;
-use crate::pool::Pool;
-use crate::pool::PoolError;
-use crate::pool::crew::{Crew, ThreadSettings};
-use crate::pool::deadline;
+use crate::pool::core::Core;
 use crate::pool::imap::{Imap, ImapUnordered, Lazy};
-use crate::pool::queue::{Queue, Waits};
+use crate::pool::policy::Policy;
+use crate::pool::queue::JobQueue;
 use crate::pool::results::{self, Exceptions, Responses};
-use crate::pool::rules::{Retrying, Rules};
+use crate::pool::threads::{ThreadSettings, Threads};
+use crate::pool::user_channel::UserChannel;
+use crate::pool::{Pool, PoolError, PoolGuard};
 use crate::request::RequestSpec;
+use crate::retry::Retry;
+use crate::schedule::Schedule;
 use crate::transport::TransportBuilder;
 
 impl<B: TransportBuilder + 'static> PoolBuilder<B> {
@@ -151,13 +154,13 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         known_jobs: Option<usize>,
     ) -> Result<Pool, PoolError> {
         let Self { settings, plan } = self;
-        let most = settings.most_workers();
-        if most == 0 {
+        let max = settings.max_workers();
+        if max == 0 {
             return Err(PoolError::NoThreads);
         }
         let workers = match known_jobs {
-            Some(jobs) if settings.job_queue.is_none() => most.min(jobs),
-            _ => most,
+            Some(jobs) if settings.job_queue.is_none() => max.min(jobs),
+            _ => max,
         };
         let room = match settings.job_queue {
             Some(_) => settings.room(),
@@ -169,48 +172,64 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             .map(Limits::check)
             .transpose()
             .map_err(PoolError::Limits)?;
-        let longest_cool_down = limits.as_ref().and_then(|limits| limits.longest_cool_down);
-        let waits_for_more = limits.is_some() || settings.affinity || settings.retry.is_some();
-        let waits = waits_for_more.then_some(Waits {
-            limits,
-            affinity: settings.affinity,
-            room,
-        });
-        let recipe = plan
+        let max_cool_down = limits.as_ref().and_then(|limits| limits.max_cool_down);
+        let needs_origins = limits.is_some() || settings.affinity;
+        // The schedule looks for a job that may go; where the jobs go in their order, the next one suffices.
+        let lookahead = if needs_origins { usize::MAX } else { 1 };
+        let sessions = plan
             .into_recipe(
                 settings.attempt_limits.stall_timeout,
                 settings.reauthenticate,
                 filter,
             )
             .map_err(|fault| PoolError::Session(fault.into()))?;
-        let (outbox, inbox) = results::lanes();
-        // What lies beyond the clock's range is no limit.
+        let (sender, results) = results::channel();
+        // A time that the clock cannot express is no limit.
         let deadline = settings
             .deadline
             .and_then(|limit| Instant::now().checked_add(limit));
-        let crew = Crew::new(
-            Queue::new(settings.job_queue, outbox, waits),
-            recipe,
-            Rules {
-                limits: settings.attempt_limits,
-                error_for_status: settings.error_for_status,
-                observer: settings.observer,
-                retrying: settings.retry.map(Retrying::new),
-                longest_cool_down,
-                reauthenticate: settings.reauthenticate,
-                deadline,
-            },
+        let policy = Policy {
+            limits: settings.attempt_limits,
+            error_for_status: settings.error_for_status,
+            reauthenticate: settings.reauthenticate,
+            observer: settings.observer,
+            retry_budget: settings.retry.as_ref().and_then(Retry::open_budget),
+            retry: settings.retry,
+            max_cool_down,
+            deadline,
+        };
+        let (user_channel, watcher) = settings.job_queue.map(UserChannel::new).unzip();
+        let queue = JobQueue::new(Schedule::new(limits, settings.affinity), lookahead, room);
+        let threads = Threads::new(
+            Core::new(policy, queue, user_channel, needs_origins, sender),
+            sessions,
             ThreadSettings {
-                most,
+                max,
                 name: settings.thread_name,
                 stack_size: settings.thread_stack_size,
             },
         );
+        let pool = Pool {
+            guard: PoolGuard { threads, results },
+        };
+        let PoolGuard { threads, results } = &pool.guard;
         if let Some(deadline) = deadline {
-            deadline::watch(&crew, inbox.over(), deadline)?;
+            threads.watch_deadline(results, deadline)?;
         }
-        let pool = Pool::new_running(crew, inbox);
-        pool.start(requests, workers)?;
+        if let Some(watcher) = watcher {
+            let threads = Arc::downgrade(threads);
+            let wake = move || {
+                if let Some(threads) = threads.upgrade() {
+                    threads.core.user_channel_is_ready();
+                }
+            };
+            watcher.start(wake).map_err(PoolError::Spawn)?;
+        }
+        for request in requests {
+            // The intake is open.
+            let _ = threads.core.submit(request);
+        }
+        threads.start(workers)?;
         Ok(pool)
     }
 }

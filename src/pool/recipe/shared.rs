@@ -1,6 +1,6 @@
 //! One session that all workers use clones of.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use url::Url;
 
@@ -41,7 +41,7 @@ impl<T> Default for Template<T> {
 
 impl<T> Template<T> {
     fn lock(&self) -> MutexGuard<'_, Option<OpenSession<T>>> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+        self.session.lock()
     }
 }
 
@@ -60,7 +60,7 @@ impl<B: TransportBuilder + 'static> Recipe for Shared<B> {
     fn reauthenticate(&self, session: &mut OpenSession) -> Result<(), SessionFault> {
         let original = self.original(session.proxy.as_ref());
         let renewal = &original.renewal;
-        let _renewing = renewal.lock().unwrap_or_else(PoisonError::into_inner);
+        let _renewing = renewal.lock();
         let shared = original
             .lock()
             .as_ref()
@@ -98,7 +98,7 @@ impl<B: TransportBuilder + 'static> Shared<B> {
     }
 
     fn original_through(&self, proxy: &Url) -> Original<B::Transport> {
-        let mut proxied = self.proxied.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut proxied = self.proxied.lock();
         let found = proxied.iter().position(|(other, _)| other == proxy);
         let entry = match found {
             Some(position) => proxied.remove(position),

@@ -1,0 +1,86 @@
+//! The policy of a pool: what it does after an attempt, and which settings attempts have.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::error::Error;
+use crate::fetch::AttemptLimits;
+use crate::observe::Observer;
+use crate::panics;
+use crate::redact::Clipped;
+use crate::response::Response;
+use crate::retry::{self, Budget, Retry, Tried};
+
+pub(super) struct Policy {
+    pub(super) limits: AttemptLimits,
+    pub(super) error_for_status: bool,
+    pub(super) reauthenticate: bool,
+    pub(super) observer: Option<Box<dyn Observer>>,
+    pub(super) retry: Option<Retry>,
+    /// What all retries of the pool are paid from.
+    pub(super) retry_budget: Option<Budget>,
+    /// The maximum time for which a response can pause its origin; `None` if it cannot.
+    pub(super) max_cool_down: Option<Duration>,
+    /// The end of the whole run.
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Policy {
+    /// Calls the observer, if there is one. What it is told about stands, even if it panics.
+    pub(super) fn notify(&self, call: impl FnOnce(&dyn Observer)) {
+        let Some(observer) = &self.observer else {
+            return;
+        };
+        if let Err(message) = panics::caught(|| call(&**observer)) {
+            log::error!("the observer panicked: {}", Clipped(message));
+        }
+    }
+
+    /// A job starts its first attempt.
+    pub(super) fn job_started(&self) {
+        if let Some(budget) = &self.retry_budget {
+            budget.earn();
+        }
+    }
+
+    /// Until when to pause the origin of a job, as its response asks.
+    pub(super) fn cool_down(&self, result: &Result<Response, Error>) -> Option<Instant> {
+        let (Some(max), Ok(response)) = (self.max_cool_down, result) else {
+            return None;
+        };
+        let wait = retry::cool_down(response, SystemTime::now())?;
+        Some(Instant::now() + wait.min(max))
+    }
+
+    /// When to make the next attempt, if there is to be one. `Err` is the message of the policy's panic.
+    pub(super) fn next_attempt_at(&self, mut tried: Tried<'_>) -> Result<Option<Instant>, String> {
+        let Some(retry) = &self.retry else {
+            return Ok(None);
+        };
+        let delay = panics::caught(|| {
+            let (now, random) = (SystemTime::now(), fastrand::f64());
+            retry.delay(&mut tried, now, random)
+        })?;
+        let Some(delay) = delay else {
+            return Ok(None);
+        };
+        // A time that the clock cannot express, or after the end of the run, never comes.
+        let until = Instant::now().checked_add(delay);
+        let is_in_time = |until: &Instant| self.deadline.is_none_or(|deadline| *until < deadline);
+        let Some(until) = until.filter(is_in_time) else {
+            return Ok(None);
+        };
+        if self
+            .retry_budget
+            .as_ref()
+            .is_some_and(|budget| !budget.spend())
+        {
+            log::debug!(
+                "job {} is not retried: the retry budget is used up",
+                tried.index()
+            );
+            return Ok(None);
+        }
+        self.notify(|observer| observer.retry(&tried, delay));
+        Ok(Some(until))
+    }
+}
