@@ -82,7 +82,7 @@ impl Stats {
 }
 
 /// The counters behind [`Stats`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Counters {
     submitted: AtomicUsize,
     given_back: AtomicUsize,
@@ -91,7 +91,7 @@ pub(crate) struct Counters {
     live_workers: AtomicUsize,
     failed_workers: AtomicUsize,
     /// Workers count in different cache lines: one that all of them write to would wander from core to core.
-    shards: [Shard; SHARDS],
+    shards: Box<[Shard]>,
 }
 
 const SHARDS: usize = 16;
@@ -103,6 +103,20 @@ struct Shard {
     responses: AtomicUsize,
     exceptions: AtomicUsize,
     bytes_received: AtomicU64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            submitted: AtomicUsize::default(),
+            given_back: AtomicUsize::default(),
+            delayed: AtomicUsize::default(),
+            retries: AtomicUsize::default(),
+            live_workers: AtomicUsize::default(),
+            failed_workers: AtomicUsize::default(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+        }
+    }
 }
 
 impl Counters {
@@ -192,7 +206,7 @@ impl Counters {
         }
     }
 
-    #[expect(clippy::indexing_slicing, reason = "the remainder is within the array")]
+    #[expect(clippy::indexing_slicing, reason = "the remainder is a valid index")]
     fn shard(&self, worker: usize) -> &Shard {
         &self.shards[worker % SHARDS]
     }

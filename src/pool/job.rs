@@ -145,8 +145,13 @@ impl StartedJob {
 const SHARDS: usize = 16;
 
 /// The jobs in flight. Whatever removes a job from the table is responsible for its outcome: its worker, or a cancellation.
-#[derive(Default)]
-pub(super) struct InFlight([Mutex<HashMap<usize, Arc<StartedJob>>>; SHARDS]);
+pub(super) struct InFlight(Box<[Mutex<HashMap<usize, Arc<StartedJob>>>]>);
+
+impl Default for InFlight {
+    fn default() -> Self {
+        Self((0..SHARDS).map(|_| Mutex::default()).collect())
+    }
+}
 
 impl InFlight {
     /// A worker starts an attempt at a job.

@@ -164,7 +164,9 @@ impl JobQueue {
 
     /// Removes all waiting jobs.
     pub(super) fn drain(&self) -> Vec<Job> {
-        let mut jobs = self.state.lock().schedule.drain();
+        // Under the lock, or a worker could move jobs from the intake, yet to be drained, to the schedule, drained already.
+        let mut state = self.state.lock();
+        let mut jobs = state.schedule.drain();
         jobs.extend(self.intake.try_iter().map(|(job, _)| job));
         jobs
     }
