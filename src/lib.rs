@@ -1,18 +1,19 @@
-//! Fetch any number of URLs on plain threads, without going async.
+//! Concurrent HTTP requests on plain threads, without async.
 //!
-//! A [`Pool`] is a number of workers, each on a thread and with a blocking HTTP client of its own. It turns requests
-//! ([`RequestSpec`]) into outcomes: a [`ThreadResponse`] is what a server has answered, whatever its status; a
-//! [`ThreadException`] is an [`Error`] and the request that it happened to. **Every job that is handed over ends in exactly
-//! one outcome, and an outcome is plain data.**
+//! A [`Pool`] runs a number of workers, each on its own thread and with its own blocking HTTP client. It turns requests
+//! ([`RequestSpec`]) into outcomes: a [`ThreadResponse`] is any HTTP response, whatever its status; a
+//! [`ThreadException`] is an [`Error`] together with the request that failed. **Every accepted job ends in exactly one
+//! outcome, and an outcome is plain data.**
 //!
-//! # Get every answer
+//! # Get all responses
 //!
 //! [`map`] sends all requests, waits, and returns the responses and the exceptions:
 //!
 //! ```
-//! # let base = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
-//! let urls = [format!("{base}/a"), format!("{base}/missing"), "http://no-such-host.invalid/".to_owned()];
-//! let (responses, exceptions) = threaded::map(&urls)?;
+//! let urls = ["https://example.com/a", "https://example.com/missing", "http://no-such-host.invalid/"];
+//! # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! # let urls = urls.map(|url| url.replace("https://example.com", &site));
+//! let (responses, exceptions) = threaded::map(urls)?;
 //!
 //! for response in responses {
 //!     println!("{} {} {} bytes", response.status(), response.request().url(), response.bytes().len());
@@ -24,34 +25,36 @@
 //! # Ok::<(), threaded::PoolError>(())
 //! ```
 //!
-//! [`Pool::builder`] has the settings, [`RequestSpec`] those of one request:
+//! [`PoolBuilder`] configures the pool, [`RequestSpec`] a single request:
 //!
 //! ```
-//! # let base = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
 //! use std::time::Duration;
 //! use threaded::{Pool, RequestSpec};
 //!
+//! let site = "https://example.com";
+//! # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
 //! let (responses, exceptions) = Pool::builder()
 //!     .num_threads(32)
 //!     .timeout(Duration::from_secs(10))
 //!     .map([
-//!         RequestSpec::get(format!("{base}/search")).query(&[("q", "fork"), ("page", "2")]),
-//!         RequestSpec::post(format!("{base}/items")).form(&[("name", "fork")]).bearer_auth("s3cr3t"),
-//!         RequestSpec::head(format!("{base}/large")).redirects(0),
+//!         RequestSpec::get(format!("{site}/search")).query(&[("q", "fork"), ("page", "2")]),
+//!         RequestSpec::post(format!("{site}/items")).form(&[("name", "fork")]).bearer_auth("s3cr3t"),
+//!         RequestSpec::head(format!("{site}/large")),
 //!     ])?;
 //! assert_eq!((responses.count(), exceptions.count()), (3, 0));
 //! # Ok::<(), threaded::PoolError>(())
 //! ```
 //!
-//! # Take each outcome as it comes
+//! # Process outcomes as they arrive
 //!
-//! A pool is iterated over in the order in which its jobs are done:
+//! Iterating over a pool yields its outcomes in completion order:
 //!
 //! ```
-//! # let base = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
 //! use threaded::Pool;
 //!
-//! let urls = (0..20).map(|page| format!("{base}/{page}"));
+//! let site = "https://example.com";
+//! # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! let urls = (0..20).map(|page| format!("{site}/{page}"));
 //! for outcome in Pool::from_urls(urls)? {
 //!     match outcome {
 //!         Ok(response) => println!("{} {}", response.status(), response.request().url()),
@@ -61,44 +64,52 @@
 //! # Ok::<(), threaded::PoolError>(())
 //! ```
 //!
-//! # Any number of jobs in constant memory
+//! # Any number of requests in constant memory
 //!
-//! [`imap_unordered`] draws requests from any iterator as there is room for them, [`imap`] also keeps their order:
+//! [`imap_unordered`] pulls requests from an iterator as there is room for them; [`imap`] also keeps their order:
 //!
 //! ```
-//! # let base = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
-//! let endless = (1..).map(|page| format!("{base}/{page}"));
-//! let answered = threaded::imap_unordered(endless)?.take(100).filter(Result::is_ok).count();
-//! assert_eq!(answered, 100);
+//! let site = "https://example.com";
+//! # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! let endless = (1..).map(|page| format!("{site}/{page}"));
+//! let pages = threaded::imap_unordered(endless)?.take(100).filter(Result::is_ok).count();
+//! assert_eq!(pages, 100);
 //! # Ok::<(), threaded::PoolError>(())
 //! ```
 //!
-//! # Large bodies
+//! # Streaming large bodies
 //!
-//! [`RequestSpec::save_to`] writes a body to a file, [`RequestSpec::read_with`] hands it to a closure on the worker:
+//! [`RequestSpec::save_to`] writes the body to a file, [`RequestSpec::read_with`] passes it to a closure on the worker:
 //!
 //! ```
-//! # let base = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
-//! # let folder = tempfile::tempdir()?;
-//! # let path = folder.path().join("hello.txt");
+//! use std::path::Path;
 //! use threaded::RequestSpec;
 //!
-//! let (mut responses, _) = threaded::map([RequestSpec::get(base).save_to(&path)])?;
-//! assert_eq!(responses.next().unwrap().saved_to(), Some(&*path));
-//! assert_eq!(std::fs::read_to_string(&path)?, "hello");
+//! let url = "https://example.com/";
+//! let file = Path::new("example.html");
+//! # let url = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! # let folder = tempfile::tempdir()?;
+//! # let file = folder.path().join(file);
+//! # let file = file.as_path();
+//! let (responses, _) = threaded::map([RequestSpec::get(url).save_to(file)])?;
+//! for response in responses {
+//!     assert_eq!(response.saved_to(), Some(file));
+//! }
+//! # assert_eq!(std::fs::read_to_string(file)?, "hello");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Jobs that lead to jobs, and changing one's mind
+//! # Submitting jobs from anywhere
 //!
-//! A [`Handle`] submits from anywhere, and [cancels](Handle::cancel); a pool can be [shut down](Pool::shutdown) and have a
-//! [deadline](PoolBuilder::deadline):
+//! A [`Handle`] submits jobs from any thread, or from the loop over the outcomes, as a crawler does. The loop ends when
+//! nothing is left to do:
 //!
 //! ```
-//! # let base = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
 //! use threaded::Pool;
 //!
-//! let pool = Pool::from_urls([format!("{base}/1")])?;
+//! let first = "https://example.com/";
+//! # let first = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! let pool = Pool::from_urls([first])?;
 //! let handle = pool.handle();
 //! let mut pages = 0;
 //! for response in pool.into_iter().flatten() {
@@ -111,180 +122,211 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Try again, and don't overrun a host
-//!
-//! [`Retry`] says which attempts are repeated, [`Limits`] how fast to send and how many at a time. A job that has to wait for
-//! either waits in the queue, and the workers go on with the others:
+//! A pool also takes jobs from a channel; a bounded one applies backpressure to the producer:
 //!
 //! ```
-//! # let base = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! use threaded::{Pool, RequestSpec};
+//!
+//! let site = "https://example.com";
+//! # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! let (jobs, receiver) = threaded::crossbeam_channel::bounded::<RequestSpec>(10);
+//! std::thread::spawn(move || {
+//!     for page in 0..50 {
+//!         // Blocks while the channel is full; fails once the pool is gone.
+//!         if jobs.send(format!("{site}/{page}").into()).is_err() {
+//!             break;
+//!         }
+//!     }
+//! });
+//! let pages = Pool::new(receiver)?.into_iter().filter(Result::is_ok).count();
+//! assert_eq!(pages, 50);
+//! # Ok::<(), threaded::PoolError>(())
+//! ```
+//!
+//! # Cancellation and deadlines
+//!
+//! [`Handle::cancel`] ends every job at once, and [`PoolBuilder::deadline`] does so when the time for the whole run is
+//! over. [`Pool::shutdown`] waits for the jobs in flight and returns the requests that were not sent:
+//!
+//! ```
+//! use threaded::Pool;
+//!
+//! let site = "https://example.com";
+//! # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! let mut pool = Pool::from_urls((0..100).map(|page| format!("{site}/{page}")))?;
+//! let unsent = pool.shutdown();
+//! assert_eq!(unsent.len() + pool.responses().count() + pool.exceptions().count(), 100);
+//! # Ok::<(), threaded::PoolError>(())
+//! ```
+//!
+//! # Retries, rate limiting and connection reuse
+//!
+//! [`Retry`] repeats attempts, [`Limits`] bounds rates and requests in flight, and [`PoolBuilder::affinity`] makes
+//! workers prefer origins that they have an open connection to. A job waiting for a retry or a rate limit does not
+//! occupy a worker:
+//!
+//! ```
 //! use threaded::{Limits, Pool, Retry};
 //!
+//! let site = "https://example.com";
+//! # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
 //! let (responses, exceptions) = Pool::builder()
 //!     .retry(Retry::new(3))
 //!     .limits(Limits::new().rate_per_origin(100.0, 10).in_flight_per_origin(2))
-//!     .map((0..20).map(|page| format!("{base}/{page}")))?;
+//!     .affinity(true)
+//!     .map((0..20).map(|page| format!("{site}/{page}")))?;
 //! assert_eq!((responses.count(), exceptions.count()), (20, 0));
 //! # Ok::<(), threaded::PoolError>(())
 //! ```
 //!
-//! With [`PoolBuilder::affinity`], workers go back to where they have warm connections.
+//! # Resubmitting failed requests
 //!
-//! # Send again what failed
-//!
-//! An exception is a request again, with [`Pool::from_exceptions`] for all of them. [`Error::is_retryable`] says whether
-//! repeating may help, [`Error::was_sent`] and [`RequestSpec::is_idempotent`] whether it may harm:
+//! An exception holds its request, and [`Pool::from_exceptions`] sends them again, later or with other settings.
+//! [`Error::is_retryable`] says whether that may help, [`Error::was_sent`] and [`RequestSpec::is_idempotent`] whether
+//! it is safe:
 //!
 //! ```
-//! # let base = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
 //! use threaded::Pool;
 //!
-//! let mut pool = Pool::from_urls([format!("{base}/a"), "http://no-such-host.invalid/".to_owned()])?;
+//! let urls = ["https://example.com/a", "http://no-such-host.invalid/"];
+//! # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! # let urls = urls.map(|url| url.replace("https://example.com", &site));
+//! let mut pool = Pool::from_urls(urls)?;
 //! pool.join_all();
-//! let again = pool.exceptions().filter(|exception| {
+//! let failed = pool.exceptions().filter(|exception| {
 //!     exception.is_retryable() && (!exception.was_sent() || exception.request().is_idempotent())
 //! });
-//! let mut second = Pool::from_exceptions(again)?;
+//! let mut second = Pool::from_exceptions(failed)?;
 //! second.join_all();
 //! # assert_eq!(second.exceptions().count(), 1);
 //! # Ok::<(), threaded::PoolError>(())
 //! ```
 //!
-//! # Set up each worker
+//! # Headers and credentials
 //!
 //! The [`initializer`](PoolBuilder::initializer) sets up each worker's [`Session`], then the
-//! [`auth_generator`](PoolBuilder::auth_generator) gives it its credentials:
+//! [`auth_generator`](PoolBuilder::auth_generator) adds its credentials. Each is called once per worker, on its thread;
+//! both have a form that may fail, such as [`try_auth_generator`](PoolBuilder::try_auth_generator):
 //!
 //! ```
-//! # let base = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
 //! use threaded::{Pool, user_agent};
 //!
-//! # fn read_token() -> std::io::Result<String> { Ok("s3cr3t".to_owned()) }
+//! let url = "https://example.com/private";
+//! # let url = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
 //! let (responses, exceptions) = Pool::builder()
 //!     .initializer(|session| session.user_agent(user_agent("my-scraper", "0.1")).header("Accept", "text/html"))
-//!     .try_auth_generator(|session| Ok::<_, std::io::Error>(session.bearer_auth(read_token()?)))
-//!     .map([format!("{base}/private")])?;
+//!     .auth_generator(|session| session.bearer_auth("s3cr3t"))
+//!     .map([url])?;
 //! # assert_eq!((responses.count(), exceptions.count()), (1, 0));
 //! # Ok::<(), threaded::PoolError>(())
 //! ```
 //!
-//! # Feed it from your own channel
+//! [`Session::auth_for`] limits credentials to one origin, [`PoolBuilder::reauthenticate`] renews them after a 401, and
+//! [`Session::client`] reaches the settings of the HTTP client itself: certificates, proxies, DNS.
 //!
-//! ```
-//! # let base = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
-//! use threaded::{Pool, RequestSpec};
+//! # SSRF protection
 //!
-//! let (jobs, receiver) = threaded::crossbeam_channel::bounded::<RequestSpec>(10);
-//! std::thread::spawn(move || {
-//!     for page in 0..50 {
-//!         // Waits while 10 jobs are waiting; fails once the pool is gone.
-//!         if jobs.send(format!("{base}/{page}").into()).is_err() {
-//!             break;
-//!         }
-//!     }
-//! });
-//! let answered = Pool::new(receiver)?.into_iter().filter(Result::is_ok).count();
-//! assert_eq!(answered, 50);
-//! # Ok::<(), threaded::PoolError>(())
-//! ```
-//!
-//! # Go faster
-//!
-//! With the feature `ureq`, [`Session::ureq`](Session#method.ureq) is a session on a ureq agent, which does all the work on
-//! the worker's own thread: HTTP/1.1 only, about twice as fast on small answers.
-//!
-#![cfg_attr(feature = "ureq", doc = "```")]
-#![cfg_attr(not(feature = "ureq"), doc = "```ignore")]
-//! # let base = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
-//! use threaded::{Pool, Session};
-//!
-//! let (responses, exceptions) = Pool::builder()
-//!     .num_threads(32)
-//!     .session(Session::ureq)
-//!     .map((0..100).map(|page| format!("{base}/{page}")))?;
-//! assert_eq!((responses.count(), exceptions.count()), (100, 0));
-//! # Ok::<(), threaded::PoolError>(())
-//! ```
-//!
-//! Where the transports differ, beyond what either has and the other lacks:
-//!
-//! | | reqwest | ureq |
-//! |---|---|---|
-//! | HTTP | 1.1 and 2 | 1.1 |
-//! | proxies of the environment | by the scheme of the URL | the first of `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`, for everything |
-//! | a proxy of the environment that cannot be connected to | [`Error::Connect`] | [`Error::Proxy`] |
-//! | a server that answers and closes while the body of the request is still being sent | may be [`Error::Closed`] | the answer |
-//! | the size of a chunk with a sign or a space before it | [`Error::Protocol`] | is read |
-//! | a chunked body that is cut within its last, empty chunk | [`Error::BodyTruncated`] | the answer, which is whole |
-//! | a proxy that answers CONNECT with a body | [`Error::Timeout`] | [`Error::Tls`] |
-//! | largest head of an answer | about 400 KiB | 64 KiB |
-//! | longest line of a request's head | 64 KiB | 16 KiB, unless `output_buffer_size` is set |
-//!
-//! # Fetch what strangers ask for
-//!
-//! [`PoolBuilder::public_addresses_only`] refuses URLs, host names and redirects that lead to this machine or to the networks
-//! that it is in:
+//! [`PoolBuilder::public_addresses_only`] refuses URLs, host names and redirects that lead to this machine or to
+//! private networks:
 //!
 //! ```
 //! use threaded::Pool;
 //!
-//! let urls_of_strangers = ["http://169.254.169.254/", "http://0x7f.1/", "http://localhost/"];
-//! let (_, exceptions) = Pool::builder().public_addresses_only(true).map(urls_of_strangers)?;
+//! let untrusted = ["http://169.254.169.254/", "http://0x7f.1/", "http://localhost/"];
+//! let (_, exceptions) = Pool::builder().public_addresses_only(true).map(untrusted)?;
 //! assert!(exceptions.map(|exception| exception.was_sent()).eq([false; 3]));
 //! # Ok::<(), threaded::PoolError>(())
 //! ```
 //!
-//! # Test without a network
+//! # Testing without a network
 //!
-//! What performs the HTTP exchanges is a [`Transport`]: [`ReqwestTransport`] by default, and any closure will do:
+//! A [`Transport`] performs the HTTP exchanges: [`ReqwestTransport`] by default. A closure is one too:
 //!
 //! ```
 //! use threaded::{Exchange, Pool, ResponseBody, Session, http};
 //!
-//! let answer = |exchange: Exchange<'_>| {
+//! let stub = |exchange: Exchange<'_>| {
 //!     let page = format!("this is {}", exchange.url().path());
 //!     Ok(http::Response::new(ResponseBody::from(page)))
 //! };
-//! let (mut responses, _) = Pool::builder()
-//!     .session(move || Session::new(answer))
+//! let (responses, _) = Pool::builder()
+//!     .session(move || Session::new(stub))
 //!     .map(["http://stub.test/page"])?;
-//! assert_eq!(responses.next().unwrap().text(), "this is /page");
+//! let pages: Vec<String> = responses.map(|response| response.text().into_owned()).collect();
+//! assert_eq!(pages, ["this is /page"]);
 //! # Ok::<(), threaded::PoolError>(())
 //! ```
 //!
+//! # Choosing a transport
+//!
+//! With the feature `ureq`, [`Session::ureq`](Session#method.ureq) builds a session on a ureq agent, which does all its
+//! work on the worker's own thread: about twice as fast for small responses, over HTTP/1.1 only. Redirects, decoding,
+//! deadlines and errors are this crate's own on every transport.
+//!
+#![cfg_attr(feature = "ureq", doc = "```")]
+#![cfg_attr(not(feature = "ureq"), doc = "```ignore")]
+//! use threaded::{Pool, Session};
+//!
+//! let site = "https://example.com";
+//! # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! let (responses, exceptions) = Pool::builder()
+//!     .num_threads(32)
+//!     .session(Session::ureq)
+//!     .map((0..100).map(|page| format!("{site}/{page}")))?;
+//! assert_eq!((responses.count(), exceptions.count()), (100, 0));
+//! # Ok::<(), threaded::PoolError>(())
+//! ```
+//!
+//! The session type is part of the builder's type. Code that chooses a transport at run time calls a function that is
+//! generic over the session, once for each transport.
+//!
+//! | | reqwest (default) | reqwest, [`share_session`](PoolBuilder::share_session) | ureq |
+//! |---|---|---|---|
+//! | choose it | when in doubt | for hundreds of workers, over HTTP/2 | for many small responses, for the least memory |
+//! | threads | 2 per worker | 1 per worker, plus 1 | 1 per worker |
+//! | HTTP versions | 1.1 and 2 | 1.1 and 2 | 1.1 |
+//! | proxies of the environment | `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, by the scheme of the URL; system settings on Windows and macOS | the same | the first of `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`, for every URL |
+//! | cookie store, DNS resolution in Rust | with `cookies`, `hickory-dns` | the same | no |
+//! | DNS resolution | on the client's threads | the same | on a new thread for each new connection |
+//! | largest response head | 100 fields, about 400 KiB | the same | 100 fields, 64 KiB |
+//! | longest line of a request head | 64 KiB | the same | 16 KiB, or `output_buffer_size` |
+//! | a proxy of the environment cannot be reached | `ErrorKind::Connect` | the same | `ErrorKind::Proxy` |
+//! | the server responds and closes before the request body is sent | may be `ErrorKind::Closed` | the same | the response |
+//! | a chunk size with a sign or a space before it | `ErrorKind::Protocol` | the same | is accepted |
+//! | a chunked body cut within its last, empty chunk | `ErrorKind::BodyTruncated` | the same | the response, which is complete |
+//! | a proxy's response to CONNECT has a body | `ErrorKind::Timeout` | the same | `ErrorKind::Tls` |
+//!
 //! # Coming from Python
 //!
-//! The crate implements `requests_toolbelt.threaded`:
+//! The crate implements `requests_toolbelt.threaded`. The [README] puts the two side by side.
 //!
-//! | there | here |
-//! |---|---|
-//! | `threaded.map(requests, num_processes=10, initializer=f)` | `Pool::builder().num_threads(10).initializer(f).map(requests)?` |
-//! | `Pool(job_queue=q)` | [`Pool::new`]`(receiver)?` |
-//! | `Pool.from_urls(urls, request_kwargs)` | [`Pool::from_urls`]`(urls)?`, [`Pool::from_urls_with`]`(urls, &template)?` |
-//! | `Pool.from_exceptions(p.exceptions())` | [`Pool::from_exceptions`]`(pool.exceptions())?` |
-//! | `initializer(session)`, then `auth_generator(session)` | the same, once for each worker |
-//! | `session=` any callable that returns a session | [`PoolBuilder::session`]`(\|\| Session::new(…))` |
-//! | `num_processes=None`: the number of processors; 0: `ValueError` | the same; 0: [`PoolError::NoThreads`] |
-//! | `response.request_kwargs`, `exc.request_kwargs` | [`ThreadResponse::request`], [`ThreadException::request`] |
-//! | `response.<anything>`, `exc.<anything>` | the same: they deref to [`Response`] and [`Error`] |
+//! [README]: https://crates.io/crates/reqwest-threaded#coming-from-python
 //!
 //! # Cargo features
 //!
-//! | feature | by default | what it does |
+//! | feature | default | enables |
 //! |---|---|---|
-//! | `default-tls` | yes | HTTPS by reqwest's default, rustls |
-//! | `native-tls` | | HTTPS by the system's library |
+//! | `default-tls` | yes | HTTPS with reqwest's default TLS library, rustls |
+//! | `native-tls` | | HTTPS with the system's TLS library |
 //! | `ureq` | | the transport on ureq |
 //! | `http2` | yes | HTTP/2, where a server offers it over TLS |
-//! | `system-proxy` | yes | the proxies of the environment (`HTTP_PROXY` …) |
+//! | `system-proxy` | yes | proxies of the environment (`HTTP_PROXY` …); one that cannot be used is an error of `build` |
 //! | `socks` | | SOCKS proxies |
 //! | `cookies` | | a cookie store: `session.client(\|client\| client.cookie_store(true))` |
-//! | `hickory-dns` | | name resolution in Rust: `session.client(\|client\| client.hickory_dns(true))` |
-//! | `gzip` | yes | decodes gzip and deflate |
-//! | `brotli`, `zstd` | | decode those |
-//! | `charset` | yes | [`Response::text`] in other encodings than UTF-8 |
+//! | `hickory-dns` | | DNS resolution in Rust: `session.client(\|client\| client.hickory_dns(true))` |
+//! | `gzip` | yes | decoding of gzip and deflate |
+//! | `brotli`, `zstd` | | decoding of these content encodings |
+//! | `charset` | yes | [`Response::text`] in encodings other than UTF-8 |
 //! | `json` | yes | [`RequestSpec::json`], [`Response::json`] |
 //! | `multipart` | | [`RequestSpec::multipart`](RequestSpec#method.multipart): forms with files |
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(docsrs, doc(auto_cfg(hide(shuttle))))]
+
+// The samples of the README are documentation tests.
+#[cfg(all(doctest, feature = "json"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod addresses;
 mod error;
@@ -329,7 +371,7 @@ pub use transport::reqwest::ReqwestTransport;
 pub use transport::ureq::{UreqConfigBuilder, UreqTransport};
 pub use transport::{Exchange, ResponseBody, Transport, TransportBuilder};
 
-// Their types are part of this crate's own interface.
+// Public dependencies: their types appear in this crate's own interface.
 #[cfg(feature = "ureq")]
 pub use ::ureq;
 #[cfg(not(shuttle))]
@@ -338,15 +380,16 @@ pub use crossbeam_channel;
 pub use sync::channel as crossbeam_channel;
 pub use {::reqwest, bytes, http, url};
 
-/// Sends all these requests and waits until each has its outcome, as many at a time as there are processors.
+/// Sends all the requests and waits until each has its outcome, with one worker per CPU.
 ///
-/// Takes whatever iterates over URLs or [`RequestSpec`]s. The responses and the exceptions come in the order in which the
-/// jobs were done; [`index`](ThreadResponse::index) is the place of the request in what was handed over. Short for
+/// Takes anything that iterates over URLs or [`RequestSpec`]s. The responses and the exceptions come in completion
+/// order; [`index`](ThreadResponse::index) is the position of the request in the input. Short for
 /// [`Pool::builder`]`().`[`map`](PoolBuilder::map)`(requests)`, which takes settings too.
 ///
 /// # Errors
 ///
-/// If no worker can be started: as [`PoolError`] lists them. What goes wrong with a request is an exception.
+/// Returns an error if no worker can be started: its thread cannot be spawned, or its session cannot be built. A
+/// request that fails is an exception.
 pub fn map<I>(requests: I) -> Result<(Responses, Exceptions), PoolError>
 where
     I: IntoIterator,
@@ -355,14 +398,14 @@ where
     Pool::builder().map(requests)
 }
 
-/// Sends the requests that an iterator yields, and yields their outcomes in the order of the requests: a lazy [`map`] that
-/// holds few jobs at a time, however many there are.
+/// Sends the requests that an iterator yields, and yields their outcomes in the order of the requests: a lazy [`map`]
+/// in constant memory.
 ///
-/// See [`PoolBuilder::imap`], which takes settings too.
+/// Short for [`Pool::builder`]`().`[`imap`](PoolBuilder::imap)`(requests)`, which takes settings too.
 ///
 /// # Errors
 ///
-/// As [`PoolError`] lists them.
+/// Returns an error if no worker can be started: its thread cannot be spawned, or its session cannot be built.
 pub fn imap<I>(requests: I) -> Result<Imap<I::IntoIter>, PoolError>
 where
     I: IntoIterator,
@@ -371,13 +414,14 @@ where
     Pool::builder().imap(requests)
 }
 
-/// Sends the requests that an iterator yields, and yields their outcomes as they come.
+/// Sends the requests that an iterator yields, and yields their outcomes in completion order.
 ///
-/// See [`PoolBuilder::imap_unordered`], which takes settings too.
+/// Short for [`Pool::builder`]`().`[`imap_unordered`](PoolBuilder::imap_unordered)`(requests)`, which takes settings
+/// too.
 ///
 /// # Errors
 ///
-/// As [`PoolError`] lists them.
+/// Returns an error if no worker can be started: its thread cannot be spawned, or its session cannot be built.
 pub fn imap_unordered<I>(requests: I) -> Result<ImapUnordered<I::IntoIter>, PoolError>
 where
     I: IntoIterator,
