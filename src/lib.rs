@@ -212,11 +212,11 @@
 //! |---|---|---|
 //! | HTTP | 1.1 and 2 | 1.1 |
 //! | proxies of the environment | by the scheme of the URL | the first of `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`, for everything |
-//! | a proxy of the environment that cannot be connected to | [`Error::Connect`] | [`Error::Proxy`] |
-//! | a server that answers and closes while the body of the request is still being sent | may be [`Error::Closed`] | the answer |
-//! | the size of a chunk with a sign or a space before it | [`Error::Protocol`] | is read |
-//! | a chunked body that is cut within its last, empty chunk | [`Error::BodyTruncated`] | the answer, which is whole |
-//! | a proxy that answers CONNECT with a body | [`Error::Timeout`] | [`Error::Tls`] |
+//! | a proxy of the environment that cannot be connected to | [`ErrorKind::Connect`] | [`ErrorKind::Proxy`] |
+//! | a server that answers and closes while the body of the request is still being sent | may be [`ErrorKind::Closed`] | the answer |
+//! | the size of a chunk with a sign or a space before it | [`ErrorKind::Protocol`] | is read |
+//! | a chunked body that is cut within its last, empty chunk | [`ErrorKind::BodyTruncated`] | the answer, which is whole |
+//! | a proxy that answers CONNECT with a body | [`ErrorKind::Timeout`] | [`ErrorKind::Tls`] |
 //! | largest head of an answer | about 400 KiB | 64 KiB |
 //! | longest line of a request's head | 64 KiB | 16 KiB, unless `output_buffer_size` is set |
 //!
@@ -308,7 +308,7 @@ mod sync;
 mod transport;
 
 pub use addresses::AddressFilter;
-pub use error::{BoxError, Error};
+pub use error::{BoxError, Error, ErrorKind};
 pub use headers::Auth;
 pub use history::RedirectHop;
 pub use limits::{Limits, OriginLimits};

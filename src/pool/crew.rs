@@ -73,11 +73,11 @@ impl Crew {
         }
         let (ready_tx, ready) = bounded(1);
         self.start_first(|worker| worker.run_first(ready_tx))
-            .map_err(PoolError::Spawn)?;
+            .map_err(PoolError::spawn)?;
         match ready.recv() {
             Ok(Ok(())) => {}
-            Ok(Err(fault)) => return Err(PoolError::Session(fault.into())),
-            Err(_) => return Err(PoolError::Session("the first worker died".into())),
+            Ok(Err(fault)) => return Err(PoolError::session(fault)),
+            Err(_) => return Err(PoolError::session("the first worker died")),
         }
         self.roster().want(workers);
         self.bring_up();

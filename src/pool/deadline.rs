@@ -28,5 +28,5 @@ where
             }
         })
         .map(drop)
-        .map_err(PoolError::Spawn)
+        .map_err(PoolError::spawn)
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::results::Outcome;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::outcome::JobInfo;
 use crate::outcome::ThreadException;
 use crate::outcome::ThreadResponse;
@@ -90,7 +90,7 @@ impl Job {
             }
             // What the error says about the attempt, the outcome says about the job.
             Err(error) => {
-                track.is_hopeless = matches!(error, Error::InvalidRequest { .. });
+                track.is_hopeless = error.kind() == ErrorKind::InvalidRequest;
                 let error = match track.was_sent {
                     true => error.after_earlier_exchange(),
                     false => error,

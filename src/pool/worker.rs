@@ -129,7 +129,7 @@ impl Worker {
             Ok(result) => result,
             Err(message) => {
                 self.close_sessions();
-                Err(Error::Panicked { message })
+                Err(Error::panicked(message))
             }
         };
         let is_still_there = self.desk.take().is_some();
@@ -170,10 +170,7 @@ impl Worker {
             });
         }
         let limits = self.crew.rules.limits;
-        let sessions = self.open_sessions().map_err(|fault| Error::Session {
-            sent: false,
-            source: fault.into(),
-        })?;
+        let sessions = self.open_sessions().map_err(Error::session)?;
         // The time of the attempt does not run while a session is opened.
         fetch(sessions.for_request(request)?, request, &limits)
     }

@@ -182,7 +182,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
                 settings.reauthenticate,
                 filter,
             )
-            .map_err(|fault| PoolError::Session(fault.into()))?;
+            .map_err(PoolError::session)?;
         let (outbox, inbox) = results::lanes();
         // What lies beyond the clock's range is no limit.
         let deadline = settings

@@ -139,9 +139,8 @@ impl Crew {
             last_attempt_elapsed,
             finished_at,
         };
-        let error = Error::Cancelled {
-            sent: begun_at.is_some() || track.is_some_and(|track| track.was_sent),
-        };
+        let sent = begun_at.is_some() || track.is_some_and(|track| track.was_sent);
+        let error = Error::cancelled().sent(sent);
         self.tally.job_failed();
         self.deliver(lanes, Err(ThreadException::new(record, error, None)));
     }
@@ -203,5 +202,5 @@ fn panicked(outcome: Outcome, message: String) -> ThreadException {
         Ok(response) => response.into_info().0,
         Err(exception) => exception.into_info().0,
     };
-    ThreadException::new(record, Error::Panicked { message }, None)
+    ThreadException::new(record, Error::panicked(message), None)
 }
