@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use server::Server;
-use threaded::{Error, Pool};
+use threaded::{ErrorKind, Pool};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::start(|_| {
@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for outcome in pool {
         match outcome {
             Ok(_) => answered += 1,
-            Err(exception) if matches!(exception.error(), Error::Cancelled { sent: false }) => {
+            Err(exception) if exception.kind() == ErrorKind::Cancelled && !exception.was_sent() => {
                 unsent.push(exception.into_request());
             }
             Err(_) => failed += 1,

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use threaded::{Error, Pool, PoolBuilder, RequestSpec, Session, TransportBuilder};
+use threaded::{Pool, PoolBuilder, RequestSpec, Session, TransportBuilder};
 
 type Result<T> = std::result::Result<T, Box<dyn StdError>>;
 
@@ -144,16 +144,16 @@ fn soak<B: TransportBuilder + 'static>(
             Ok(response) => (
                 response.index(),
                 response.request().url(),
-                status(response.status()),
+                status(response.status()).to_owned(),
             ),
             Err(exception) => (
                 exception.index(),
                 exception.request().url(),
-                variant(exception),
+                format!("{:?}", exception.kind()),
             ),
         };
         let (deed, expected) = fate(seed, index);
-        *counts.entry((deed, what)).or_insert(0_usize) += 1;
+        *counts.entry((deed, what.clone())).or_insert(0_usize) += 1;
         seen.resize(seen.len().max(index + 1), false);
         if std::mem::replace(&mut seen[index], true) {
             complaints.push(format!("job {index} has two outcomes"));
@@ -204,18 +204,6 @@ fn status(status: http::StatusCode) -> &'static str {
         200 => "200",
         503 => "503",
         _ => "another status",
-    }
-}
-
-fn variant(error: &Error) -> &'static str {
-    match error {
-        Error::Protocol { .. } => "Protocol",
-        Error::BodyTruncated { .. } => "BodyTruncated",
-        Error::Decode { .. } => "Decode",
-        Error::Redirect { .. } => "Redirect",
-        Error::Closed { .. } => "Closed",
-        Error::Timeout { .. } => "Timeout",
-        _ => "another error",
     }
 }
 

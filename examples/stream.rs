@@ -9,10 +9,7 @@ use threaded::{Error, Exchange, Pool, ResponseBody, Session};
 /// Stands for a server: every thousandth page cannot be reached.
 fn answer(exchange: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> {
     if exchange.url().path().ends_with("000") {
-        return Err(Error::Connect {
-            sent: false,
-            source: "nobody listens there".into(),
-        });
+        return Err(Error::connect("no server listens there"));
     }
     Ok(http::Response::new(ResponseBody::from("hello")))
 }

@@ -27,10 +27,7 @@ impl Transport for Pages {
     fn exchange(&mut self, exchange: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> {
         match self.0.get(exchange.url().path()) {
             Some(page) => Ok(http::Response::new(ResponseBody::from(*page))),
-            None => Err(Error::Connect {
-                sent: false,
-                source: "nobody listens there".into(),
-            }),
+            None => Err(Error::connect("no server listens there")),
         }
     }
 }

@@ -67,7 +67,7 @@ impl AddressFilter {
 }
 
 /// What names a host that may not be connected to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct NotPublic(String);
 
 impl fmt::Display for NotPublic {

@@ -1,15 +1,19 @@
-//! What can go wrong with a job: [`Error`].
+//! Why a job has no usable response: [`Error`] and its [`ErrorKind`].
 
 mod source;
+#[cfg(test)]
+mod tests;
 
+use std::error::Error as _;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 
-pub(crate) use source::{RootCause, chain, io_kind, is_local_lack, is_tls_alert};
+pub(crate) use source::{RootCause, chain, io_kind, is_out_of_resources};
 
 use crate::history::RedirectHop;
 use crate::redact::Clipped;
@@ -17,219 +21,183 @@ use crate::redact::Clipped;
 /// Any error of another library, as the source of one of ours.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// Why a job has no usable answer.
+/// Why a job has no usable response.
 ///
-/// The same fault gives the same variant on every transport; what the transport itself reported is the
-/// [`source`](std::error::Error::source). `Display` is one line that ends with the root cause; it never holds
-/// credentials, cookies or query values and stays short whatever the input.
+/// The same fault has the same [`kind`](Error::kind) on every transport; what the transport itself reported is the
+/// [`source`](std::error::Error::source). A clone is cheap and shares that source.
 ///
-/// In the variants that have a field `sent`, it says whether the attempt may have shown the server anything of the
-/// request: see [`was_sent`](Error::was_sent).
+/// `Display` is one line; it never holds credentials, cookies or query values and stays short whatever the input. It
+/// ends with the root cause, which is the innermost `source()` as well. Errors of a bulk run are printed one per line,
+/// into logs and tables, and such a line must say "connection refused" without a loop over the sources. A reporter that
+/// prints the whole chain repeats that cause.
+///
+/// ```
+/// use threaded::{Error, ErrorKind};
+///
+/// fn advice(error: &Error) -> &'static str {
+///     match error.kind() {
+///         ErrorKind::InvalidRequest => "fix the request",
+///         ErrorKind::Status if error.status().is_some_and(|s| s.is_client_error()) => "the server rejects it",
+///         _ if error.is_retryable() => "try again later",
+///         _ => "look closer",
+///     }
+/// }
+/// let refused = Error::connect("connection refused");
+/// assert_eq!(advice(&refused), "try again later");
+/// assert_eq!(refused.to_string(), "could not connect: connection refused");
+/// ```
+///
+/// # For transports
+///
+/// A [`Transport`](crate::Transport) and the reader of a [`ResponseBody`](crate::ResponseBody) report faults with the
+/// constructors here. Each states what [`was_sent`](Error::was_sent) returns by default; [`sent`](Error::sent)
+/// overrides it:
 ///
 /// ```
 /// use threaded::Error;
 ///
-/// fn advice(error: &Error) -> &'static str {
-///     match error {
-///         Error::InvalidRequest { .. } => "mend the request",
-///         Error::Status { status } if status.is_client_error() => "the server does not want it",
-///         error if error.is_retryable() => "try again later",
-///         _ => "look closer",
-///     }
-/// }
-/// # let refused = Error::Connect { sent: false, source: "connection refused".into() };
-/// # assert_eq!(advice(&refused), "try again later");
+/// # let handshake_error = "received fatal alert";
+/// // With TLS 1.3 the server may reject the client's certificate after the request is on its way.
+/// let error = Error::tls(handshake_error).sent(true);
+/// assert!(error.was_sent());
 /// ```
-#[derive(thiserror::Error)]
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    fault: Fault,
+    sent: bool,
+    /// Shared, so that errors can be cloned.
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The kind of an error, with what only errors of that kind have.
+#[derive(Clone)]
+enum Fault {
+    InvalidRequest(String),
+    Dns,
+    Connect,
+    Tls,
+    Proxy,
+    /// How long it took; `None` until the attempt fills it in, for a transport does not know when the attempt began.
+    Timeout(Option<Duration>),
+    Closed,
+    Protocol,
+    BodyTruncated,
+    BodyTooLarge(u64),
+    Decode,
+    Redirect(String, Vec<RedirectHop>),
+    Status(StatusCode),
+    Handler,
+    File(PathBuf),
+    LocalResource,
+    Session,
+    Cancelled,
+    Panicked(String),
+}
+
+/// What kind of fault an [`Error`] reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Error {
-    /// The request cannot be sent as it was described: a bad URL, method, header, proxy or body. Nothing was sent.
-    #[error("invalid request: {message}")]
-    InvalidRequest {
-        /// What was wrong, and what to do about it.
-        message: String,
-        /// The error of the library that found it, if one did.
-        source: Option<BoxError>,
-    },
+pub enum ErrorKind {
+    /// The request cannot be sent as it was described: its URL, method, headers, proxy or body are invalid. Nothing was
+    /// sent.
+    InvalidRequest,
     /// The host name could not be resolved.
-    #[error("could not resolve the host name: {}", RootCause(source))]
-    Dns {
-        /// See [`was_sent`](Error::was_sent).
-        sent: bool,
-        /// What the resolver reported.
-        source: BoxError,
-    },
+    Dns,
     /// No connection could be made: refused, unreachable, prohibited.
-    #[error("could not connect: {}", RootCause(source))]
-    Connect {
-        /// See [`was_sent`](Error::was_sent).
-        sent: bool,
-        /// What the operating system reported.
-        source: BoxError,
-    },
-    /// No secure connection could be agreed on, most often because the server's certificate is not trusted.
-    #[error("could not agree on a secure connection: {}", RootCause(source))]
-    Tls {
-        /// See [`was_sent`](Error::was_sent).
-        sent: bool,
-        /// What the TLS library reported.
-        source: BoxError,
-    },
+    Connect,
+    /// The TLS handshake failed, most often because the server's certificate is not trusted.
+    Tls,
     /// The proxy could not be reached or did not open a tunnel.
-    #[error("could not connect through the proxy: {}", RootCause(source))]
-    Proxy {
-        /// See [`was_sent`](Error::was_sent).
-        sent: bool,
-        /// What the transport reported.
-        source: BoxError,
-    },
-    /// The attempt was not over, body included, when its time was.
-    #[error("timed out after {after:?}")]
-    Timeout {
-        /// The limit that was exceeded, or how long it took until something else (the operating system) gave up.
-        after: Duration,
-        /// See [`was_sent`](Error::was_sent).
-        sent: bool,
-        /// What the transport reported, if it was the transport that stopped.
-        source: Option<BoxError>,
-    },
+    Proxy,
+    /// The attempt, body included, took longer than its time limit, or the operating system gave up. See
+    /// [`Error::time_limit`].
+    Timeout,
     /// The connection was reset, or closed before the response head was complete.
-    #[error("the connection was closed: {}", RootCause(source))]
-    Closed {
-        /// See [`was_sent`](Error::was_sent).
-        sent: bool,
-        /// What the transport reported.
-        source: BoxError,
-    },
-    /// The server's answer is not HTTP: a malformed head or framing.
-    #[error("the answer is not valid HTTP: {}", RootCause(source))]
-    Protocol {
-        /// What the transport reported.
-        source: BoxError,
-    },
+    Closed,
+    /// The response is not valid HTTP: its head or framing is malformed.
+    Protocol,
     /// The connection ended properly, but before the announced end of the body.
-    #[error("the body was cut off: {}", RootCause(source))]
-    BodyTruncated {
-        /// What the transport reported.
-        source: BoxError,
-    },
-    /// The body is larger than `max_body` allows.
-    #[error("the body is larger than the limit of {limit} bytes; raise it with max_body")]
-    BodyTooLarge {
-        /// The limit, in bytes after decoding.
-        limit: u64,
-    },
-    /// The body is not what its `Content-Encoding` (or the reader of its content) takes it for.
-    #[error("could not decode the body: {}", RootCause(source))]
-    Decode {
-        /// What the decoder reported.
-        source: BoxError,
-    },
-    /// A redirect could not be followed: too many, or to a place that may not or cannot be requested.
-    #[error("could not follow the redirect: {message}")]
-    Redirect {
-        /// What was wrong with it.
-        message: String,
-        /// The redirects answered before, and the one that could not be followed.
-        hops: Vec<RedirectHop>,
-    },
-    /// The server answered with a 4xx or 5xx and `error_for_status` was asked for. The answer itself is in
-    /// [`ThreadException::response`](crate::ThreadException::response).
-    #[error("the server answered {status}")]
-    Status {
-        /// The status of the answer.
-        status: StatusCode,
-    },
-    /// The body could not be saved, or its handler failed.
-    #[error("{}: {}", Receiver(path.as_deref()), RootCause(source))]
-    Sink {
-        /// The file that it was to be saved to; `None` for a handler.
-        path: Option<PathBuf>,
-        /// See [`was_sent`](Error::was_sent).
-        sent: bool,
-        /// What the operating system or the handler reported.
-        source: BoxError,
-    },
-    /// This machine ran out of something: file descriptors, local ports, threads, or a file to send shrank.
-    #[error("a local resource failed: {}", RootCause(source))]
-    LocalResource {
-        /// See [`was_sent`](Error::was_sent).
-        sent: bool,
-        /// What the operating system reported.
-        source: BoxError,
-    },
+    BodyTruncated,
+    /// The body is larger than `max_body` allows. See [`Error::limit`].
+    BodyTooLarge,
+    /// The body does not conform to its `Content-Encoding`, or its content to the type that it was read as.
+    Decode,
+    /// A redirect could not be followed: too many, or to a URL that must not or cannot be requested. See
+    /// [`Error::hops`].
+    Redirect,
+    /// The server responded with a 4xx or 5xx and `error_for_status` was asked for. See [`Error::status`]; the response
+    /// itself is in [`ThreadException::response`](crate::ThreadException::response).
+    Status,
+    /// The body could not be saved, or its handler failed. See [`Error::path`].
+    Sink,
+    /// This machine ran out of a resource (file descriptors, local ports, memory), or a file to send could not be read
+    /// to its end.
+    LocalResource,
     /// The worker that took the job has no session to send it with: the session's constructor, the initializer or the
     /// auth generator failed.
-    #[error("the worker has no session: {}", Clipped(source))]
-    Session {
-        /// See [`was_sent`](Error::was_sent).
-        sent: bool,
-        /// What they reported.
-        source: BoxError,
-    },
-    /// The job was called off: by [`Handle::cancel`](crate::Handle::cancel), or by the
+    Session,
+    /// The job was cancelled: by [`Handle::cancel`](crate::Handle::cancel), or by the
     /// [`deadline`](crate::PoolBuilder::deadline) of the run.
-    #[error("cancelled{}", if *sent { " while it was under way" } else { " before it was sent" })]
-    Cancelled {
-        /// See [`was_sent`](Error::was_sent).
-        sent: bool,
-    },
+    Cancelled,
     /// A closure, a transport or a library panicked while it worked on this job.
-    #[error("panicked: {}", Clipped(message))]
-    Panicked {
-        /// The message of the panic.
-        message: String,
-    },
+    Panicked,
 }
 
 impl Error {
-    pub(crate) fn invalid_request(message: impl Into<String>) -> Self {
-        Self::InvalidRequest {
-            message: message.into(),
-            source: None,
+    /// What kind of fault this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self.0.fault {
+            Fault::InvalidRequest(_) => ErrorKind::InvalidRequest,
+            Fault::Dns => ErrorKind::Dns,
+            Fault::Connect => ErrorKind::Connect,
+            Fault::Tls => ErrorKind::Tls,
+            Fault::Proxy => ErrorKind::Proxy,
+            Fault::Timeout(_) => ErrorKind::Timeout,
+            Fault::Closed => ErrorKind::Closed,
+            Fault::Protocol => ErrorKind::Protocol,
+            Fault::BodyTruncated => ErrorKind::BodyTruncated,
+            Fault::BodyTooLarge(_) => ErrorKind::BodyTooLarge,
+            Fault::Decode => ErrorKind::Decode,
+            Fault::Redirect(..) => ErrorKind::Redirect,
+            Fault::Status(_) => ErrorKind::Status,
+            Fault::Handler | Fault::File(_) => ErrorKind::Sink,
+            Fault::LocalResource => ErrorKind::LocalResource,
+            Fault::Session => ErrorKind::Session,
+            Fault::Cancelled => ErrorKind::Cancelled,
+            Fault::Panicked(_) => ErrorKind::Panicked,
         }
     }
 
     /// Whether time ran out.
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Timeout { .. })
+        self.kind() == ErrorKind::Timeout
     }
 
     /// Whether no connection came about: DNS, TCP, TLS or the proxy failed.
     pub fn is_connect(&self) -> bool {
-        matches!(
-            self,
-            Self::Dns { .. } | Self::Connect { .. } | Self::Tls { .. } | Self::Proxy { .. }
-        )
+        use ErrorKind::*;
+
+        matches!(self.kind(), Dns | Connect | Tls | Proxy)
     }
 
     /// Whether the same request may well succeed later: the fault lies with the network, the server's load or this
     /// machine's, not with the request.
     ///
     /// It says nothing about whether repeating is safe; for a request that is not idempotent, see
-    /// [`was_sent`](Error::was_sent). A [`Status`](Error::Status) counts for 408, 429, 500, 502, 503 and 504.
+    /// [`was_sent`](Error::was_sent). An [`ErrorKind::Status`] counts for 408, 429, 500, 502, 503 and 504.
     pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Dns { .. }
-            | Self::Connect { .. }
-            | Self::Proxy { .. }
-            | Self::Timeout { .. }
-            | Self::Closed { .. }
-            | Self::BodyTruncated { .. }
-            | Self::LocalResource { .. } => true,
-            Self::Status { status } => {
-                matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
-            }
-            Self::InvalidRequest { .. }
-            | Self::Tls { .. }
-            | Self::Protocol { .. }
-            | Self::BodyTooLarge { .. }
-            | Self::Decode { .. }
-            | Self::Redirect { .. }
-            | Self::Sink { .. }
-            | Self::Session { .. }
-            | Self::Cancelled { .. }
-            | Self::Panicked { .. } => false,
+        use ErrorKind::*;
+
+        match self.kind() {
+            Dns | Connect | Proxy | Timeout | Closed | BodyTruncated | LocalResource => true,
+            Status => self
+                .status()
+                .is_some_and(|status| matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)),
+            InvalidRequest | Tls | Protocol | BodyTooLarge | Decode | Redirect | Sink | Session
+            | Cancelled | Panicked => false,
         }
     }
 
@@ -238,64 +206,232 @@ impl Error {
     /// `false` is a promise: no server can have seen it, so repeating it is safe whatever its method. `true` means that
     /// it was seen or that this cannot be told.
     pub fn was_sent(&self) -> bool {
-        match self {
-            Self::InvalidRequest { .. } => false,
-            Self::Dns { sent, .. }
-            | Self::Connect { sent, .. }
-            | Self::Tls { sent, .. }
-            | Self::Proxy { sent, .. }
-            | Self::Timeout { sent, .. }
-            | Self::Closed { sent, .. }
-            | Self::LocalResource { sent, .. }
-            | Self::Sink { sent, .. }
-            | Self::Session { sent, .. }
-            | Self::Cancelled { sent } => *sent,
-            Self::Protocol { .. }
-            | Self::BodyTruncated { .. }
-            | Self::BodyTooLarge { .. }
-            | Self::Decode { .. }
-            | Self::Redirect { .. }
-            | Self::Status { .. }
-            | Self::Panicked { .. } => true,
-        }
+        self.0.sent
     }
 
-    /// The status, if the job failed because of it.
+    /// The status, if the job failed because of it ([`ErrorKind::Status`]).
     pub fn status(&self) -> Option<StatusCode> {
-        match self {
-            Self::Status { status } => Some(*status),
+        match self.0.fault {
+            Fault::Status(status) => Some(status),
             _ => None,
         }
     }
 
-    /// The same error, where a server has seen earlier exchanges of the attempt, or earlier attempts.
-    pub(crate) fn after_earlier_exchange(mut self) -> Self {
-        match &mut self {
-            Self::Dns { sent, .. }
-            | Self::Connect { sent, .. }
-            | Self::Tls { sent, .. }
-            | Self::Proxy { sent, .. }
-            | Self::Timeout { sent, .. }
-            | Self::Closed { sent, .. }
-            | Self::LocalResource { sent, .. }
-            | Self::Sink { sent, .. }
-            | Self::Session { sent, .. } => *sent = true,
-            // The request was as it should be when it began: a file to be sent again has gone, for example.
-            Self::InvalidRequest { message, source } => {
-                let source = source.take();
-                return Self::LocalResource {
-                    sent: true,
-                    source: source.unwrap_or_else(|| std::mem::take(message).into()),
-                };
-            }
-            _ => {}
+    /// The redirects that were followed, and last the one that could not be ([`ErrorKind::Redirect`]); empty for other
+    /// kinds.
+    pub fn hops(&self) -> &[RedirectHop] {
+        match &self.0.fault {
+            Fault::Redirect(_, hops) => hops,
+            _ => &[],
+        }
+    }
+
+    /// The limit that the body exceeds, in bytes after decoding ([`ErrorKind::BodyTooLarge`]).
+    pub fn limit(&self) -> Option<u64> {
+        match self.0.fault {
+            Fault::BodyTooLarge(limit) => Some(limit),
+            _ => None,
+        }
+    }
+
+    /// The file that the body was to be saved to ([`ErrorKind::Sink`]); `None` if it was a handler.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.0.fault {
+            Fault::File(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The time limit that was exceeded, or the time it took until the operating system or another library gave up
+    /// ([`ErrorKind::Timeout`]). `None` if it is not known: the attempt fills it in, so every outcome of a pool has it.
+    pub fn time_limit(&self) -> Option<Duration> {
+        match self.0.fault {
+            Fault::Timeout(time) => time,
+            _ => None,
+        }
+    }
+}
+
+/// What transports and the readers of bodies report.
+impl Error {
+    /// The request cannot be sent as it was described. The message says what is wrong and what to do about it; it is
+    /// displayed as it stands, so it must be one line without secrets. [`was_sent`](Error::was_sent) is always `false`.
+    pub fn invalid_request(message: impl Into<String>) -> Self {
+        Self::new(Fault::InvalidRequest(message.into()), false)
+    }
+
+    /// The host name could not be resolved. [`was_sent`](Error::was_sent) defaults to `false`.
+    pub fn dns(source: impl Into<BoxError>) -> Self {
+        Self::new(Fault::Dns, false).with_source(source)
+    }
+
+    /// No connection could be made. [`was_sent`](Error::was_sent) defaults to `false`.
+    pub fn connect(source: impl Into<BoxError>) -> Self {
+        Self::new(Fault::Connect, false).with_source(source)
+    }
+
+    /// The TLS handshake failed. [`was_sent`](Error::was_sent) defaults to `false`.
+    pub fn tls(source: impl Into<BoxError>) -> Self {
+        Self::new(Fault::Tls, false).with_source(source)
+    }
+
+    /// The proxy could not be reached or did not open a tunnel. [`was_sent`](Error::was_sent) defaults to `false`.
+    pub fn proxy(source: impl Into<BoxError>) -> Self {
+        Self::new(Fault::Proxy, false).with_source(source)
+    }
+
+    /// Time ran out. The attempt fills in how much it was, unless [`with_time_limit`](Error::with_time_limit) sets it.
+    /// [`was_sent`](Error::was_sent) defaults to `true`.
+    pub fn timeout() -> Self {
+        Self::new(Fault::Timeout(None), true)
+    }
+
+    /// The connection was reset, or closed before the response head was complete. [`was_sent`](Error::was_sent)
+    /// defaults to `true`.
+    pub fn closed(source: impl Into<BoxError>) -> Self {
+        Self::new(Fault::Closed, true).with_source(source)
+    }
+
+    /// The response is not valid HTTP. [`was_sent`](Error::was_sent) is always `true`.
+    pub fn protocol(source: impl Into<BoxError>) -> Self {
+        Self::new(Fault::Protocol, true).with_source(source)
+    }
+
+    /// The connection ended properly, but before the announced end of the body. [`was_sent`](Error::was_sent) is always
+    /// `true`.
+    pub fn body_truncated(source: impl Into<BoxError>) -> Self {
+        Self::new(Fault::BodyTruncated, true).with_source(source)
+    }
+
+    /// The body does not conform to its encoding. [`was_sent`](Error::was_sent) is always `true`.
+    pub fn decode(source: impl Into<BoxError>) -> Self {
+        Self::new(Fault::Decode, true).with_source(source)
+    }
+
+    /// This machine ran out of a resource, or a file to send could not be read to its end.
+    /// [`was_sent`](Error::was_sent) defaults to `false`.
+    pub fn local_resource(source: impl Into<BoxError>) -> Self {
+        Self::new(Fault::LocalResource, false).with_source(source)
+    }
+
+    /// Sets whether a server may have seen anything of the request. `false` is a promise: see
+    /// [`was_sent`](Error::was_sent).
+    ///
+    /// It changes nothing where the kind decides: an invalid request was not sent, and there was a response where the
+    /// fault is in one (`Protocol`, `BodyTruncated`, `BodyTooLarge`, `Decode`, `Redirect`, `Status`). After a panic
+    /// nothing can be promised.
+    #[must_use]
+    pub fn sent(mut self, sent: bool) -> Self {
+        use ErrorKind::*;
+
+        match self.kind() {
+            InvalidRequest | Protocol | BodyTruncated | BodyTooLarge | Decode | Redirect
+            | Status | Panicked => {}
+            Dns | Connect | Tls | Proxy | Timeout | Closed | Sink | LocalResource | Session
+            | Cancelled => self.0.sent = sent,
         }
         self
     }
 
-    /// Sorts a failed read of a body.
+    /// Sets the [`time_limit`](Error::time_limit) of a timeout that is not the attempt's own: the connect timeout of a
+    /// transport, for example. It changes nothing for other kinds.
+    #[must_use]
+    pub fn with_time_limit(mut self, time: Duration) -> Self {
+        if let Fault::Timeout(taken) = &mut self.0.fault {
+            *taken = Some(time);
+        }
+        self
+    }
+
+    /// Sets the [`source`](std::error::Error::source), for the constructors that take none.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
+        self.0.source = Some(source.into().into());
+        self
+    }
+}
+
+/// What only this crate reports.
+impl Error {
+    pub(crate) fn body_too_large(limit: u64) -> Self {
+        Self::new(Fault::BodyTooLarge(limit), true)
+    }
+
+    /// `hops` ends with the redirect that could not be followed.
+    pub(crate) fn redirect(message: String, hops: Vec<RedirectHop>) -> Self {
+        Self::new(Fault::Redirect(message, hops), true)
+    }
+
+    pub(crate) fn from_status(status: StatusCode) -> Self {
+        Self::new(Fault::Status(status), true)
+    }
+
+    /// The handler of a body failed.
+    pub(crate) fn handler(source: BoxError) -> Self {
+        Self::new(Fault::Handler, true).with_source(source)
+    }
+
+    /// The body could not be saved to a file.
+    pub(crate) fn file(path: &Path, source: io::Error) -> Self {
+        Self::new(Fault::File(path.to_owned()), true).with_source(source)
+    }
+
+    pub(crate) fn session(source: impl Into<BoxError>) -> Self {
+        Self::new(Fault::Session, false).with_source(source)
+    }
+
+    pub(crate) fn cancelled() -> Self {
+        Self::new(Fault::Cancelled, false)
+    }
+
+    pub(crate) fn panicked(message: String) -> Self {
+        Self::new(Fault::Panicked(message), true)
+    }
+
+    fn new(fault: Fault, sent: bool) -> Self {
+        Self(Box::new(Inner {
+            fault,
+            sent,
+            source: None,
+        }))
+    }
+}
+
+/// What an error becomes on its way from the transport to the outcome.
+impl Error {
+    /// The same error, where a server has seen earlier exchanges of the attempt, or earlier attempts.
+    pub(crate) fn after_earlier_exchange(mut self) -> Self {
+        if let Fault::InvalidRequest(message) = self.0.fault {
+            // The request was valid when it was first sent: a file to be sent again is gone, for example.
+            self.0
+                .source
+                .get_or_insert_with(|| BoxError::from(message).into());
+            self.0.fault = Fault::LocalResource;
+        }
+        self.0.sent = true;
+        self
+    }
+
+    /// The same error, where it was a proxy that the connection was to be made to.
+    pub(crate) fn at_proxy(mut self) -> Self {
+        if let Fault::Connect | Fault::Dns = self.0.fault {
+            self.0.fault = Fault::Proxy;
+        }
+        self
+    }
+
+    /// The same error; a timeout without a time gets one.
+    pub(crate) fn with_time(mut self, time: impl FnOnce() -> Duration) -> Self {
+        if let Fault::Timeout(taken @ None) = &mut self.0.fault {
+            *taken = Some(time());
+        }
+        self
+    }
+
+    /// Classifies a failed read of a body.
     ///
-    /// A transport that knows better hands over its own [`Error`] inside the `io::Error`; otherwise the kind decides.
+    /// A transport that knows better returns its own [`Error`] inside the `io::Error`; otherwise the `io::ErrorKind`
+    /// decides.
     pub(crate) fn from_body_read(error: io::Error) -> Self {
         use io::ErrorKind::*;
 
@@ -304,63 +440,80 @@ impl Error {
             Err(error) => BoxError::from(error),
         };
         match io_kind(&*source).unwrap_or(Other) {
-            UnexpectedEof => Self::BodyTruncated { source },
-            TimedOut | WouldBlock => Self::Timeout {
-                after: Duration::ZERO,
-                sent: true,
-                source: Some(source),
-            },
-            InvalidData | InvalidInput => Self::Protocol { source },
-            _ => Self::Closed { sent: true, source },
+            UnexpectedEof => Self::body_truncated(source),
+            TimedOut | WouldBlock => Self::timeout().with_source(source),
+            InvalidData | InvalidInput => Self::protocol(source),
+            _ => Self::closed(source),
         }
-    }
-
-    /// The same error, with the time after which it struck where the transport did not know it.
-    pub(crate) fn with_time(mut self, time: impl FnOnce() -> Duration) -> Self {
-        match &mut self {
-            Self::Timeout { after, .. } if after.is_zero() => *after = time(),
-            _ => {}
-        }
-        self
     }
 }
 
-/// Displays who did not take the body.
-struct Receiver<'a>(Option<&'a Path>);
-
-impl fmt::Display for Receiver<'_> {
+impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(path) => write!(f, "could not save the body to {}", Clipped(path.display())),
-            None => f.write_str("the handler of the body failed"),
+        let cause = Suffix(self.source().map(RootCause));
+        match &self.0.fault {
+            Fault::InvalidRequest(message) => write!(f, "invalid request: {message}"),
+            Fault::Dns => write!(f, "could not resolve the host name{cause}"),
+            Fault::Connect => write!(f, "could not connect{cause}"),
+            Fault::Tls => write!(f, "TLS handshake failed{cause}"),
+            Fault::Proxy => write!(f, "could not connect through the proxy{cause}"),
+            Fault::Timeout(None) => f.write_str("timed out"),
+            Fault::Timeout(Some(time)) => write!(f, "timed out after {time:?}"),
+            Fault::Closed => write!(f, "the connection was closed{cause}"),
+            Fault::Protocol => write!(f, "invalid HTTP response{cause}"),
+            Fault::BodyTruncated => write!(f, "the response body was truncated{cause}"),
+            Fault::BodyTooLarge(limit) => write!(
+                f,
+                "the body is larger than the limit of {limit} bytes; raise it with max_body"
+            ),
+            Fault::Decode => write!(f, "could not decode the body{cause}"),
+            Fault::Redirect(message, _) => write!(f, "could not follow the redirect: {message}"),
+            Fault::Status(status) => write!(f, "the server responded with {status}"),
+            Fault::Handler => write!(f, "the handler of the body failed{cause}"),
+            Fault::File(path) => {
+                let path = Clipped(path.display());
+                write!(f, "could not save the body to {path}{cause}")
+            }
+            Fault::LocalResource if self.source().is_some_and(is_out_of_resources) => write!(
+                f,
+                "ran out of a local resource (file descriptors, ports, memory){cause}"
+            ),
+            Fault::LocalResource => write!(f, "a local resource failed{cause}"),
+            Fault::Session => {
+                let cause = Suffix(self.source().map(Clipped));
+                write!(f, "the worker has no session{cause}")
+            }
+            Fault::Cancelled if self.was_sent() => f.write_str("cancelled while it was under way"),
+            Fault::Cancelled => f.write_str("cancelled before it was sent"),
+            Fault::Panicked(message) => write!(f, "panicked: {}", Clipped(message)),
         }
     }
 }
 
-// By hand: a derived one would print the sources, whose length nobody bounds.
+/// Displays a colon and the cause, if there is one.
+struct Suffix<T>(Option<T>);
+
+impl<T: fmt::Display> fmt::Display for Suffix<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
+// By hand: a derived one would print the sources, whose length is not bounded.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self {
-            Self::InvalidRequest { .. } => "InvalidRequest",
-            Self::Dns { .. } => "Dns",
-            Self::Connect { .. } => "Connect",
-            Self::Tls { .. } => "Tls",
-            Self::Proxy { .. } => "Proxy",
-            Self::Timeout { .. } => "Timeout",
-            Self::Closed { .. } => "Closed",
-            Self::Protocol { .. } => "Protocol",
-            Self::BodyTruncated { .. } => "BodyTruncated",
-            Self::BodyTooLarge { .. } => "BodyTooLarge",
-            Self::Decode { .. } => "Decode",
-            Self::Redirect { .. } => "Redirect",
-            Self::Status { .. } => "Status",
-            Self::Sink { .. } => "Sink",
-            Self::LocalResource { .. } => "LocalResource",
-            Self::Session { .. } => "Session",
-            Self::Cancelled { .. } => "Cancelled",
-            Self::Panicked { .. } => "Panicked",
-        };
         // What `Display` writes is escaped already.
-        write!(f, "{name}(\"{self}\", sent: {})", self.was_sent())
+        let (kind, sent) = (self.kind(), self.was_sent());
+        write!(f, "{kind:?}(\"{self}\", sent: {sent})")
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let source = self.0.source.as_deref()?;
+        Some(source)
     }
 }

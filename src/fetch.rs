@@ -144,10 +144,5 @@ fn blame_proxy(error: Error, proxy: Option<&Url>) -> Error {
     if proxy.is_none_or(|proxy| proxy.scheme().starts_with("socks")) {
         return error;
     }
-    match error {
-        Error::Connect { sent, source } | Error::Dns { sent, source } => {
-            Error::Proxy { sent, source }
-        }
-        other => other,
-    }
+    error.at_proxy()
 }

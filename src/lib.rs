@@ -350,7 +350,7 @@ mod sync;
 mod transport;
 
 pub use addresses::AddressFilter;
-pub use error::{BoxError, Error};
+pub use error::{BoxError, Error, ErrorKind};
 pub use headers::Auth;
 pub use history::RedirectHop;
 pub use limits::{Limits, OriginLimits};

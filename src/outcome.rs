@@ -77,7 +77,7 @@ impl ThreadResponse {
     ///
     /// # Errors
     ///
-    /// An exception with [`Error::Status`] that has this response.
+    /// An exception with [`ErrorKind::Status`](crate::ErrorKind::Status) that has this response.
     pub fn error_for_status(self) -> Result<Self, ThreadException> {
         match self.response().failed_status() {
             None => Ok(self),
@@ -113,17 +113,19 @@ impl fmt::Debug for ThreadResponse {
 /// [`Pool::from_exceptions`](crate::Pool::from_exceptions).
 ///
 /// ```
-/// use threaded::Error;
+/// use threaded::ErrorKind;
 ///
 /// let (_, mut exceptions) = threaded::map(["http:///no-host"])?;
 /// let exception = exceptions.next().unwrap();
-/// assert!(matches!(exception.error(), Error::InvalidRequest { .. }));
+/// assert_eq!(exception.kind(), ErrorKind::InvalidRequest);
 /// assert!(!exception.was_sent());
 /// assert_eq!(exception.into_request().url(), "http:///no-host");
 /// # Ok::<(), threaded::PoolError>(())
 /// ```
+#[derive(Clone)]
 pub struct ThreadException(Box<Parts>);
 
+#[derive(Clone)]
 struct Parts {
     info: JobInfo,
     error: Error,
@@ -153,7 +155,7 @@ impl ThreadException {
         &self.0.error
     }
 
-    /// The response, if there was one: that of an [`Error::Status`].
+    /// The response, if there was one: that of an [`ErrorKind::Status`](crate::ErrorKind::Status).
     pub fn response(&self) -> Option<&Response> {
         self.0.response.as_ref()
     }

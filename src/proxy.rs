@@ -26,9 +26,9 @@ pub(crate) fn parse(text: &str) -> Result<Url, Error> {
     } else {
         Url::parse(&format!("http://{text}"))
     };
-    let url = with_scheme.map_err(|error| Error::InvalidRequest {
-        message: format!("the proxy `{}` is not a URL: {error}", SafeUrl(text)),
-        source: Some(error.into()),
+    let url = with_scheme.map_err(|error| {
+        let message = format!("the proxy `{}` is not a URL: {error}", SafeUrl(text));
+        Error::invalid_request(message).with_source(error)
     })?;
     if !PROXY_SCHEMES.contains(&url.scheme()) || !url.has_host() {
         return Err(Error::invalid_request(format!(

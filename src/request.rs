@@ -33,7 +33,7 @@ use crate::response::ResponseHead;
 /// It can be cloned, kept, sent again and moved between threads. Nothing in it refers to a connection or a worker.
 ///
 /// Setters take the spec by value and never fail. What is wrong in it (a bad URL, header, body …) is kept and ends as
-/// [`Error::InvalidRequest`] of the job that it becomes; the other jobs are not affected.
+/// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) of the job that it becomes; the other jobs are not affected.
 ///
 /// A URL alone is a spec too: `&str`, `String`, [`Url`](url::Url) and `http::Request<Bytes>` convert into one.
 ///
@@ -86,7 +86,7 @@ struct Fault {
 impl RequestSpec {
     /// A request of any method, given as [`http::Method`] or as text.
     ///
-    /// A text that is no method ends as [`Error::InvalidRequest`] of the job.
+    /// A text that is no method ends as [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) of the job.
     ///
     /// ```
     /// use threaded::RequestSpec;
@@ -265,10 +265,13 @@ impl RequestSpec {
             .and_then(|options| options.fault.as_ref())
         {
             None => Ok(()),
-            Some(Fault { message, source }) => Err(Error::InvalidRequest {
-                message: message.clone(),
-                source: source.clone().map(|source| Box::new(source) as BoxError),
-            }),
+            Some(Fault { message, source }) => {
+                let error = Error::invalid_request(message);
+                Err(match source {
+                    Some(source) => error.with_source(Arc::clone(source)),
+                    None => error,
+                })
+            }
         }
     }
 

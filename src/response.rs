@@ -110,12 +110,10 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// [`Error::Decode`] if it is none, or not that of a `T`.
+    /// Returns an error of kind [`ErrorKind::Decode`](crate::ErrorKind::Decode) if it is not valid JSON, or not that of a `T`.
     #[cfg(feature = "json")]
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(&self.body).map_err(|error| Error::Decode {
-            source: error.into(),
-        })
+        serde_json::from_slice(&self.body).map_err(Error::decode)
     }
 
     /// The response as a type of the `http` crate; URL, history and address are lost.
@@ -135,7 +133,7 @@ impl Response {
 
     pub(crate) fn failed_status(&self) -> Option<Error> {
         let status = self.status();
-        (status.is_client_error() || status.is_server_error()).then_some(Error::Status { status })
+        (status.is_client_error() || status.is_server_error()).then(|| Error::from_status(status))
     }
 }
 

@@ -17,7 +17,7 @@ use self::backoff::Backoff;
 pub(crate) use self::budget::Budget;
 use self::budget::Terms;
 pub use self::tried::Tried;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::response::Response;
 
 /// Which attempts are repeated, and after how long. Given to [`PoolBuilder::retry`](crate::PoolBuilder::retry).
@@ -135,7 +135,7 @@ impl Retry {
     }
 
     /// Whether an attempt is repeated whose body could not be saved or whose handler failed
-    /// ([`Error::Sink`](crate::Error::Sink)). Defaults to `false`.
+    /// ([`ErrorKind::Sink`](crate::ErrorKind::Sink)). Defaults to `false`.
     pub fn sink_errors(mut self, repeat: bool) -> Self {
         self.after_sink_errors = repeat;
         self
@@ -146,7 +146,7 @@ impl Retry {
     ///
     /// The number for each job, the budget, the run's deadline, and what is never repeated stay as they are; harm is the
     /// closure's to think of. It is called on the workers' threads. If it panics, the job ends as
-    /// [`Error::Panicked`](crate::Error::Panicked). Defaults to the rules above.
+    /// [`ErrorKind::Panicked`](crate::ErrorKind::Panicked). Defaults to the rules above.
     ///
     /// ```
     /// use threaded::{Retry, Tried};
@@ -203,23 +203,22 @@ impl Retry {
     fn may_help(&self, outcome: Result<&Response, &Error>) -> bool {
         match outcome {
             Ok(response) => self.statuses.contains(&response.status()),
-            Err(Error::Sink { .. }) => self.after_sink_errors,
+            Err(error) if error.kind() == ErrorKind::Sink => self.after_sink_errors,
             Err(error) => error.is_retryable(),
         }
     }
 }
 
-/// Whether it would end the same way again, or nobody knows what has happened.
+/// Whether it would end the same way again, or it is unknown what has happened.
 fn is_final(outcome: Result<&Response, &Error>) -> bool {
-    matches!(
-        outcome,
-        Err(Error::InvalidRequest { .. }
-            | Error::Tls { .. }
-            | Error::Redirect { .. }
-            | Error::BodyTooLarge { .. }
-            | Error::Panicked { .. }
-            | Error::Cancelled { .. })
-    )
+    use ErrorKind::*;
+
+    outcome.is_err_and(|error| {
+        matches!(
+            error.kind(),
+            InvalidRequest | Tls | Redirect | BodyTooLarge | Panicked | Cancelled
+        )
+    })
 }
 
 fn may_be_repeated(tried: &Tried<'_>) -> bool {

@@ -1,6 +1,7 @@
 //! What performs exchanges: [`Transport`] and what it is handed and hands back.
 
 mod exchange;
+mod message_texts;
 pub(crate) mod reqwest;
 mod response_body;
 #[cfg(feature = "ureq")]
@@ -22,7 +23,7 @@ use crate::error::{BoxError, Error};
 ///
 /// Redirects, decoding, size limits and outcomes are not its business; the crate does them, the same on every transport.
 /// What is: to send the request as it stands, to be done within [`Exchange::timeout`] (body included), and to report
-/// faults as the [`Error`] variant that fits. A worker uses its transport for one exchange at a time.
+/// faults as an [`Error`] of the kind that fits. A worker uses its transport for one exchange at a time.
 ///
 /// A closure is a transport, so code can be tested without a network:
 ///
@@ -31,7 +32,7 @@ use crate::error::{BoxError, Error};
 ///
 /// let answers = |exchange: Exchange<'_>| match exchange.url().path() {
 ///     "/ok" => Ok(http::Response::new(ResponseBody::from("hello"))),
-///     _ => Err(Error::Connect { sent: false, source: "no such host here".into() }),
+///     _ => Err(Error::connect("no such host here")),
 /// };
 /// let (responses, exceptions) = Pool::builder()
 ///     .num_threads(2)
@@ -47,7 +48,7 @@ pub trait Transport: Send {
     ///
     /// # Errors
     ///
-    /// The variant of [`Error`] that fits the fault. In the variants that have it, `sent` must be `true` unless the
+    /// Returns an [`Error`] of the kind that fits the fault. Its [`was_sent`](Error::was_sent) must be `true` unless the
     /// server cannot have seen any of the request.
     fn exchange(&mut self, exchange: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error>;
 }

@@ -108,10 +108,8 @@ impl<'a> Outgoing<'a> {
         {
             all.insert(AUTHORIZATION, credentials.clone());
         }
-        headers::fill_in(&mut all, &session.headers).map_err(|error| Error::InvalidRequest {
-            message: headers::TOO_MANY.to_owned(),
-            source: Some(error.into()),
-        })?;
+        headers::fill_in(&mut all, &session.headers)
+            .map_err(|error| Error::invalid_request(headers::TOO_MANY).with_source(error))?;
         if self.left_origin {
             headers::remove_sensitive(&mut all);
             all.remove(HOST);

@@ -43,11 +43,7 @@ impl Deadline {
     /// The error that there is no time left, if so. `sent` is whether a server may have seen anything by now.
     pub(super) fn check(&self, sent: bool) -> Result<(), Error> {
         if self.at.is_some_and(|at| Instant::now() >= at) {
-            return Err(Error::Timeout {
-                after: self.limit.unwrap_or_default(),
-                sent,
-                source: None,
-            });
+            return Err(Error::timeout().sent(sent));
         }
         Ok(())
     }

@@ -54,13 +54,10 @@ pub(super) fn decoders(headers: &HeaderMap) -> Result<Vec<Decoder>, Error> {
         }
     }
     if decoders.len() > MOST_ENCODINGS {
-        return Err(Error::Decode {
-            source: format!(
-                "{} codings on top of each other; at most {MOST_ENCODINGS} are undone",
-                decoders.len()
-            )
-            .into(),
-        });
+        return Err(Error::decode(format!(
+            "{} content encodings on top of each other; at most {MOST_ENCODINGS} are decoded",
+            decoders.len()
+        )));
     }
     Ok(decoders)
 }
@@ -89,11 +86,7 @@ pub(super) fn peek(source: &mut impl BufRead) -> io::Result<&[u8]> {
 
 /// An error that does not come from below the decoders comes from them.
 pub(super) fn error(error: io::Error) -> Error {
-    error
-        .downcast::<Error>()
-        .unwrap_or_else(|error| Error::Decode {
-            source: error.into(),
-        })
+    error.downcast::<Error>().unwrap_or_else(Error::decode)
 }
 
 fn decoder(token: &str) -> Option<Decoder> {

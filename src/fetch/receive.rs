@@ -83,9 +83,9 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Error> {
     }) {
         return Ok(());
     }
-    Err(Error::Protocol {
-        source: "it has a Transfer-Encoding other than `chunked`".into(),
-    })
+    Err(Error::protocol(
+        "it has a Transfer-Encoding other than `chunked`",
+    ))
 }
 
 /// Answers that end with their head, whatever their headers announce (RFC 9112, section 6.3).

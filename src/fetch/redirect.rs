@@ -26,7 +26,7 @@ pub(super) fn next<'a, B>(
     let refused = |message: String| {
         let mut hops = history.to_vec();
         hops.push(RedirectHop::new(sent.url.clone(), status));
-        Error::Redirect { message, hops }
+        Error::redirect(message, hops)
     };
     if history.len() >= limit {
         return Err(refused(format!("it would be more than {limit}")));

@@ -1,42 +1,35 @@
-//! Places that may not be connected to, as errors.
+//! Blocked addresses, as errors.
 
-use super::RedirectHop;
 use crate::addresses::NotPublic;
-use crate::error::{BoxError, Error, RootCause, chain};
+use crate::error::{Error, ErrorKind, chain};
+use crate::history::RedirectHop;
 
-/// The error that a transport met with, if it had found no address that may be connected to.
+/// Reports a host without an allowed address as an invalid request, not as a failed DNS resolution.
 pub(super) fn of_look_up(error: Error) -> Error {
-    match error {
-        Error::Dns { source, .. } if is_not_public(&*source) => not_public(source),
-        other => other,
+    match blocked(&error) {
+        Some(blocked) if error.kind() == ErrorKind::Dns => not_public(blocked.clone()),
+        _ => error,
     }
 }
 
-fn is_not_public(error: &(dyn std::error::Error + 'static)) -> bool {
-    chain(error).any(|error| error.is::<NotPublic>())
+pub(super) fn not_public(blocked: NotPublic) -> Error {
+    Error::invalid_request(message(&blocked)).with_source(blocked)
 }
 
-pub(super) fn not_public(error: impl Into<BoxError>) -> Error {
-    let source = error.into();
-    Error::InvalidRequest {
-        message: format!(
-            "{}, and public_addresses_only allows no others",
-            RootCause(&source)
-        ),
-        source: Some(source),
-    }
-}
-
-/// To where nothing may be sent, no redirect may lead.
+/// Reports a redirect to a blocked address as an error of that redirect.
 pub(super) fn blame_redirect(error: Error, history: &[RedirectHop]) -> Error {
-    match error {
-        Error::InvalidRequest {
-            message,
-            source: Some(source),
-        } if !history.is_empty() && is_not_public(&*source) => Error::Redirect {
-            message,
-            hops: history.to_vec(),
-        },
-        other => other,
+    match blocked(&error) {
+        Some(blocked) if error.kind() == ErrorKind::InvalidRequest && !history.is_empty() => {
+            Error::redirect(message(blocked), history.to_vec())
+        }
+        _ => error,
     }
+}
+
+fn blocked(error: &Error) -> Option<&NotPublic> {
+    chain(error).find_map(|error| error.downcast_ref())
+}
+
+fn message(blocked: &NotPublic) -> String {
+    format!("{blocked}, and public_addresses_only allows no others")
 }

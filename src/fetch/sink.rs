@@ -46,11 +46,7 @@ pub(super) fn receive(
     match sink {
         Some(Sink::Handler(handler)) => {
             let handled = arrival.read(|content| handler(head, content))?;
-            handled.map_err(|source| Error::Sink {
-                path: None,
-                sent: true,
-                source,
-            })?;
+            handled.map_err(Error::handler)?;
             Ok(Received::default())
         }
         Some(Sink::File(path)) if head.status().is_success() => {
@@ -127,7 +123,7 @@ impl<R: Read> Read for Content<R> {
                     self.is_at_end = read == 0 && !buffer.is_empty();
                     return Ok(read);
                 }
-                None => Error::BodyTooLarge { limit: self.limit },
+                None => Error::body_too_large(self.limit),
             },
         };
         let message = fault.to_string();

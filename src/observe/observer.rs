@@ -11,7 +11,7 @@ use crate::retry::Tried;
 /// Is told what the workers of a pool do, as they do it: for metrics, logs, progress bars.
 ///
 /// It is called on the workers' threads, by all of them at once, and they wait for it: it should be quick. If it panics when
-/// an attempt is about to begin, that job ends as [`Error::Panicked`](crate::Error::Panicked); when it is told
+/// an attempt is about to begin, that job ends as [`ErrorKind::Panicked`](crate::ErrorKind::Panicked); when it is told
 /// what an attempt has led to, that stands and the panic is logged.
 ///
 /// A closure that takes an [`Event`] is an observer of everything:

@@ -84,7 +84,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     }
 
     /// The time for all jobs together, from when the pool is started. When it is over, every job without an outcome ends as
-    /// [`Error::Cancelled`](crate::Error::Cancelled), as with [`Handle::cancel`](crate::Handle::cancel). Takes one more
+    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), as with [`Handle::cancel`](crate::Handle::cancel). Takes one more
     /// thread. `None` lifts the limit. Defaults to `None`.
     pub fn deadline(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.settings.deadline = limit.into();
@@ -196,14 +196,14 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     }
 
     /// Largest body to accept, in bytes after decoding. A larger one ends as
-    /// [`Error::BodyTooLarge`](crate::Error::BodyTooLarge). Defaults to 64 MiB in memory, and to no limit for what goes to
+    /// [`ErrorKind::BodyTooLarge`](crate::ErrorKind::BodyTooLarge). Defaults to 64 MiB in memory, and to no limit for what goes to
     /// a file or a handler.
     pub fn max_body(mut self, bytes: u64) -> Self {
         self.settings.attempt_limits.max_body = Some(bytes);
         self
     }
 
-    /// Whether a 4xx or 5xx is an exception, [`Error::Status`](crate::Error::Status), instead of a response.
+    /// Whether a 4xx or 5xx is an exception, [`ErrorKind::Status`](crate::ErrorKind::Status), instead of a response.
     /// Defaults to `false`.
     pub fn error_for_status(mut self, error_for_status: bool) -> Self {
         self.settings.error_for_status = error_for_status;
@@ -216,7 +216,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     ///
     /// It holds for addresses in URLs, for what host names are resolved to (only the addresses that were vetted are connected to,
     /// so another answer to a second look-up changes nothing), and for each redirect. Such a job ends as
-    /// [`Error::InvalidRequest`](crate::Error::InvalidRequest), or as [`Error::Redirect`](crate::Error::Redirect). Nothing goes through a proxy, which would
+    /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest), or as [`ErrorKind::Redirect`](crate::ErrorKind::Redirect). Nothing goes through a proxy, which would
     /// look up the address itself: those of the environment and of the session's client are not used, and a request that names one is
     /// refused. Defaults to `false`.
     pub fn public_addresses_only(mut self, public_addresses_only: bool) -> Self {

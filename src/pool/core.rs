@@ -19,7 +19,7 @@ use super::queue::{JobQueue, PendingJob};
 use super::results::ResultSender;
 use super::shutdown::{AtomicShutdownMode, Outstanding, ShutdownMode};
 use super::user_channel::UserChannel;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::observe::Counters;
 use crate::origin::Origin;
 use crate::outcome::ThreadResponse;
@@ -154,7 +154,8 @@ impl Core {
             return self.queue.release(origin);
         };
         let finished_at = Instant::now();
-        let would_fail_again = matches!(result, Err(Error::InvalidRequest { .. }));
+        let would_fail_again =
+            (result.as_ref()).is_err_and(|error| error.kind() == ErrorKind::InvalidRequest);
         // What the error says about the attempt, the outcome says about the job.
         let result = if log.was_sent {
             result.map_err(Error::after_earlier_exchange)
@@ -186,7 +187,7 @@ impl Core {
                 return self.sweep();
             }
             Ok(None) => {}
-            Err(message) => attempt.result = Err(Error::Panicked { message }),
+            Err(message) => attempt.result = Err(Error::panicked(message)),
         }
         self.queue.release(origin);
         self.complete(job, attempt, worker);

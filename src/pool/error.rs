@@ -1,35 +1,56 @@
-//! Why there is no pool, [`PoolError`], or a pool does not take a job, [`SubmitError`].
+//! Why a pool cannot be built, [`PoolError`], or does not accept a job, [`SubmitError`].
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use crate::error::BoxError;
 use crate::redact::{Clipped, SafeUrl};
 use crate::request::RequestSpec;
 
-/// Why a pool could not be made.
-#[derive(thiserror::Error)]
+/// Why a pool could not be built.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum PoolError {
     /// `num_threads(0)` was asked for.
-    #[error("a pool needs at least one thread; num_threads was 0")]
     NoThreads,
     /// `window(0)` was asked for.
-    #[error("a window needs room for at least one job; window was 0")]
     NoWindow,
-    /// The [`Limits`](crate::Limits) hold what cannot be kept to: a rate of 0, an origin that is none.
-    #[error("the limits cannot be kept to: {}", Clipped(.0))]
+    /// The [`Limits`](crate::Limits) are invalid: a rate of 0, or an invalid origin.
     Limits(String),
-    /// What [`allow_origin`](crate::PoolBuilder::allow_origin) was given is no origin.
-    #[error("cannot allow an origin: {}", Clipped(.0))]
+    /// [`allow_origin`](crate::PoolBuilder::allow_origin) was given an invalid origin.
     AllowedOrigin(String),
-    /// The operating system gave no thread for the first worker.
-    #[error("could not start the first worker's thread: {0}")]
-    Spawn(#[source] io::Error),
+    /// The operating system could not start the thread of the first worker.
+    Spawn(Arc<io::Error>),
     /// The first worker could not build its session: the session's constructor, the initializer, the auth generator or
     /// the transport's builder failed or panicked, or they do not fit together.
-    #[error("could not build a session: {}", Clipped(.0))]
-    Session(#[source] BoxError),
+    Session(Arc<dyn StdError + Send + Sync>),
+}
+
+impl PoolError {
+    pub(crate) fn spawn(error: io::Error) -> Self {
+        Self::Spawn(Arc::new(error))
+    }
+
+    pub(crate) fn session(source: impl Into<BoxError>) -> Self {
+        Self::Session(source.into().into())
+    }
+}
+
+impl fmt::Display for PoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoThreads => f.write_str("a pool needs at least one thread; num_threads was 0"),
+            Self::NoWindow => f.write_str("a window needs room for at least one job; window was 0"),
+            Self::Limits(message) => write!(f, "invalid rate limits: {}", Clipped(message)),
+            Self::AllowedOrigin(message) => {
+                write!(f, "cannot allow an origin: {}", Clipped(message))
+            }
+            Self::Spawn(error) => write!(f, "could not start the first worker's thread: {error}"),
+            Self::Session(source) => write!(f, "could not build a session: {}", Clipped(source)),
+        }
+    }
 }
 
 impl fmt::Debug for PoolError {
@@ -46,18 +67,23 @@ impl fmt::Debug for PoolError {
     }
 }
 
-/// A request that a pool did not accept: because its intake is closed, because it was cancelled or has gone, or because no
-/// worker could be started for it.
-#[derive(thiserror::Error)]
-#[error(
-    "{}; {} {} was not accepted",
-    match .source { None => "the pool takes no more jobs", Some(_) => "no worker could be started" },
-    Clipped(.request.method()),
-    SafeUrl(.request.url())
-)]
+// By hand: a derived `source` would be the `Arc`, which cannot be downcast to what is in it.
+impl StdError for PoolError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Spawn(error) => Some(&**error),
+            Self::Session(source) => Some(&**source),
+            Self::NoThreads | Self::NoWindow | Self::Limits(_) | Self::AllowedOrigin(_) => None,
+        }
+    }
+}
+
+/// A request that a pool did not accept: because its intake is closed, because it was cancelled or dropped, or because
+/// no worker could be started for it.
+#[derive(Clone)]
 pub struct SubmitError {
     request: Box<RequestSpec>,
-    source: Option<io::Error>,
+    source: Option<Arc<io::Error>>,
 }
 
 impl SubmitError {
@@ -71,7 +97,7 @@ impl SubmitError {
     pub(crate) fn without_worker(request: RequestSpec, error: io::Error) -> Self {
         Self {
             request: Box::new(request),
-            source: Some(error),
+            source: Some(Arc::new(error)),
         }
     }
 
@@ -86,6 +112,18 @@ impl SubmitError {
     }
 }
 
+impl fmt::Display for SubmitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = match self.source {
+            None => "the pool takes no more jobs",
+            Some(_) => "no worker could be started",
+        };
+        let method = Clipped(self.request.method());
+        let url = SafeUrl(self.request.url());
+        write!(f, "{reason}; {method} {url} was not accepted")
+    }
+}
+
 impl fmt::Debug for SubmitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { request, source } = self;
@@ -93,5 +131,12 @@ impl fmt::Debug for SubmitError {
             .field("request", request)
             .field("source", source)
             .finish()
+    }
+}
+
+impl StdError for SubmitError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        let source = self.source.as_deref()?;
+        Some(source)
     }
 }

@@ -69,7 +69,7 @@ impl Handle {
     }
 
     /// Ends the work now. Every job that has no outcome yet, queued or in flight, ends as
-    /// [`Error::Cancelled`](crate::Error::Cancelled), and whoever waits for the pool need wait no longer.
+    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), and whoever waits for the pool need wait no longer.
     ///
     /// Workers finish what they are at on their own; nobody learns how. Jobs in a channel of yours that no worker has taken
     /// are left to the channel's other receivers. Nothing happens if the work is over.

@@ -72,7 +72,7 @@ impl Job {
         let log = last.map_or_else(|| AttemptLog::starting_at(finished_at), |last| last.log);
         FinishedAttempt {
             log,
-            result: Err(Error::Cancelled { sent: log.was_sent }),
+            result: Err(Error::cancelled().sent(log.was_sent)),
             elapsed: last.map_or(Duration::ZERO, |last| last.elapsed),
             finished_at,
         }
@@ -133,7 +133,7 @@ impl StartedJob {
                 attempts: self.log.attempts + 1,
                 ..self.log
             },
-            result: Err(Error::Cancelled { sent: true }),
+            result: Err(Error::cancelled().sent(true)),
             elapsed: finished_at - self.started_at,
             finished_at,
         };

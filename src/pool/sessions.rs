@@ -71,13 +71,7 @@ impl Sessions {
 
 fn refused(fault: SessionFault) -> Error {
     match fault.step {
-        Step::Proxy => Error::InvalidRequest {
-            message: fault.to_string(),
-            source: Some(fault.source),
-        },
-        _ => Error::Session {
-            sent: false,
-            source: fault.into(),
-        },
+        Step::Proxy => Error::invalid_request(fault.to_string()).with_source(fault.source),
+        _ => Error::session(fault),
     }
 }

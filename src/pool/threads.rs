@@ -60,11 +60,11 @@ impl Threads {
         }
         let (ready_tx, ready) = bounded(1);
         self.spawn_first(|worker| worker.run_first(ready_tx))
-            .map_err(PoolError::Spawn)?;
+            .map_err(PoolError::spawn)?;
         match ready.recv() {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(PoolError::Session(error.into())),
-            Err(_) => return Err(PoolError::Session("the first worker panicked".into())),
+            Ok(Err(error)) => return Err(PoolError::session(error)),
+            Err(_) => return Err(PoolError::session("the first worker panicked")),
         }
         self.ramp().want(workers);
         self.spawn_more();
@@ -110,7 +110,7 @@ impl Threads {
                 }
             })
             .map(drop)
-            .map_err(PoolError::Spawn)
+            .map_err(PoolError::spawn)
     }
 
     /// Starts the workers that may come up now, as long as there is use for them.

@@ -83,7 +83,7 @@ impl Worker {
         let result = panics::caught(|| self.attempt_authorized(&mut running));
         let result = result.unwrap_or_else(|message| {
             self.close_sessions();
-            Err(Error::Panicked { message })
+            Err(Error::panicked(message))
         });
         self.threads.core.finish(running, result);
     }
@@ -116,10 +116,7 @@ impl Worker {
             });
         }
         let limits = self.threads.core.policy.limits;
-        let sessions = self.open_sessions().map_err(|fault| Error::Session {
-            sent: false,
-            source: fault.into(),
-        })?;
+        let sessions = self.open_sessions().map_err(Error::session)?;
         // The time of the attempt does not include that of opening a session.
         fetch(sessions.for_request(request)?, request, &limits)
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderValue;
 
-use crate::error::{Error, is_local_lack};
+use crate::error::{Error, is_out_of_resources};
 use crate::redact::{Clipped, Field};
 
 /// The body of a request: bytes in memory, or a file that is read anew for each attempt.
@@ -99,20 +99,15 @@ impl RequestBody {
         self.content_type.as_ref()
     }
 
-    /// Opens the body for a transport. A body that cannot be opened is the request's mistake, or this machine's lack.
+    /// Opens the body for a transport. If it cannot be opened, the request is invalid or
+    /// this machine ran out of a resource.
     pub(crate) fn open_to_send(&self) -> Result<OpenBody, Error> {
         self.open().map_err(|error| {
-            if is_local_lack(&error) {
-                let source = error.into();
-                return Error::LocalResource {
-                    sent: false,
-                    source,
-                };
+            if is_out_of_resources(&error) {
+                return Error::local_resource(error);
             }
-            Error::InvalidRequest {
-                message: format!("the body cannot be read: {}", Clipped(&error)),
-                source: Some(error.into()),
-            }
+            let message = format!("the body cannot be read: {}", Clipped(&error));
+            Error::invalid_request(message).with_source(error)
         })
     }
 

@@ -164,7 +164,7 @@ impl Part {
 
     /// Sets the media type. Defaults to the one that a file's extension tells, or to none.
     ///
-    /// A text that is no header value ends as [`Error::InvalidRequest`](crate::Error::InvalidRequest) of the job.
+    /// A text that is no header value ends as [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) of the job.
     pub fn content_type(mut self, content_type: impl Into<String>) -> Self {
         self.content_type = Some(content_type.into());
         self

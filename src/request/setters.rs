@@ -33,7 +33,7 @@ impl RequestSpec {
     /// another origin do not take them along. For other names, hand in a `HeaderValue` that is marked so.
     ///
     /// `Content-Length` and `Transfer-Encoding` follow from the body: setting them ends as
-    /// [`Error::InvalidRequest`](crate::Error::InvalidRequest), but for the right length of a body in memory.
+    /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest), but for the right length of a body in memory.
     /// `Expect` is not sent: no transport would wait for the 100. Defaults to none.
     pub fn header<V>(mut self, name: impl AsRef<str>, value: V) -> Self
     where
@@ -80,7 +80,7 @@ impl RequestSpec {
     /// Sends what the file holds at the time of each attempt. Sets no `Content-Type`. Defaults to no body.
     ///
     /// It must be a regular file, since it may have to be read again for a redirect or a retry; if it cannot be opened,
-    /// the job ends as [`Error::InvalidRequest`](crate::Error::InvalidRequest).
+    /// the job ends as [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest).
     pub fn body_from_file(self, path: impl Into<PathBuf>) -> Self {
         self.body(RequestBody::from_file(path))
     }
@@ -200,7 +200,7 @@ impl RequestSpec {
     /// A worker keeps one session for each proxy it meets, beside its own, made by the same session constructor,
     /// initializer and auth generator: so connections, cookies and credentials are never shared between two proxies, nor
     /// between a proxy and none. Of those sessions, the 8 used last stay open. A transport that cannot do so (a stub,
-    /// for example) ends the job as [`Error::InvalidRequest`](crate::Error::InvalidRequest).
+    /// for example) ends the job as [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest).
     ///
     /// Defaults to what the session's transport does: with reqwest and the feature `system-proxy`, the proxies of the
     /// environment (`HTTP_PROXY` …).
@@ -218,7 +218,7 @@ impl RequestSpec {
     /// [`Response::saved_to`](crate::Response::saved_to) tells.
     ///
     /// A folder that does not exist, a target that is there and no file (a directory, a device), a full disk end as
-    /// [`Error::Sink`](crate::Error::Sink). Unless a `timeout` is set, the
+    /// [`ErrorKind::Sink`](crate::ErrorKind::Sink). Unless a `timeout` is set, the
     /// [`stall_timeout`](crate::PoolBuilder::stall_timeout) holds.
     pub fn save_to(mut self, path: impl Into<PathBuf>) -> Self {
         self.options_mut().sink = Some(Sink::File(path.into().into()));
@@ -229,7 +229,7 @@ impl RequestSpec {
     ///
     /// It runs on the worker, as a part of the attempt: the body is decoded, and `max_body` and `timeout` hold if they are
     /// set; otherwise the [`stall_timeout`](crate::PoolBuilder::stall_timeout) does. If the handler fails, the job ends as
-    /// [`Error::Sink`](crate::Error::Sink) with its error as the source; if the body fails, the job ends as that, whatever
+    /// [`ErrorKind::Sink`](crate::ErrorKind::Sink) with its error as the source; if the body fails, the job ends as that, whatever
     /// the handler makes of it. It need not read to the end; what it leaves is not waited for, and costs the connection.
     ///
     /// ```
@@ -259,7 +259,7 @@ impl RequestSpec {
     }
 
     /// Largest body to accept, in bytes after decoding. A larger one ends as
-    /// [`Error::BodyTooLarge`](crate::Error::BodyTooLarge). Defaults to the pool's
+    /// [`ErrorKind::BodyTooLarge`](crate::ErrorKind::BodyTooLarge). Defaults to the pool's
     /// [`max_body`](crate::PoolBuilder::max_body).
     pub fn max_body(mut self, bytes: u64) -> Self {
         self.options_mut().max_body = Some(bytes);

@@ -114,10 +114,8 @@ fn invalid_url(text: &str, error: ParseError) -> Error {
         ParseError::RelativeUrlWithoutBase => "; it needs a scheme, as in https://example.com/",
         _ => "",
     };
-    Error::InvalidRequest {
-        message: format!("`{}` is not a URL: {error}{advice}", SafeUrl(text)),
-        source: Some(error.into()),
-    }
+    let message = format!("`{}` is not a URL: {error}{advice}", SafeUrl(text));
+    Error::invalid_request(message).with_source(error)
 }
 
 #[cfg(test)]

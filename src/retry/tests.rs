@@ -104,37 +104,18 @@ fn statuses_are_repeated_where_that_may_help_and_does_no_harm() {
 
 #[test]
 fn errors_are_repeated_where_that_may_help_and_does_no_harm() {
-    let after = Duration::from_secs(1);
     let transient = |sent| {
         [
-            Error::Dns {
-                sent,
-                source: source(),
-            },
-            Error::Connect {
-                sent,
-                source: source(),
-            },
-            Error::Proxy {
-                sent,
-                source: source(),
-            },
-            Error::Timeout {
-                after,
-                sent,
-                source: None,
-            },
-            Error::Closed {
-                sent,
-                source: source(),
-            },
-            Error::LocalResource {
-                sent,
-                source: source(),
-            },
+            Error::dns(source()),
+            Error::connect(source()),
+            Error::proxy(source()),
+            Error::timeout(),
+            Error::closed(source()),
+            Error::local_resource(source()),
         ]
+        .map(|error| error.sent(sent))
     };
-    let cut = Error::BodyTruncated { source: source() };
+    let cut = Error::body_truncated(source());
     for error in transient(true).iter().chain([&cut]) {
         for request in repeatable() {
             assert!(is_repeated(&request, Err(error)), "{error:?} {request:?}");
@@ -153,19 +134,11 @@ fn errors_are_repeated_where_that_may_help_and_does_no_harm() {
 fn final_errors() -> [Error; 6] {
     [
         Error::invalid_request("no URL"),
-        Error::Tls {
-            sent: false,
-            source: source(),
-        },
-        Error::Redirect {
-            message: "too many".to_owned(),
-            hops: Vec::new(),
-        },
-        Error::BodyTooLarge { limit: 1 },
-        Error::Panicked {
-            message: "oh".to_owned(),
-        },
-        Error::Cancelled { sent: false },
+        Error::tls(source()),
+        Error::redirect("too many".to_owned(), Vec::new()),
+        Error::body_too_large(1),
+        Error::panicked("oh".to_owned()),
+        Error::cancelled(),
     ]
 }
 
@@ -181,12 +154,9 @@ fn what_would_end_the_same_way_is_not_repeated_whatever_anybody_says() {
         );
     }
     let doubtful = [
-        Error::Protocol { source: source() },
-        Error::Decode { source: source() },
-        Error::Session {
-            sent: false,
-            source: source(),
-        },
+        Error::protocol(source()),
+        Error::decode(source()),
+        Error::session(source()),
     ];
     for error in doubtful {
         assert!(!is_repeated(&request("GET"), Err(&error)), "{error:?}");
@@ -196,11 +166,7 @@ fn what_would_end_the_same_way_is_not_repeated_whatever_anybody_says() {
 
 #[test]
 fn files_and_handlers_that_fail_are_repeated_only_if_it_is_said() {
-    let error = Error::Sink {
-        path: None,
-        sent: true,
-        source: source(),
-    };
+    let error = Error::handler(source());
     assert!(!is_repeated(&request("GET"), Err(&error)));
     let retry = Retry::new(1).sink_errors(true);
     assert!(delay(&retry, &request("GET"), Err(&error)).is_some());
@@ -255,10 +221,7 @@ fn a_closure_decides_instead_and_knows_the_proposal() {
     assert_eq!(delay(&retry, &get, Ok(&answer(202, None))), Some(ms(7_000)));
     assert_eq!(delay(&retry, &get, Ok(&answer(503, None))), Some(ms(50)));
     assert_eq!(delay(&retry, &get, Ok(&answer(200, None))), None);
-    let closed = Error::Closed {
-        sent: true,
-        source: source(),
-    };
+    let closed = Error::closed(source());
     assert_eq!(delay(&retry, &get, Err(&closed)), None);
 }
 

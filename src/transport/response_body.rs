@@ -44,9 +44,11 @@ impl ResponseBody {
 
     /// A body that is read from somewhere.
     ///
-    /// To report a fault as one variant of [`Error`](crate::Error), wrap it: `io::Error::other(Error::…)`. Otherwise the
-    /// `io::ErrorKind` decides: `UnexpectedEof` becomes [`Error::BodyTruncated`](crate::Error::BodyTruncated), `TimedOut` [`Error::Timeout`](crate::Error::Timeout),
-    /// `InvalidData` [`Error::Protocol`](crate::Error::Protocol), any other [`Error::Closed`](crate::Error::Closed).
+    /// To report a fault as an [`Error`](crate::Error) of a certain kind, wrap it:
+    /// `io::Error::other(Error::decode(…))`. Otherwise the `io::ErrorKind` decides: `UnexpectedEof` becomes
+    /// [`BodyTruncated`](crate::ErrorKind::BodyTruncated), `TimedOut` and `WouldBlock`
+    /// [`Timeout`](crate::ErrorKind::Timeout), `InvalidData` and `InvalidInput`
+    /// [`Protocol`](crate::ErrorKind::Protocol), any other [`Closed`](crate::ErrorKind::Closed).
     pub fn from_reader(reader: impl Read + Send + 'static) -> Self {
         Content::Reader(Box::new(reader)).into()
     }

@@ -189,20 +189,19 @@ const MOST_FIELDS: usize = 100;
 
 fn check_size(headers: &HeaderMap) -> Result<(), Error> {
     if headers.len() > MOST_FIELDS {
-        return Err(Error::Protocol {
-            source: format!("its head has more than {MOST_FIELDS} fields").into(),
-        });
+        return Err(Error::protocol(format!(
+            "its head has more than {MOST_FIELDS} fields"
+        )));
     }
     Ok(())
 }
 
 fn uri(url: &Url) -> Result<Uri, Error> {
     let text = &url[..Position::AfterQuery];
-    text.parse()
-        .map_err(|error: http::uri::InvalidUri| Error::InvalidRequest {
-            message: format!("`{}` cannot be requested", SafeUrl(text)),
-            source: Some(error.into()),
-        })
+    text.parse().map_err(|error: http::uri::InvalidUri| {
+        let message = format!("`{}` cannot be requested", SafeUrl(text));
+        Error::invalid_request(message).with_source(error)
+    })
 }
 
 /// Holds the largest head of a response that is accepted. Connections without TLS begin with less.

@@ -18,6 +18,7 @@ fn outcomes_and_specs_are_plain_data() {
     is_plain_data::<ThreadException>();
     is_plain_data::<RedirectHop>();
     is_plain_data::<Error>();
+    is_plain_data::<ErrorKind>();
     is_plain_data::<PoolError>();
     is_plain_data::<SubmitError>();
     is_plain_data::<Stats>();
@@ -26,6 +27,10 @@ fn outcomes_and_specs_are_plain_data() {
     is_plain_data::<multipart::Form>();
     is_cloneable::<RequestSpec>();
     is_cloneable::<ThreadResponse>();
+    is_cloneable::<ThreadException>();
+    is_cloneable::<Error>();
+    is_cloneable::<PoolError>();
+    is_cloneable::<SubmitError>();
 }
 
 #[test]

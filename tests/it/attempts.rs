@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use http::{Response, StatusCode};
 use proptest::prelude::*;
-use threaded::{Error, Exchange, Pool, RequestSpec, ResponseBody, Session};
+use threaded::{Error, ErrorKind, Exchange, Pool, RequestSpec, ResponseBody, Session};
 
 use crate::support::pools::{Outcome, at_once, attempts, in_order, index, outcomes_of, says_ok};
 
@@ -21,18 +21,12 @@ enum Answer {
 
 impl Answer {
     fn error(self) -> Option<Error> {
-        let source = || "by the script".into();
+        let source = "by the script";
         match self {
             Self::Status(_) => None,
-            Self::Closed => Some(Error::Closed {
-                sent: true,
-                source: source(),
-            }),
-            Self::Refused => Some(Error::Connect {
-                sent: false,
-                source: source(),
-            }),
-            Self::Nonsense => Some(Error::Protocol { source: source() }),
+            Self::Closed => Some(Error::closed(source)),
+            Self::Refused => Some(Error::connect(source)),
+            Self::Nonsense => Some(Error::protocol(source)),
         }
     }
 
@@ -49,10 +43,10 @@ impl Answer {
         match (self, outcome) {
             (Self::Status(status), Ok(response)) => response.status() == status,
             (_, Err(exception)) => matches!(
-                (self, exception.error()),
-                (Self::Closed, Error::Closed { .. })
-                    | (Self::Refused, Error::Connect { .. })
-                    | (Self::Nonsense, Error::Protocol { .. })
+                (self, exception.kind()),
+                (Self::Closed, ErrorKind::Closed)
+                    | (Self::Refused, ErrorKind::Connect)
+                    | (Self::Nonsense, ErrorKind::Protocol)
             ),
             _ => false,
         }
@@ -88,10 +82,7 @@ fn what_one_attempt_has_sent_counts_for_the_job() {
     let exception = outcomes_of(builder, ["http://stub.test/"])
         .remove(0)
         .unwrap_err();
-    assert!(
-        matches!(exception.error(), Error::Connect { .. }),
-        "{exception:?}"
-    );
+    assert_eq!(exception.kind(), ErrorKind::Connect, "{exception:?}");
     assert_eq!(exception.attempts(), 2);
     assert!(exception.was_sent());
 }

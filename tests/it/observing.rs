@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use threaded::{
-    Attempt, Error, Event, Exchange, Observer, Pool, Session, ThreadException, ThreadResponse,
+    Attempt, ErrorKind, Event, Exchange, Observer, Pool, Session, ThreadException, ThreadResponse,
 };
 
 use super::pool;
@@ -144,10 +144,7 @@ fn an_observer_that_panics_loses_no_job() {
             (answered, 10 - answered)
         );
         for exception in exceptions {
-            assert!(
-                matches!(exception.error(), Error::Panicked { .. }),
-                "{exception:?}"
-            );
+            assert_eq!(exception.kind(), ErrorKind::Panicked, "{exception:?}");
         }
     }
 }

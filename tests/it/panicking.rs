@@ -1,13 +1,14 @@
 //! Promise 1, where other people's code panics, more often than there are workers: each job has its outcome, and the pool
 //! serves on.
 
+use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use threaded::{
-    BoxError, Error, Event, Exchange, Pool, PoolBuilder, RequestSpec, ResponseBody, Retry, Session,
-    Transport, TransportBuilder, Tried,
+    BoxError, Error, ErrorKind, Event, Exchange, Pool, PoolBuilder, RequestSpec, ResponseBody,
+    Retry, Session, Transport, TransportBuilder, Tried,
 };
 
 use crate::support::pools::{Outcome, in_order, index, says_ok};
@@ -77,10 +78,9 @@ fn served(mut pool: Pool, bad: impl Into<RequestSpec>, mend: impl FnOnce()) -> V
 
 fn assert_each_panicked(outcomes: &[Outcome], message: &str) {
     for outcome in outcomes {
-        match outcome.as_ref().unwrap_err().error() {
-            Error::Panicked { message: told } => assert_eq!(told, message),
-            other => panic!("{other:?}"),
-        }
+        let error = outcome.as_ref().unwrap_err().error();
+        assert_eq!(error.kind(), ErrorKind::Panicked, "{error:?}");
+        assert_eq!(error.to_string(), format!("panicked: {message}"));
     }
 }
 
@@ -254,17 +254,18 @@ fn what_sets_up_sessions_may_panic_more_often_than_there_are_workers() {
         let mut lost_sessions = 0;
         for outcome in &outcomes {
             let exception = outcome.as_ref().unwrap_err();
-            match exception.error() {
-                Error::Panicked { message } => {
-                    assert_eq!(message, "the exchange panicked");
+            match exception.kind() {
+                ErrorKind::Panicked => {
+                    let told = exception.error().to_string();
+                    assert_eq!(told, "panicked: the exchange panicked");
                     lost_sessions += 1;
                 }
-                Error::Session { source, .. } => {
-                    let told = source.to_string();
+                ErrorKind::Session => {
+                    let told = exception.source().unwrap().to_string();
                     assert!(told.contains("the hook panicked"), "{told}");
                     assert!(!exception.was_sent());
                 }
-                other => panic!("{other:?}"),
+                _ => panic!("{exception:?}"),
             }
         }
         // Each worker had one session to lose.

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use threaded::crossbeam_channel::{Receiver, Sender, unbounded};
-use threaded::{Error, Event, Exchange, Pool, PoolBuilder, RequestSpec, Session, TransportBuilder};
+use threaded::{
+    ErrorKind, Event, Exchange, Pool, PoolBuilder, RequestSpec, Session, TransportBuilder,
+};
 
 use crate::support::pools::{Outcome, in_order, index, says_ok};
 use crate::support::process::eventually;
@@ -36,7 +38,7 @@ fn urls(jobs: usize) -> impl Iterator<Item = String> {
 
 fn is_cancelled(outcome: &Outcome, was_sent: bool) -> bool {
     outcome.as_ref().is_err_and(|exception| {
-        matches!(exception.error(), Error::Cancelled { .. })
+        exception.kind() == ErrorKind::Cancelled
             && exception.was_sent() == was_sent
             && exception.attempts() == u32::from(was_sent)
             && !exception.is_retryable()

@@ -12,7 +12,7 @@ use crate::error::Error;
 pub(in crate::fetch) fn check_place(path: &Path) -> Result<(), Error> {
     let refused = |message: &str| {
         let error = io::Error::new(io::ErrorKind::NotFound, message);
-        Err(fault(path, false, error))
+        Err(Error::file(path, error).sent(false))
     };
     match fs::metadata(path) {
         Ok(there) if there.is_dir() => return refused("it is a directory"),
@@ -26,7 +26,7 @@ pub(in crate::fetch) fn check_place(path: &Path) -> Result<(), Error> {
 }
 
 pub(super) fn save(content: &mut dyn Read, path: &Path) -> Result<(), Error> {
-    let failed = |error| fault(path, true, error);
+    let failed = |error| Error::file(path, error);
     // Behind a symbolic link.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     // It deletes itself, unless it becomes the target.
@@ -60,13 +60,5 @@ fn folder(path: &Path) -> &Path {
         Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
         Some(folder) => folder,
         None => Path::new("."),
-    }
-}
-
-fn fault(path: &Path, sent: bool, error: io::Error) -> Error {
-    Error::Sink {
-        path: Some(path.to_owned()),
-        sent,
-        source: error.into(),
     }
 }

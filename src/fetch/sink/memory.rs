@@ -13,11 +13,11 @@ pub(super) fn read(mut arrival: Arrival<'_>, content_length: Option<u64>) -> Res
         return unpacked::read(arrival);
     }
     if content_length.is_some_and(|length| length > limit) {
-        return Err(Error::BodyTooLarge { limit });
+        return Err(Error::body_too_large(limit));
     }
     match arrival.body.into_whole(content_length.is_some()) {
         Ok(whole) => match whole.map_err(Error::from_body_read)? {
-            whole if whole.len() as u64 > limit => Err(Error::BodyTooLarge { limit }),
+            whole if whole.len() as u64 > limit => Err(Error::body_too_large(limit)),
             whole => Ok(whole),
         },
         Err(body) => {

@@ -182,7 +182,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
                 settings.reauthenticate,
                 filter,
             )
-            .map_err(|fault| PoolError::Session(fault.into()))?;
+            .map_err(PoolError::session)?;
         let (sender, results) = results::channel();
         // A time that the clock cannot express is no limit.
         let deadline = settings
@@ -223,7 +223,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
                     threads.core.user_channel_is_ready();
                 }
             };
-            watcher.start(wake).map_err(PoolError::Spawn)?;
+            watcher.start(wake).map_err(PoolError::spawn)?;
         }
         for request in requests {
             // The intake is open.

@@ -45,7 +45,7 @@ impl fmt::Display for Step {
 
 /// Why a session could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("{step}: {}", RootCause(source))]
+#[error("{step}: {}", RootCause(&**source))]
 pub(in crate::pool) struct SessionFault {
     pub(in crate::pool) step: Step,
     pub(in crate::pool) source: BoxError,

@@ -1,14 +1,14 @@
-//! From reqwest's errors to ours: what the chain of sources says, not what reqwest's own predicates say.
+//! Maps reqwest's errors to ours, by the chain of sources rather than by reqwest's own predicates.
 
 use std::error::Error as StdError;
 use std::io;
-use std::time::Duration;
 
-use crate::error::{BoxError, Error, chain, io_kind, is_local_lack, is_tls_alert};
+use super::super::message_texts;
+use crate::error::{BoxError, Error, chain, io_kind, is_out_of_resources};
 use crate::redact::SafeUrl;
 use crate::request::BodySourceError;
 
-/// Sorts what went wrong before the head of the response was complete.
+/// Maps errors that occur before the response head is received.
 pub(super) fn head_error(error: ::reqwest::Error, still_connecting: bool) -> Error {
     let is_connect = error.is_connect();
     let is_builder = error.is_builder();
@@ -19,52 +19,42 @@ pub(super) fn head_error(error: ::reqwest::Error, still_connecting: bool) -> Err
     let source: BoxError = error.without_url().into();
 
     if is_builder {
-        return Error::InvalidRequest {
-            message: format!("`{}` cannot be requested", url.unwrap_or_default()),
-            source: Some(source),
-        };
+        let message = format!("`{}` cannot be requested", url.unwrap_or_default());
+        return Error::invalid_request(message).with_source(source);
     }
     if find::<BodySourceError>(&*source).is_some() {
-        return Error::LocalResource { sent: true, source };
+        return Error::local_resource(source).sent(true);
     }
     if is_connect {
         return connect_error(source, is_dns, is_plain);
     }
     if is_timeout(&*source) {
-        return Error::Timeout {
-            after: Duration::ZERO,
-            sent: !still_connecting,
-            source: Some(source),
-        };
+        return Error::timeout().sent(!still_connecting).with_source(source);
     }
     exchange_error(source)
 }
 
-/// Sorts what went wrong while a connection was made: of the request, nothing was sent.
+/// Maps errors of making a connection: nothing of the request was sent.
 fn connect_error(source: BoxError, is_dns: bool, is_plain: bool) -> Error {
-    let sent = false;
-    if is_local_lack(&*source) {
-        return Error::LocalResource { sent, source };
+    if is_out_of_resources(&*source) {
+        return Error::local_resource(source);
     }
     if is_timeout(&*source) {
-        return Error::Timeout {
-            after: Duration::ZERO,
-            sent,
-            source: Some(source),
-        };
+        return Error::timeout().sent(false).with_source(source);
     }
-    if is_proxy_failure(&*source) {
-        return Error::Proxy { sent, source };
+    if message_texts::is_proxy_failure(&*source) {
+        return Error::proxy(source);
     }
     if is_dns {
-        return Error::from_look_up(source);
+        return Error::from_resolution(source);
     }
     // What the operating system reports is about the connection below TLS.
-    let is_below_tls = is_plain || is_from_system(&*source) || is_handshake_cut(&*source);
+    let is_below_tls =
+        is_plain || is_from_system(&*source) || message_texts::is_handshake_cut(&*source);
     if is_below_tls {
-        Error::Connect { sent, source }
+        Error::connect(source)
     } else {
-        Error::Tls { sent, source }
+        Error::tls(source)
     }
 }
 
@@ -74,20 +64,17 @@ fn is_from_system(error: &(dyn StdError + 'static)) -> bool {
         .any(|error| error.raw_os_error().is_some())
 }
 
-/// Sorts what went wrong on a connection that stood.
+/// Maps errors on an established connection.
 fn exchange_error(source: BoxError) -> Error {
-    if is_tls_alert(&*source) {
-        return Error::Tls { sent: true, source };
+    if message_texts::is_tls_alert(&*source) {
+        return Error::tls(source).sent(true);
     }
     if let Some(hyper) = find::<hyper::Error>(&*source) {
-        if hyper.is_parse() || is_unasked(hyper) {
-            return Error::Protocol { source };
+        if hyper.is_parse() || message_texts::is_unsolicited(hyper) {
+            return Error::protocol(source);
         }
         if hyper.is_canceled() {
-            return Error::Closed {
-                sent: false,
-                source,
-            };
+            return Error::closed(source).sent(false);
         }
     }
     #[cfg(feature = "http2")]
@@ -95,10 +82,8 @@ fn exchange_error(source: BoxError) -> Error {
         return http2_error(h2.reason(), h2.is_io(), source);
     }
     match io_kind(&*source) {
-        Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => {
-            Error::Protocol { source }
-        }
-        _ => Error::Closed { sent: true, source },
+        Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => Error::protocol(source),
+        _ => Error::closed(source),
     }
 }
 
@@ -106,33 +91,26 @@ fn exchange_error(source: BoxError) -> Error {
 fn http2_error(reason: Option<h2::Reason>, is_io: bool, source: BoxError) -> Error {
     match reason {
         // RFC 9113, section 8.7: the stream was closed before any processing.
-        Some(h2::Reason::REFUSED_STREAM) => Error::Closed {
-            sent: false,
-            source,
-        },
+        Some(h2::Reason::REFUSED_STREAM) => Error::closed(source).sent(false),
         Some(
             h2::Reason::PROTOCOL_ERROR
             | h2::Reason::FRAME_SIZE_ERROR
             | h2::Reason::COMPRESSION_ERROR
             | h2::Reason::FLOW_CONTROL_ERROR,
-        ) if !is_io => Error::Protocol { source },
-        _ => Error::Closed { sent: true, source },
+        ) if !is_io => Error::protocol(source),
+        _ => Error::closed(source),
     }
 }
 
-/// Sorts what went wrong in the body of the response.
+/// Maps errors in the response body.
 pub(super) fn body_error(source: BoxError) -> Error {
     if is_timeout(&*source) {
-        return Error::Timeout {
-            after: Duration::ZERO,
-            sent: true,
-            source: Some(source),
-        };
+        return Error::timeout().with_source(source);
     }
     let is_cut = find::<hyper::Error>(&*source).is_some_and(hyper::Error::is_incomplete_message)
         || io_kind(&*source) == Some(io::ErrorKind::UnexpectedEof);
     if is_cut {
-        return Error::BodyTruncated { source };
+        return Error::body_truncated(source);
     }
     exchange_error(source)
 }
@@ -140,25 +118,6 @@ pub(super) fn body_error(source: BoxError) -> Error {
 fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
     find::<::reqwest::Error>(error).is_some_and(::reqwest::Error::is_timeout)
         || io_kind(error) == Some(io::ErrorKind::TimedOut)
-}
-
-/// The connectors through proxies have no public error type; their messages begin like this.
-fn is_proxy_failure(error: &(dyn StdError + 'static)) -> bool {
-    chain(error).any(|error| {
-        let message = error.to_string();
-        message.starts_with("tunnel error") || message.to_lowercase().starts_with("socks")
-    })
-}
-
-/// Whether the peer closed the connection during the handshake. The message is OpenSSL's.
-fn is_handshake_cut(error: &(dyn StdError + 'static)) -> bool {
-    io_kind(error) == Some(io::ErrorKind::UnexpectedEof)
-        || chain(error).any(|error| error.to_string() == "unexpected EOF")
-}
-
-/// Whether the peer has spoken before it was asked, as servers do that are not made for HTTP. hyper tells it in words only.
-fn is_unasked(error: &hyper::Error) -> bool {
-    error.to_string().starts_with("received unexpected message")
 }
 
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {

@@ -1,16 +1,16 @@
-//! From ureq's errors to ours.
+//! Maps ureq's errors to ours.
 
 use std::io;
-use std::time::Duration;
 
 use ::ureq::Error as UreqError;
 
+use super::super::message_texts;
 use super::failure::{ConnectFailure, Stage};
-use crate::error::{BoxError, Error, chain, io_kind, is_local_lack, is_tls_alert};
+use crate::error::{BoxError, Error, chain, io_kind, is_out_of_resources};
 use crate::redact::{Clipped, SafeUrl};
 use crate::request::BodySourceError;
 
-/// Sorts what went wrong before the head of the response was complete.
+/// Maps errors that occur before the response head is received.
 pub(super) fn head_error(error: UreqError, url: &str, sent: bool) -> Error {
     match error {
         UreqError::Other(source) => match source.downcast::<ConnectFailure>() {
@@ -19,9 +19,9 @@ pub(super) fn head_error(error: UreqError, url: &str, sent: bool) -> Error {
         },
         UreqError::Timeout(_) => timeout(sent, error),
         UreqError::Io(error) => exchange_error(error.into(), sent),
-        UreqError::Protocol(_) | UreqError::LargeResponseHeader(..) if sent => Error::Protocol {
-            source: error.into(),
-        },
+        UreqError::Protocol(_) | UreqError::LargeResponseHeader(..) if sent => {
+            Error::protocol(error)
+        }
         // These would show the whole URL.
         UreqError::BadUri(_) | UreqError::RequireHttpsOnly(_) => unsendable(url, None),
         other => unsendable(url, Some(other)),
@@ -30,21 +30,22 @@ pub(super) fn head_error(error: UreqError, url: &str, sent: bool) -> Error {
 
 fn unsendable(url: &str, error: Option<UreqError>) -> Error {
     let reason = error.as_ref().map(|error| format!(": {}", Clipped(error)));
-    Error::InvalidRequest {
-        message: format!(
-            "`{}` cannot be requested{}",
-            SafeUrl(url),
-            reason.unwrap_or_default()
-        ),
-        source: error.map(Into::into),
+    let message = format!(
+        "`{}` cannot be requested{}",
+        SafeUrl(url),
+        reason.unwrap_or_default()
+    );
+    let invalid = Error::invalid_request(message);
+    match error {
+        Some(error) => invalid.with_source(error),
+        None => invalid,
     }
 }
 
-/// Sorts what went wrong while a connection was made: of the request, nothing was sent.
+/// Maps errors of making a connection: nothing of the request was sent.
 fn connect_error(ConnectFailure { stage, source }: ConnectFailure) -> Error {
-    let sent = false;
     if matches!(source, UreqError::Timeout(_)) {
-        return timeout(sent, source);
+        return timeout(false, source);
     }
     let kind = match &source {
         UreqError::Io(error) => Some(error.kind()),
@@ -56,24 +57,20 @@ fn connect_error(ConnectFailure { stage, source }: ConnectFailure) -> Error {
         UreqError::Other(source) => source,
         other => other.into(),
     };
-    if is_local_lack(&*source) {
-        return Error::LocalResource { sent, source };
+    if is_out_of_resources(&*source) {
+        return Error::local_resource(source);
     }
     match (stage, kind) {
-        (Stage::Proxy, _) => Error::Proxy { sent, source },
-        (Stage::LookUp, _) => Error::from_look_up(source),
-        (Stage::Connection, Some(io::ErrorKind::TimedOut)) => Error::Timeout {
-            after: Duration::ZERO,
-            sent,
-            source: Some(source),
-        },
+        (Stage::Proxy, _) => Error::proxy(source),
+        (Stage::LookUp, _) => Error::from_resolution(source),
+        (Stage::Connection, Some(io::ErrorKind::TimedOut)) => timeout(false, source),
         // What is no fault of the network, TLS libraries report in this way, or as errors of their own.
-        (Stage::Connection, Some(io::ErrorKind::InvalidData) | None) => Error::Tls { sent, source },
-        (Stage::Connection, Some(_)) => Error::Connect { sent, source },
+        (Stage::Connection, Some(io::ErrorKind::InvalidData) | None) => Error::tls(source),
+        (Stage::Connection, Some(_)) => Error::connect(source),
     }
 }
 
-/// Sorts what went wrong in the body of the response.
+/// Maps errors in the response body.
 pub(super) fn body_error(error: io::Error) -> Error {
     let wrapped = match error.downcast::<UreqError>() {
         Ok(wrapped) => wrapped,
@@ -83,37 +80,29 @@ pub(super) fn body_error(error: io::Error) -> Error {
         UreqError::Timeout(_) => return timeout(true, wrapped),
         UreqError::Io(error) => error.into(),
         UreqError::Other(source) => source,
-        other => {
-            return Error::Protocol {
-                source: other.into(),
-            };
-        }
+        other => return Error::protocol(other),
     };
     match io_kind(&*source) {
-        Some(io::ErrorKind::UnexpectedEof) => Error::BodyTruncated { source },
-        Some(io::ErrorKind::InvalidData) => Error::Protocol { source },
-        _ => Error::Closed { sent: true, source },
+        Some(io::ErrorKind::UnexpectedEof) => Error::body_truncated(source),
+        Some(io::ErrorKind::InvalidData) => Error::protocol(source),
+        _ => Error::closed(source),
     }
 }
 
-/// Sorts what went wrong on a connection that stood.
+/// Maps errors on an established connection.
 fn exchange_error(source: BoxError, sent: bool) -> Error {
     if chain(&*source).any(|error| error.is::<BodySourceError>()) {
-        return Error::LocalResource { sent: true, source };
+        return Error::local_resource(source).sent(true);
     }
-    if is_tls_alert(&*source) {
-        return Error::Tls { sent, source };
+    if message_texts::is_tls_alert(&*source) {
+        return Error::tls(source).sent(sent);
     }
     match io_kind(&*source) {
-        Some(io::ErrorKind::InvalidData) => Error::Protocol { source },
-        _ => Error::Closed { sent, source },
+        Some(io::ErrorKind::InvalidData) => Error::protocol(source),
+        _ => Error::closed(source).sent(sent),
     }
 }
 
-fn timeout(sent: bool, error: UreqError) -> Error {
-    Error::Timeout {
-        after: Duration::ZERO,
-        sent,
-        source: Some(error.into()),
-    }
+fn timeout(sent: bool, source: impl Into<BoxError>) -> Error {
+    Error::timeout().sent(sent).with_source(source)
 }

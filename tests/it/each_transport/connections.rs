@@ -76,8 +76,9 @@ fn a_server_that_closes_after_each_answer_without_saying_so_costs_at_most_the_re
     assert!(outcomes[0].is_ok());
     for exception in outcomes.into_iter().filter_map(Result::err) {
         // It was written to a connection whose end was under way.
-        assert!(
-            matches!(exception.error(), threaded::Error::Closed { .. }),
+        assert_eq!(
+            exception.kind(),
+            threaded::ErrorKind::Closed,
             "{exception:?}"
         );
         assert!(exception.is_retryable());
@@ -100,8 +101,9 @@ fn a_connection_that_the_server_closes_on_the_second_request_ends_that_job_as_cl
     let ended_well: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
     assert_eq!(ended_well, [true, false, true]);
     let exception = outcomes[1].as_ref().unwrap_err();
-    assert!(
-        matches!(exception.error(), threaded::Error::Closed { .. }),
+    assert_eq!(
+        exception.kind(),
+        threaded::ErrorKind::Closed,
         "{exception:?}"
     );
     assert!(exception.was_sent());

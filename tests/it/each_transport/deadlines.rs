@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Response;
-use threaded::{Error, Exchange, Pool, RequestSpec, ResponseBody, Session};
+use threaded::{Error, ErrorKind, Exchange, Pool, RequestSpec, ResponseBody, Session};
 
 use super::{PoolBuilder, outcome, pool};
 use crate::support::framing::{Framing, answer, drip};
@@ -34,10 +34,7 @@ fn assert_times_out(builder: PoolBuilder, spec: RequestSpec, limit: Duration, se
 
 fn assert_timeout(outcome: Outcome, limit: Duration, sent: bool) {
     let exception = outcome.unwrap_err();
-    match exception.error() {
-        Error::Timeout { after, .. } => assert_eq!(*after, limit, "{exception:?}"),
-        other => panic!("{other:?}"),
-    }
+    assert_eq!(exception.time_limit(), Some(limit), "{exception:?}");
     assert!(exception.is_timeout());
     assert!(exception.is_retryable());
     assert_eq!(exception.was_sent(), sent, "{exception:?}");
@@ -199,10 +196,8 @@ fn no_time_at_all_is_a_timeout() {
     let server = Keeper::saying_ok();
     let spec = RequestSpec::get(server.url("/")).timeout(Duration::ZERO);
     let exception = outcome(spec).unwrap_err();
-    match exception.error() {
-        Error::Timeout { after, .. } => assert_eq!(*after, Duration::ZERO),
-        other => panic!("{other:?}"),
-    }
+    assert_eq!(exception.kind(), ErrorKind::Timeout, "{exception:?}");
+    assert_eq!(exception.time_limit(), Some(Duration::ZERO));
 }
 
 /// What a transport is told of the time, one line for each exchange of these requests.
@@ -309,11 +304,9 @@ fn a_timeout_on_a_connection_that_served_before_counts_as_sent() {
 #[test]
 fn a_timeout_of_something_else_tells_its_own_time() {
     let transport = |_: threaded::Exchange<'_>| {
-        Err(Error::Timeout {
-            after: Duration::from_millis(7),
-            sent: false,
-            source: None,
-        })
+        Err(Error::timeout()
+            .with_time_limit(Duration::from_millis(7))
+            .sent(false))
     };
     let builder = threaded::Pool::builder().session(move || threaded::Session::new(transport));
     let exception = outcomes_of(builder, ["http://stub.test/"])

@@ -5,9 +5,9 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
-use threaded::{Error, RequestSpec};
+use threaded::{ErrorKind, RequestSpec};
 
-use super::faults::{after_request, assert_variant, exception, outcome_before_another};
+use super::faults::{after_request, assert_kind, exception, outcome_before_another};
 use super::{ANSWERS_OUTLIVE_HALF_SENT_BODIES, ODD_CHUNK_SIZES_ARE_READ, pool};
 use crate::support::framing::{FRAMINGS, Framing, answer};
 use crate::support::pools::Outcome;
@@ -53,7 +53,7 @@ fn outcomes(server: &RawServer) -> [Outcome; 2] {
 fn assert_is_the_answer_if_it_can_be(outcome: &Outcome) {
     match outcome {
         Err(exception) if !ANSWERS_OUTLIVE_HALF_SENT_BODIES => {
-            let is_closed = matches!(exception.error(), Error::Closed { .. });
+            let is_closed = exception.kind() == ErrorKind::Closed;
             assert!(is_closed && exception.was_sent(), "{exception:?}");
         }
         answered => assert_is_the_answer(answered),
@@ -99,7 +99,7 @@ fn a_connection_that_is_closed_without_an_answer_while_the_body_is_sent() {
         });
         let exception = exception(RequestSpec::post(server.url("/")).body(vec![0; LARGE]));
         assert!(exception.is_retryable());
-        assert_variant!(exception, Error::Closed { .. }, sent: true);
+        assert_kind!(exception, Closed, sent: true);
     }
 }
 
@@ -134,7 +134,7 @@ fn a_connection_reset_inside_a_body_of_any_framing() {
         });
         let exception = exception(server.url("/"));
         assert!(exception.is_retryable(), "{framing:?}");
-        assert_variant!(exception, Error::Closed { .. }, sent: true);
+        assert_kind!(exception, Closed, sent: true);
     }
 }
 
@@ -151,7 +151,7 @@ fn a_body_that_is_cut_by_an_orderly_end_is_told_where_that_can_be_told() {
                 assert_eq!(length, (1500, None));
             }
             Framing::Announced | Framing::Chunked => {
-                assert_variant!(outcome.unwrap_err(), Error::BodyTruncated { .. }, sent: true);
+                assert_kind!(outcome.unwrap_err(), BodyTruncated, sent: true);
             }
         }
     }
@@ -175,7 +175,7 @@ fn chunks_that_are_none() {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         let server = RawServer::answering(format!("{head}{chunk}\r\nhello\r\n0\r\n\r\n"));
         match outcome_before_another(pool(), server.url("/")) {
-            Err(exception) if matches!(exception.error(), Error::Protocol { .. }) => {
+            Err(exception) if exception.kind() == ErrorKind::Protocol => {
                 assert!(exception.was_sent() && !exception.is_retryable());
             }
             other => wrong.push((chunk, other)),
@@ -193,7 +193,7 @@ fn chunk_sizes_that_only_some_take_for_one() {
         match ODD_CHUNK_SIZES_ARE_READ {
             true => assert_eq!(outcome.unwrap().text(), "hello", "{size:?}"),
             false => {
-                assert_variant!(outcome.unwrap_err(), Error::Protocol { .. }, sent: true);
+                assert_kind!(outcome.unwrap_err(), Protocol, sent: true);
             }
         }
     }
@@ -208,8 +208,8 @@ fn a_chunk_larger_than_anything_is_cut_or_too_large() {
         let exception = exception(server.url("/"));
         assert!(
             matches!(
-                exception.error(),
-                Error::BodyTruncated { .. } | Error::Protocol { .. }
+                exception.kind(),
+                ErrorKind::BodyTruncated | ErrorKind::Protocol
             ),
             "{size}: {exception:?}"
         );
@@ -238,7 +238,7 @@ fn a_bomb_takes_no_more_memory_than_the_limit_lets_it() {
         let spec = RequestSpec::get(server.url("/"));
         let before = peak_kib() * 1024;
         let exception = exception(spec.max_body(4 * MIB as u64));
-        let is_too_large = matches!(exception.error(), Error::BodyTooLarge { .. });
+        let is_too_large = exception.kind() == ErrorKind::BodyTooLarge;
         assert!(is_too_large && !exception.is_retryable(), "{exception:?}");
         assert!(peak_kib() * 1024 < before + 64 * MIB);
     });

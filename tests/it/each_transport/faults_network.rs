@@ -5,9 +5,9 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use threaded::{Error, Pool, RequestSpec};
+use threaded::{ErrorKind, Pool, RequestSpec};
 
-use super::faults::{assert_variant, exception};
+use super::faults::{assert_kind, exception};
 use super::pool;
 use crate::support::alone::{alone_in_a_network, alone_with_few_files};
 use crate::support::pools::Outcome;
@@ -28,7 +28,7 @@ fn a_place_that_no_way_leads_to() {
             for scheme in ["http", "https"] {
                 let exception = exception(format!("{scheme}://192.0.2.{last}/"));
                 assert!(exception.is_connect() && exception.is_retryable());
-                assert_variant!(exception, Error::Connect { .. }, sent: false);
+                assert_kind!(exception, Connect, sent: false);
             }
         }
     });
@@ -41,7 +41,7 @@ fn a_proxy_that_no_way_leads_to() {
         for scheme in ["http", "https"] {
             let spec = RequestSpec::post(format!("{scheme}://192.0.2.9/"));
             let exception = exception(spec.proxy("http://192.0.2.1:3128/"));
-            assert_variant!(exception, Error::Proxy { .. }, sent: false);
+            assert_kind!(exception, Proxy, sent: false);
         }
     });
 }
@@ -102,7 +102,7 @@ fn no_local_port_that_is_left() {
             outcomes_without_and_with(&server.url("/"), &other, take_all);
         let exception = without.unwrap_err();
         assert!(exception.is_retryable() && !exception.is_connect());
-        assert_variant!(exception, Error::LocalResource { .. }, sent: false);
+        assert_kind!(exception, LocalResource, sent: false);
         assert_eq!(with.unwrap().text(), "fine");
     });
 }
@@ -138,9 +138,9 @@ fn no_file_descriptor_that_is_left() {
                 exception.is_retryable() && !exception.is_connect(),
                 "{exception:?}"
             );
-            assert_variant!(exception, Error::LocalResource { .. }, sent: false);
+            assert_kind!(exception, LocalResource, sent: false);
             match url.starts_with("https") {
-                true => assert!(matches!(with.unwrap_err().error(), Error::Tls { .. })),
+                true => assert_eq!(with.unwrap_err().kind(), ErrorKind::Tls),
                 false => assert_eq!(with.unwrap().text(), "fine"),
             }
         }
@@ -163,10 +163,7 @@ fn a_name_server_that_says_nothing() {
         let started = Instant::now();
         for url in ["http://name.test/", "https://name.test/"] {
             let exception = exception(RequestSpec::post(url).body("x").timeout(limit));
-            assert!(
-                matches!(exception.error(), Error::Timeout { after, .. } if *after == limit),
-                "{exception:?}"
-            );
+            assert_eq!(exception.time_limit(), Some(limit), "{exception:?}");
             assert!(!exception.was_sent() && exception.is_retryable());
         }
         // It was asked.
@@ -202,6 +199,6 @@ fn a_name_server_that_is_not_there() {
     alone_in_a_network(name, &[&impatient, ONE_NAME_SERVER[1]], || {
         let exception = exception("http://name.test/");
         assert!(exception.is_connect() && exception.is_retryable());
-        assert_variant!(exception, Error::Dns { .. }, sent: false);
+        assert_kind!(exception, Dns, sent: false);
     });
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use rcgen::date_time_ymd;
 use rustls::{ServerConnection, StreamOwned};
-use threaded::{Error, RequestSpec, Retry, ThreadException};
+use threaded::{RequestSpec, Retry, ThreadException};
 
-use super::faults::{assert_variant, exception, outcome_before_another};
+use super::faults::{assert_kind, exception, outcome_before_another};
 use super::trusting_pool;
 use crate::support::pools::Outcome;
 use crate::support::raw::{RawServer, read_request, reset};
@@ -50,7 +50,7 @@ fn a_certificate_that_is_out_of_date_or_for_another_host() {
     for certificate in certificates {
         let server = Server::saying_over_tls(Arc::clone(&certificate.config), "never");
         let exception = exception_after_one_attempt(&certificate, server.url("/"));
-        assert_variant!(exception, Error::Tls { .. }, sent: false);
+        assert_kind!(exception, Tls, sent: false);
         assert_eq!((server.connections(), server.requests()), (1, 0));
     }
 }
@@ -78,7 +78,7 @@ fn a_server_that_wants_a_certificate_of_the_client() {
                 let _ = std::io::copy(&mut stream, &mut std::io::sink());
             });
             let exception = exception_after_one_attempt(&certificate, https(server.address()));
-            assert_variant!(exception, Error::Tls { .. }, sent: sent);
+            assert_kind!(exception, Tls, sent: sent);
             assert_eq!(server.connections(), 1);
         }
     }
@@ -96,7 +96,7 @@ fn a_handshake_that_the_server_refuses() {
         });
         let exception = exception(https(server.address()));
         assert!(exception.is_connect() && !exception.is_retryable());
-        assert_variant!(exception, Error::Tls { .. }, sent: false);
+        assert_kind!(exception, Tls, sent: false);
     }
 }
 
@@ -168,7 +168,7 @@ fn a_server_that_speaks_only_an_old_version() {
         return;
     };
     let exception = exception_after_one_attempt(&certificate, https(server.address));
-    assert_variant!(exception, Error::Tls { .. }, sent: false);
+    assert_kind!(exception, Tls, sent: false);
 }
 
 /// How the server ends a connection, after it has answered as far as it does.
@@ -206,12 +206,12 @@ fn a_connection_that_ends_unannounced_cuts_a_body_that_nothing_else_ends() {
     let until_close = "HTTP/1.1 200 OK\r\n\r\nall there is";
     let exception = outcome_of(until_close, End::Cut).unwrap_err();
     assert!(exception.is_retryable());
-    assert_variant!(exception, Error::BodyTruncated { .. }, sent: true);
+    assert_kind!(exception, BodyTruncated, sent: true);
     let response = outcome_of(until_close, End::Announced).unwrap();
     assert_eq!(response.text(), "all there is");
-    assert_variant!(
+    assert_kind!(
         outcome_of(until_close, End::Reset).unwrap_err(),
-        Error::Closed { .. },
+        Closed,
         sent: true
     );
 }
@@ -226,10 +226,10 @@ fn a_connection_that_ends_inside_an_announced_body_cuts_it() {
     for answer in answers {
         for end in [End::Announced, End::Cut] {
             let exception = outcome_of(answer, end).unwrap_err();
-            assert_variant!(exception, Error::BodyTruncated { .. }, sent: true);
+            assert_kind!(exception, BodyTruncated, sent: true);
         }
         let exception = outcome_of(answer, End::Reset).unwrap_err();
-        assert_variant!(exception, Error::Closed { .. }, sent: true);
+        assert_kind!(exception, Closed, sent: true);
     }
 }
 
@@ -252,7 +252,7 @@ fn a_secure_connection_that_ends_inside_the_head() {
         for end in [End::Announced, End::Cut, End::Reset] {
             let exception = outcome_of(answer, end).unwrap_err();
             assert!(exception.is_retryable(), "{end:?}");
-            assert_variant!(exception, Error::Closed { .. }, sent: true);
+            assert_kind!(exception, Closed, sent: true);
         }
     }
 }

@@ -345,10 +345,7 @@ fn what_the_first_request_has_sent_counts_after_the_second() {
                     let answer = http::Response::builder().status(401);
                     Ok(answer.body(threaded::ResponseBody::empty()).unwrap())
                 }
-                _ => Err(threaded::Error::Connect {
-                    sent: false,
-                    source: "refused".into(),
-                }),
+                _ => Err(threaded::Error::connect("refused")),
             },
         );
     let issued = AtomicUsize::new(0);

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 use serde::ser::Error as _;
-use threaded::{Error, RequestSpec, ThreadException};
+use threaded::{ErrorKind, RequestSpec, ThreadException};
 
 use super::{outcome, pool};
 use crate::support::pools::outcomes_of;
@@ -78,10 +78,7 @@ fn invalid_specs() -> Vec<(RequestSpec, &'static str)> {
 }
 
 fn assert_is_invalid(exception: &ThreadException, named: &str) {
-    assert!(
-        matches!(exception.error(), Error::InvalidRequest { .. }),
-        "{exception:?}"
-    );
+    assert_eq!(exception.kind(), ErrorKind::InvalidRequest, "{exception:?}");
     assert!(!exception.was_sent() && !exception.is_retryable() && !exception.is_timeout());
     let message = exception.to_string();
     assert!(message.contains(named), "`{named}` is not named: {message}");

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use http::{Request, Response};
 use threaded::multipart::{Form, Part};
-use threaded::{Error, RequestSpec};
+use threaded::{ErrorKind, RequestSpec};
 
 use super::outcome;
 use crate::support::keeper::{Keeper, redirect, values};
@@ -157,10 +157,7 @@ fn a_missing_file_is_an_invalid_request() {
         .file("photo", missing);
     let server = Keeper::saying_ok();
     let exception = outcome(RequestSpec::post(server.url("/")).multipart(form)).unwrap_err();
-    assert!(
-        matches!(exception.error(), Error::InvalidRequest { .. }),
-        "{exception:?}"
-    );
+    assert_eq!(exception.kind(), ErrorKind::InvalidRequest, "{exception:?}");
     assert!(exception.to_string().contains("missing.jpg"), "{exception}");
     assert!(!exception.was_sent());
     assert!(server.received().is_empty());
@@ -188,9 +185,6 @@ fn a_content_type_with_a_line_break_is_an_invalid_request() {
     let server = Keeper::saying_ok();
     let form = Form::new().part("f", Part::bytes("1").content_type("x/y\r\nX-Evil: 1"));
     let exception = outcome(RequestSpec::post(server.url("/")).multipart(form)).unwrap_err();
-    assert!(
-        matches!(exception.error(), Error::InvalidRequest { .. }),
-        "{exception:?}"
-    );
+    assert_eq!(exception.kind(), ErrorKind::InvalidRequest, "{exception:?}");
     assert!(server.received().is_empty());
 }

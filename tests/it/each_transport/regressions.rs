@@ -18,9 +18,7 @@ use crate::support::server::Server;
 fn a_job_that_fails_in_any_way_takes_no_other_job_with_it() {
     let fails_oddly = |exchange: Exchange<'_>| match exchange.url().path() {
         "/panic" => panic!("not a requests.RequestException"),
-        "/error" => Err(Error::Protocol {
-            source: "odd".into(),
-        }),
+        "/error" => Err(Error::protocol("odd")),
         _ => says_ok(exchange),
     };
     let odd = ["/panic", "/error"].into_iter().cycle().take(20);

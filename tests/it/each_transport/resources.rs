@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::iter;
 
-use threaded::{Error, RequestSpec};
+use threaded::{ErrorKind, RequestSpec};
 
 use super::{THREADS_OF_A_CLIENT, pool};
 use crate::support::alone::{alone, alone_with_few_files};
@@ -56,8 +56,9 @@ fn without_file_descriptors_nothing_is_sent_and_with_them_the_pool_goes_on() {
                 continue;
             }
             let exception = outcome.as_ref().unwrap_err();
-            assert!(
-                matches!(exception.error(), Error::LocalResource { .. }),
+            assert_eq!(
+                exception.kind(),
+                ErrorKind::LocalResource,
                 "job {index}: {exception:?}"
             );
             assert!(!exception.was_sent() && exception.is_retryable());

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use threaded::{Error, RequestSpec};
+use threaded::{Error, ErrorKind, RequestSpec};
 
 use super::secrets::{CANARY, assert_discreet, is, printed, secretive};
 use super::{PoolBuilder, pool};
@@ -77,12 +77,12 @@ fn errors_that_are_not_the_networks_print_no_secret() {
     }
     let outcomes = in_order(pool);
     let kinds: [fn(&Error) -> bool; 6] = [
-        |error| matches!(error, Error::Status { .. }),
-        |error| matches!(error, Error::Sink { .. }),
-        |error| matches!(error, Error::InvalidRequest { .. }),
-        |error| matches!(error, Error::Panicked { .. }),
-        |error| matches!(error, Error::Sink { .. }),
-        |error| matches!(error, Error::Cancelled { .. }),
+        |error| error.kind() == ErrorKind::Status,
+        |error| error.kind() == ErrorKind::Sink,
+        |error| error.kind() == ErrorKind::InvalidRequest,
+        |error| error.kind() == ErrorKind::Panicked,
+        |error| error.kind() == ErrorKind::Sink,
+        |error| error.kind() == ErrorKind::Cancelled,
     ];
     for (outcome, kind) in outcomes.iter().zip(kinds) {
         assert!(is(outcome, kind), "{outcome:?}");

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{Request, Response};
-use threaded::Error;
+use threaded::ErrorKind;
 
 use super::pool;
 use crate::support::pools::outcomes_of;
@@ -56,10 +56,7 @@ fn with_error_for_status_it_is_an_exception_that_has_the_response() {
             continue;
         }
         let exception = outcome.unwrap_err();
-        assert!(
-            matches!(exception.error(), Error::Status { .. }),
-            "{exception:?}"
-        );
+        assert_eq!(exception.kind(), ErrorKind::Status, "{exception:?}");
         assert_eq!(exception.status().unwrap(), status);
         let is_passing = [429, 500, 503].contains(&status);
         assert_eq!(exception.is_retryable(), is_passing, "{status}");
@@ -82,6 +79,6 @@ fn a_response_can_be_taken_for_an_error_afterwards() {
     assert!(
         exception
             .to_string()
-            .ends_with("/404: the server answered 404 Not Found")
+            .ends_with("/404: the server responded with 404 Not Found")
     );
 }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use threaded::Error;
+use threaded::ErrorKind;
 
 use super::{THREADS_OF_A_CLIENT, pool};
 use crate::support::alone::alone;
@@ -154,10 +154,10 @@ fn a_deadline_ends_what_is_left_and_the_wait_for_it() {
     assert!(started.elapsed() >= limit && started.elapsed() < 10 * limit);
     let (mut in_flight, mut queued) = (0, 0);
     for exception in pool.exceptions() {
-        match exception.error() {
-            Error::Cancelled { sent: true } => in_flight += 1,
-            Error::Cancelled { sent: false } => queued += 1,
-            other => panic!("{other:?}"),
+        match (exception.kind(), exception.was_sent()) {
+            (ErrorKind::Cancelled, true) => in_flight += 1,
+            (ErrorKind::Cancelled, false) => queued += 1,
+            _ => panic!("{exception:?}"),
         }
     }
     assert_eq!((in_flight, queued), (2, 18));

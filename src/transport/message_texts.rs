@@ -1,0 +1,43 @@
+//! Errors of other libraries that can only be told apart by their message. Each text is that of the library named
+//! beside it. If an update changes one, the tests of that fault (handshake, proxy, unsolicited response) fail.
+
+use std::error::Error as StdError;
+use std::io;
+
+use crate::error::{chain, io_kind};
+
+/// Whether the server rejected the TLS handshake with an alert. With TLS 1.3 it may do so when the handshake is over
+/// for the client and the request on its way.
+pub(super) fn is_tls_alert(error: &(dyn StdError + 'static)) -> bool {
+    any_message(error, |message| {
+        // rustls: `Error::AlertReceived`. Of some errors only this text is left by the time they arrive here.
+        message.contains("received fatal alert")
+            // OpenSSL, through native-tls: its errors are a text with a number.
+            || message.contains("SSL alert number")
+    })
+}
+
+/// Whether a proxy could not be connected through.
+pub(super) fn is_proxy_failure(error: &(dyn StdError + 'static)) -> bool {
+    // hyper-util: its connectors through proxies have no public error type.
+    any_message(error, |message| {
+        message.starts_with("tunnel error") || message.to_lowercase().starts_with("socks")
+    })
+}
+
+/// Whether the peer closed the connection during the TLS handshake.
+pub(super) fn is_handshake_cut(error: &(dyn StdError + 'static)) -> bool {
+    io_kind(error) == Some(io::ErrorKind::UnexpectedEof)
+        // OpenSSL, through native-tls: not an `io::Error`.
+        || any_message(error, |message| message == "unexpected EOF")
+}
+
+/// Whether the peer sent data before the request, as servers of other protocols than HTTP do.
+pub(super) fn is_unsolicited(error: &hyper::Error) -> bool {
+    // hyper: it has no predicate for this kind.
+    error.to_string().starts_with("received unexpected message")
+}
+
+fn any_message(error: &(dyn StdError + 'static), matches: impl Fn(&str) -> bool) -> bool {
+    chain(error).any(|error| matches(&error.to_string()))
+}
