@@ -145,11 +145,14 @@ impl StartedJob {
 const SHARDS: usize = 16;
 
 /// The jobs in flight. Whatever removes a job from the table is responsible for its outcome: its worker, or a cancellation.
-pub(super) struct InFlight(Box<[Mutex<HashMap<usize, Arc<StartedJob>>>]>);
+pub(super) struct InFlight(Box<[Shard]>);
+
+/// By the job's index.
+type Shard = Mutex<HashMap<usize, Arc<StartedJob>>>;
 
 impl Default for InFlight {
     fn default() -> Self {
-        Self((0..SHARDS).map(|_| Mutex::default()).collect())
+        Self((0..SHARDS).map(|_| Shard::default()).collect())
     }
 }
 
