@@ -1,5 +1,6 @@
-//! Errors of other libraries that can only be told apart by their message. Each text is that of the library named
-//! beside it. If an update changes one, the tests of that fault (handshake, proxy, unsolicited response) fail.
+//! Errors of other libraries that can only be told apart by their message. Each text is that of the library named beside
+//! it. If an update changes one, the tests here or those of the fault (handshake, proxy) fail; of OpenSSL's `unexpected
+//! EOF` only now and then, for whether it or an `io::Error` arrives is a matter of timing.
 
 use std::error::Error as StdError;
 use std::io;
@@ -40,4 +41,34 @@ pub(super) fn is_unsolicited(error: &hyper::Error) -> bool {
 
 fn any_message(error: &(dyn StdError + 'static), matches: impl Fn(&str) -> bool) -> bool {
     chain(error).any(|error| matches(&error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Empty;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[test]
+    fn an_alert_that_rustls_received_is_recognized() {
+        let alert = rustls::AlertDescription::HandshakeFailure;
+        let received = io::Error::other(rustls::Error::AlertReceived(alert));
+        assert!(is_tls_alert(&received));
+        let other = io::Error::other(rustls::Error::HandshakeNotComplete);
+        assert!(!is_tls_alert(&other));
+    }
+
+    #[tokio::test]
+    async fn data_before_the_request_is_recognized() {
+        let (client, mut server) = tokio::io::duplex(64);
+        server.write_all(b"220 ready\r\n").await.unwrap();
+        let (_sender, connection) =
+            hyper::client::conn::http1::handshake::<_, Empty<Bytes>>(TokioIo::new(client))
+                .await
+                .unwrap();
+        assert!(is_unsolicited(&connection.await.unwrap_err()));
+    }
 }
