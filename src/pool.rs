@@ -1,4 +1,4 @@
-//! The pool: [`Pool`] and what it is made of.
+//! The pool: [`Pool`], its builder, workers, queue and results.
 
 mod builder;
 mod core;
@@ -33,33 +33,31 @@ use crate::outcome::{ThreadException, ThreadResponse};
 use crate::request::RequestSpec;
 use crate::sync::channel::Receiver;
 
-/// Workers, each on a thread and with an HTTP client of its own, that turn requests into outcomes.
+/// Workers, each with its own thread and HTTP client, that turn requests into outcomes.
 ///
-/// Every job ends in exactly one outcome: a [`ThreadResponse`] or a [`ThreadException`], each on its own channel, in the
-/// order in which the jobs are done.
+/// Every job ends in exactly one outcome, a [`ThreadResponse`] or a [`ThreadException`]. Each kind has its own channel, which
+/// holds them in completion order.
 ///
-/// # A pool's life
+/// # Life cycle
 ///
-/// A pool works from when it is made, and takes more jobs until its intake is closed. That happens in one of three ways:
+/// A pool works from the moment it is built, and accepts jobs until its intake is closed. That happens in one of three ways:
 ///
 /// - [`join_all`](Self::join_all) closes the intake and returns when every job has its outcome. The outcomes stay in the
-///   pool, to be read then.
-/// - Iterating over the pool closes the intake, hands out each outcome as it comes, and ends with the last one.
-/// - Dropping the pool (or its iterator) cancels what is queued and returns at once. What is in flight ends on its own;
-///   nobody learns how.
+///   pool, to be read afterwards.
+/// - Iterating over the pool closes the intake, yields each outcome as it arrives, and ends with the last one.
+/// - Dropping the pool (or its iterator) cancels queued jobs and returns at once. Jobs in flight end on their own, and their
+///   outcomes are discarded.
 ///
-/// Reading with [`responses`](Self::responses), [`get_response`](Self::get_response) and their like never waits and can be
-/// done at any time.
+/// [`responses`](Self::responses), [`get_response`](Self::get_response) and their like never block and can be called at any
+/// time.
 ///
 /// ```
-/// # use threaded::{Exchange, ResponseBody, Session};
 /// use threaded::Pool;
 ///
-/// # let answer = |_: Exchange<'_>| Ok(http::Response::new(ResponseBody::empty()));
-/// # let builder = Pool::builder().num_threads(2).session(move || Session::new(answer));
-/// # let pool = builder.build_from_urls(["http://test/1", "http://test/2"])?;
-/// // let pool = Pool::from_urls(["http://…", "http://…"])?;
-/// pool.submit("http://test/3")?;
+/// let site = "https://example.com";
+/// # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+/// let pool = Pool::from_urls([format!("{site}/1"), format!("{site}/2")])?;
+/// pool.submit(format!("{site}/3"))?;
 /// let mut done = 0;
 /// for outcome in pool {
 ///     match outcome {
@@ -72,20 +70,20 @@ use crate::sync::channel::Receiver;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// With a channel of your own ([`Pool::new`]), closing the intake has two meanings. Iterating goes on until all senders
-/// of the channel are gone, as iterating over the channel itself would: drop yours first. [`join_all`](Self::join_all)
-/// does not wait for them: it takes what is in the channel at that moment.
+/// With a job channel of your own ([`Pool::new`]), closing the intake has two meanings. Iterating continues until all senders
+/// of the channel are dropped, as iterating over the channel itself would: drop yours first. [`join_all`](Self::join_all)
+/// does not wait for them: it processes what is in the channel at that moment.
 pub struct Pool {
     guard: PoolGuard,
 }
 
 impl Pool {
-    /// Settings for a pool.
+    /// A builder with the default settings.
     pub fn builder() -> PoolBuilder {
         PoolBuilder::default()
     }
 
-    /// A pool that takes its jobs out of your own channel.
+    /// Starts a pool that takes its jobs from your own channel.
     ///
     /// ```no_run
     /// use threaded::{Pool, RequestSpec};
@@ -93,7 +91,7 @@ impl Pool {
     /// let (jobs, receiver) = threaded::crossbeam_channel::bounded::<RequestSpec>(100);
     /// std::thread::spawn(move || {
     ///     for page in 1..=1000 {
-    ///         // Waits while 100 jobs are waiting; fails when the pool is gone.
+    ///         // Blocks while the channel holds 100 jobs; fails once the pool is dropped.
     ///         if jobs.send(format!("https://example.com/?page={page}").into()).is_err() {
     ///             break;
     ///         }
@@ -107,16 +105,17 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// As [`PoolError`] lists them.
+    /// Returns an error if the first worker cannot be started: there is no thread for it, or its session cannot be opened.
     pub fn new(jobs: Receiver<RequestSpec>) -> Result<Self, PoolError> {
         Self::builder().job_queue(jobs).build()
     }
 
-    /// A pool that gets each of these URLs.
+    /// Starts a pool that sends a GET request to each of these URLs.
     ///
     /// # Errors
     ///
-    /// As [`PoolError`] lists them. A text that is no URL is no error here: that job ends in an exception.
+    /// Returns an error if the first worker cannot be started. An invalid URL is not an error here: that job ends in an
+    /// exception.
     pub fn from_urls<I>(urls: I) -> Result<Self, PoolError>
     where
         I: IntoIterator,
@@ -125,8 +124,8 @@ impl Pool {
         Self::builder().build_from_urls(urls)
     }
 
-    /// A pool that sends the template, with its method, headers, body and all its settings, to each of these URLs. The
-    /// template's own URL is not used.
+    /// Starts a pool that sends the template, with its method, headers, body and all its settings, to each of these URLs. The
+    /// URL of the template is not used.
     ///
     /// ```no_run
     /// use threaded::{Pool, RequestSpec};
@@ -138,7 +137,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// As [`PoolError`] lists them.
+    /// Returns an error if the first worker cannot be started.
     pub fn from_urls_with<I>(urls: I, template: &RequestSpec) -> Result<Self, PoolError>
     where
         I: IntoIterator,
@@ -147,11 +146,11 @@ impl Pool {
         Self::builder().build_from_urls_with(urls, template)
     }
 
-    /// A pool that sends these requests.
+    /// Starts a pool that sends these requests.
     ///
     /// # Errors
     ///
-    /// As [`PoolError`] lists them.
+    /// Returns an error if the first worker cannot be started.
     pub fn from_requests<I>(requests: I) -> Result<Self, PoolError>
     where
         I: IntoIterator,
@@ -160,25 +159,25 @@ impl Pool {
         Self::builder().build_from_requests(requests)
     }
 
-    /// A pool that sends the requests of these exceptions again.
+    /// Starts a pool that sends the requests of these exceptions again.
     ///
-    /// Not every request should be sent again: [`Error::is_retryable`](crate::Error::is_retryable) says whether it may help,
-    /// [`Error::was_sent`](crate::Error::was_sent) and [`RequestSpec::is_idempotent`] whether it may harm.
+    /// Not every request should be sent again: [`Error::is_retryable`](crate::Error::is_retryable) tells whether it may help,
+    /// [`Error::was_sent`](crate::Error::was_sent) and [`RequestSpec::is_idempotent`] whether it may do harm.
     ///
     /// ```no_run
     /// use threaded::Pool;
     ///
     /// let mut pool = Pool::from_urls(["https://example.com/"])?;
     /// pool.join_all();
-    /// let again = pool.exceptions().filter(|exception| exception.is_retryable());
-    /// let mut second = Pool::from_exceptions(again)?;
+    /// let retryable = pool.exceptions().filter(|exception| exception.is_retryable());
+    /// let mut second = Pool::from_exceptions(retryable)?;
     /// second.join_all();
     /// # Ok::<(), threaded::PoolError>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// As [`PoolError`] lists them.
+    /// Returns an error if the first worker cannot be started.
     pub fn from_exceptions<I>(exceptions: I) -> Result<Self, PoolError>
     where
         I: IntoIterator<Item = ThreadException>,
@@ -190,12 +189,12 @@ impl Pool {
         &self.guard.threads.core
     }
 
-    /// Adds a job. Returns its index: 0, 1, 2 … in the order in which jobs are accepted.
+    /// Submits a job. Returns its index: 0, 1, 2 … in the order in which jobs are accepted.
     ///
     /// # Errors
     ///
-    /// If the pool takes no more jobs, because [`join_all`](Self::join_all) was called or it was cancelled, or if not even
-    /// one worker can be started. The error gives the request back.
+    /// Returns an error, which gives the request back, if the intake is closed ([`join_all`](Self::join_all),
+    /// [`close`](Self::close)), if the pool was shut down or cancelled, or if no worker can be started.
     pub fn submit(&self, request: impl Into<RequestSpec>) -> Result<usize, SubmitError> {
         if self.core().is_intake_closed() {
             return Err(SubmitError::new(request.into()));
@@ -203,41 +202,41 @@ impl Pool {
         self.guard.threads.submit(request.into())
     }
 
-    /// A way to reach the pool from elsewhere: from other threads, or while iterating over it.
+    /// A handle to reach the pool from other threads, or while iterating over it.
     pub fn handle(&self) -> Handle {
         Handle::new(&self.guard.threads)
     }
 
-    /// A response, if one is there.
+    /// Returns the next available response, without blocking.
     pub fn get_response(&self) -> Option<ThreadResponse> {
         self.responses().next()
     }
 
-    /// An exception, if one is there.
+    /// Returns the next available exception, without blocking.
     pub fn get_exception(&self) -> Option<ThreadException> {
         self.exceptions().next()
     }
 
-    /// The responses that are there now. Reading them before the work is over loses nothing: later ones come later.
+    /// Drains the responses that are available now, without blocking. Responses that arrive later stay in the pool.
     pub fn responses(&self) -> Responses {
         self.guard.results.responses()
     }
 
-    /// The exceptions that are there now. Reading them before the work is over loses nothing: later ones come later.
+    /// Drains the exceptions that are available now, without blocking. Exceptions that arrive later stay in the pool.
     pub fn exceptions(&self) -> Exceptions {
         self.guard.results.exceptions()
     }
 
-    /// Takes no more jobs from [`submit`](Self::submit), and does not wait: the work ends when what is under way is done. It
-    /// does not close a job channel of your own; dropping its senders does.
+    /// Closes the intake without waiting: [`submit`](Self::submit) fails from now on, and the work is over when all accepted
+    /// jobs are done. A job channel of your own is not closed; dropping its senders closes it.
     pub fn close(&self) {
         self.core().close_intake();
     }
 
     /// The channel of the responses, for a `select!` of your own.
     ///
-    /// It is disconnected soon after the work is over, for which the intake has to be closed: see [`close`](Self::close).
-    /// Iterating over the pool draws the outcomes away from it.
+    /// It is disconnected when the work is over, which requires that the intake was closed: see [`close`](Self::close).
+    /// While the pool is iterated over, outcomes do not go through it.
     pub fn response_channel(&self) -> &Receiver<ThreadResponse> {
         &self.guard.results.responses
     }
@@ -247,29 +246,28 @@ impl Pool {
         &self.guard.results.exceptions
     }
 
-    /// Closes the intake and returns when every job has its outcome.
+    /// Closes the intake and blocks until every job has its outcome.
     ///
-    /// With your own job channel, the jobs that are in it now are done, and a sender that somebody still holds keeps nobody
-    /// waiting: with nobody left to take them, further jobs cannot be sent. The threads of the workers may take a little longer to end than this call.
+    /// With a job channel of your own, the jobs that are in it now are processed. It does not wait for live senders; later
+    /// sends fail with a disconnect error. The threads of the workers may end a little later than this call.
     pub fn join_all(&mut self) {
         self.core().close_and_drain();
         self.guard.results.wait_until_over();
     }
 
-    /// Sends nothing new, waits for the jobs in flight, and gives back those that were not sent: first the accepted ones, in
+    /// Starts no more jobs, waits for the jobs in flight, and returns those that were not sent: first the accepted ones, in
     /// the order of their acceptance, then what is left in your own job channel.
     ///
     /// The outcomes of the others stay in the pool, to be read. To not even wait for the jobs in flight, see
     /// [`Handle::cancel`].
     ///
     /// ```
-    /// # use threaded::{Exchange, ResponseBody, Session};
     /// use threaded::Pool;
     ///
-    /// # let answer = |_: Exchange<'_>| Ok(http::Response::new(ResponseBody::empty()));
-    /// # let builder = Pool::builder().num_threads(2).session(move || Session::new(answer));
-    /// # let mut pool = builder.build_from_urls(["http://test/"; 100])?;
-    /// // let mut pool = Pool::from_urls(…)?;
+    /// let url = "https://example.com/";
+    /// # let url = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+    /// # let url = url.as_str();
+    /// let mut pool = Pool::from_urls([url; 100])?;
     /// let unsent = pool.shutdown();
     /// assert_eq!(unsent.len() + pool.responses().count() + pool.exceptions().count(), 100);
     /// # Ok::<(), threaded::PoolError>(())
@@ -286,14 +284,15 @@ impl Pool {
         unsent
     }
 
-    /// What the pool has done so far.
+    /// A snapshot of what the pool has done so far.
     pub fn stats(&self) -> Stats {
         self.core().counters.snapshot()
     }
 
-    /// How many workers there are, those included that are still coming up: no more do so at a time than are up already, and
-    /// only while there is something left for them to do. It grows up to what the builder was told when jobs are submitted to
-    /// a pool that was made from fewer jobs than that.
+    /// The number of workers, including those that are still starting.
+    ///
+    /// Workers start gradually: no more at a time than are up already, and only while there are jobs for them. A pool that
+    /// was built from fewer jobs than the builder's `num_threads` gets more workers when jobs are submitted to it.
     pub fn num_threads(&self) -> usize {
         self.guard.threads.count()
     }

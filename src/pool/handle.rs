@@ -1,42 +1,36 @@
-//! Reaching a pool from elsewhere: [`Handle`].
+//! Reaching a pool from other threads: [`Handle`].
 
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use super::error::SubmitError;
 use super::threads::Threads;
 use crate::observe::{Counters, Stats};
-use crate::pool::SubmitError;
 use crate::request::RequestSpec;
 
-/// Reaches a [`Pool`](crate::Pool) from any thread, those of its workers included. Made by
-/// [`Pool::handle`](crate::Pool::handle).
+/// Submits jobs to a [`Pool`](crate::Pool), cancels it and observes it, from any thread, those of its workers included.
+/// Created by [`Pool::handle`](crate::Pool::handle).
 ///
-/// It keeps nothing alive: once the pool is gone, [`submit`](Self::submit) gives its requests back.
+/// It keeps nothing alive: once the pool is dropped, [`submit`](Self::submit) gives its requests back.
 ///
-/// A crawler hands in the links that it finds, and ends by itself when there are no more:
+/// A crawler submits the links that it finds, and ends by itself when there are no more:
 ///
 /// ```
-/// # use threaded::{Exchange, ResponseBody, Session};
 /// use threaded::Pool;
 ///
-/// # // Each page links to the next two.
-/// # let answer = |exchange: Exchange<'_>| {
-/// #     let page: u32 = exchange.url().path()[1..].parse().unwrap();
-/// #     let links = format!("http://test/{}\nhttp://test/{}", 2 * page, 2 * page + 1);
-/// #     Ok(http::Response::new(ResponseBody::from(if page < 8 { links } else { String::new() })))
-/// # };
-/// # let builder = Pool::builder().num_threads(2).session(move || Session::new(answer));
-/// # let pool = builder.build_from_urls(["http://test/1"])?;
-/// // let pool = Pool::from_urls(["https://…"])?;
+/// let first = "https://example.com/1";
+/// # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+/// # let first = format!("{site}/1");
+/// let pool = Pool::from_urls([first])?;
 /// let handle = pool.handle();
 /// let mut pages = 0;
 /// for response in pool.into_iter().flatten() {
 ///     pages += 1;
-///     for link in response.text().lines() {
+///     for link in response.text().lines().filter(|line| line.starts_with("https://")) {
 ///         handle.submit(link)?;
 ///     }
 /// }
-/// assert_eq!(pages, 15);
+/// assert_eq!(pages, 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
@@ -53,14 +47,15 @@ impl Handle {
         }
     }
 
-    /// Adds a job. Returns its index: 0, 1, 2 … in the order in which jobs are accepted.
+    /// Submits a job. Returns its index: 0, 1, 2 … in the order in which jobs are accepted.
     ///
-    /// Unlike [`Pool::submit`](crate::Pool::submit) it may be called when the pool is being joined or iterated over: jobs
-    /// are accepted as long as there is work, be it only the outcome that the iterator has just handed out.
+    /// Unlike [`Pool::submit`](crate::Pool::submit) it also works while the pool is joined or iterated over: jobs are
+    /// accepted as long as work is outstanding, even if that is only the outcome that the iterator has just yielded.
     ///
     /// # Errors
     ///
-    /// If the work is over or the pool is gone. The error gives the request back.
+    /// Returns an error, which gives the request back, if the work is over, if the pool was shut down, cancelled or dropped,
+    /// or if no worker can be started.
     pub fn submit(&self, request: impl Into<RequestSpec>) -> Result<usize, SubmitError> {
         match self.threads.upgrade() {
             Some(threads) => threads.submit(request.into()),
@@ -69,17 +64,17 @@ impl Handle {
     }
 
     /// Ends the work now. Every job that has no outcome yet, queued or in flight, ends as
-    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), and whoever waits for the pool need wait no longer.
+    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), and calls that wait for the pool return.
     ///
-    /// Workers finish what they are at on their own; nobody learns how. Jobs in a channel of yours that no worker has taken
-    /// are left to the channel's other receivers. Nothing happens if the work is over.
+    /// Workers finish their current attempts on their own, and the results are discarded. Jobs in a channel of your own that
+    /// no worker has taken are left to the channel's other receivers. Does nothing if the work is over.
     pub fn cancel(&self) {
         if let Some(threads) = self.threads.upgrade() {
             threads.core.cancel();
         }
     }
 
-    /// What the pool has done so far.
+    /// A snapshot of what the pool has done so far.
     pub fn stats(&self) -> Stats {
         self.counters.snapshot()
     }

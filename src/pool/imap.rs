@@ -8,33 +8,29 @@ use super::{Outcomes, Pool};
 use crate::outcome::{Outcome, ThreadException, ThreadResponse};
 use crate::request::RequestSpec;
 
-/// Outcomes of requests that are drawn from an iterator as there is room for them. Made by
-/// [`imap_unordered`](crate::imap_unordered) and [`PoolBuilder::imap_unordered`](crate::PoolBuilder::imap_unordered).
+/// Like Python's `imap_unordered`: pulls requests from an iterator as there is room for them, and yields their outcomes in
+/// completion order. Created by [`imap_unordered`](crate::imap_unordered) and
+/// [`PoolBuilder::imap_unordered`](crate::PoolBuilder::imap_unordered).
 ///
-/// Each call of `next` draws requests until the [`window`](crate::PoolBuilder::window) is full, then waits for an outcome.
-/// It ends when the input has ended and all outcomes have been handed out. Dropping it early cancels what is queued and
-/// does not wait.
+/// Each call of `next` pulls requests until the [`window`](crate::PoolBuilder::window) is full, then waits for an outcome.
+/// It ends when the input has ended and all outcomes were yielded. Dropping it early cancels queued jobs and does not block.
 ///
 /// ```
-/// # use threaded::{Exchange, ResponseBody, Session};
-/// use threaded::Pool;
-///
-/// # let answer = |_: Exchange<'_>| Ok(http::Response::new(ResponseBody::from("hello")));
-/// let endless = (1..).map(|page| format!("http://test/{page}"));
-/// # let builder = Pool::builder().session(move || Session::new(answer));
-/// let outcomes = builder.imap_unordered(endless)?;
-/// // let outcomes = threaded::imap_unordered(endless)?;
-/// let bytes: usize = outcomes.flatten().take(1000).map(|response| response.bytes().len()).sum();
-/// assert_eq!(bytes, 5000);
+/// let site = "https://example.com";
+/// # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+/// let endless = (1..).map(|page| format!("{site}/{page}"));
+/// let outcomes = threaded::imap_unordered(endless)?;
+/// let sizes = outcomes.flatten().take(100).map(|response| response.bytes().len());
+/// println!("{} bytes", sizes.sum::<usize>());
 /// # Ok::<(), threaded::PoolError>(())
 /// ```
 pub struct ImapUnordered<I> {
-    lazy: Lazy<I>,
+    feeder: WindowedPool<I>,
 }
 
 impl<I: Iterator> ImapUnordered<I> {
-    pub(super) fn new(lazy: Lazy<I>) -> Self {
-        Self { lazy }
+    pub(super) fn new(feeder: WindowedPool<I>) -> Self {
+        Self { feeder }
     }
 }
 
@@ -46,17 +42,17 @@ where
     type Item = Result<ThreadResponse, ThreadException>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.lazy.fill();
-        if self.lazy.held() == 0 {
+        self.feeder.fill();
+        if self.feeder.held == 0 {
             return None;
         }
-        let outcome = self.lazy.wait()?;
-        self.lazy.handed_out();
+        let outcome = self.feeder.outcomes.next()?;
+        self.feeder.make_room();
         Some(outcome)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.lazy.size_hint()
+        self.feeder.size_hint()
     }
 }
 
@@ -69,45 +65,41 @@ where
 
 impl<I> fmt::Debug for ImapUnordered<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { lazy } = self;
-        write!(f, "ImapUnordered({lazy:?})")
+        let Self { feeder } = self;
+        let mut shown = f.debug_struct("ImapUnordered");
+        feeder.fmt_fields(&mut shown);
+        shown.finish_non_exhaustive()
     }
 }
 
-/// Outcomes in the order of the requests, which are drawn from an iterator as there is room for them. Made by
-/// [`imap`](crate::imap) and [`PoolBuilder::imap`](crate::PoolBuilder::imap).
+/// Like Python's `imap`: pulls requests from an iterator as there is room for them, and yields their outcomes in the order
+/// of the requests. Created by [`imap`](crate::imap) and [`PoolBuilder::imap`](crate::PoolBuilder::imap).
 ///
-/// Outcomes that come before their turn are kept until then, and take their places in the
+/// Outcomes that arrive out of order are kept until it is their turn, and take up room in the
 /// [`window`](crate::PoolBuilder::window). Otherwise it is like [`ImapUnordered`].
 ///
 /// ```
-/// # use threaded::{Exchange, ResponseBody, Session};
-/// use threaded::Pool;
-///
-/// # let answer = |exchange: Exchange<'_>| {
-/// #     Ok(http::Response::new(ResponseBody::from(exchange.url().path().to_owned())))
-/// # };
-/// # let builder = Pool::builder().session(move || Session::new(answer));
-/// let pages = builder.imap((0..100).map(|page| format!("http://test/{page}")))?;
-/// // let pages = threaded::imap((0..100).map(|page| format!("https://…/{page}")))?;
+/// let site = "https://example.com";
+/// # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+/// let pages = threaded::imap((0..20).map(|page| format!("{site}/{page}")))?;
 /// for (number, page) in pages.enumerate() {
-///     assert_eq!(page?.text(), format!("/{number}"));
+///     assert!(page?.request().url().ends_with(&format!("/{number}")));
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Imap<I> {
-    lazy: Lazy<I>,
-    /// The index of the job whose turn it is.
-    turn: usize,
-    /// Done before their turn.
-    early: BTreeMap<usize, Result<ThreadResponse, ThreadException>>,
+    feeder: WindowedPool<I>,
+    /// The index of the job whose outcome is yielded next.
+    next_index: usize,
+    /// Outcomes of later jobs.
+    early: BTreeMap<usize, Outcome>,
 }
 
 impl<I: Iterator> Imap<I> {
-    pub(super) fn new(lazy: Lazy<I>) -> Self {
+    pub(super) fn new(feeder: WindowedPool<I>) -> Self {
         Self {
-            lazy,
-            turn: 0,
+            feeder,
+            next_index: 0,
             early: BTreeMap::new(),
         }
     }
@@ -121,31 +113,31 @@ where
     type Item = Result<ThreadResponse, ThreadException>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.lazy.fill();
-        if self.lazy.held() == 0 {
+        self.feeder.fill();
+        if self.feeder.held == 0 {
             return None;
         }
         let outcome = loop {
-            if let Some(outcome) = self.early.remove(&self.turn) {
+            if let Some(outcome) = self.early.remove(&self.next_index) {
                 break outcome;
             }
-            let outcome = self.lazy.wait()?;
+            let outcome = self.feeder.outcomes.next()?;
             let index = match &outcome {
                 Ok(response) => response.index(),
                 Err(exception) => exception.index(),
             };
-            if index == self.turn {
+            if index == self.next_index {
                 break outcome;
             }
             self.early.insert(index, outcome);
         };
-        self.turn += 1;
-        self.lazy.handed_out();
+        self.next_index += 1;
+        self.feeder.make_room();
         Some(outcome)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.lazy.size_hint()
+        self.feeder.size_hint()
     }
 }
 
@@ -159,38 +151,38 @@ where
 impl<I> fmt::Debug for Imap<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            lazy,
-            turn: _,
+            feeder,
+            next_index: _,
             early,
         } = self;
-        f.debug_struct("Imap")
-            .field("lazy", lazy)
-            .field("early", &early.len())
-            .finish()
+        let mut shown = f.debug_struct("Imap");
+        feeder.fmt_fields(&mut shown);
+        shown.field("early", &early.len()).finish_non_exhaustive()
     }
 }
 
-/// Admits jobs while fewer than the window are held: queued, in flight, or done and not yet handed out.
-pub(super) struct Lazy<I> {
-    /// `None` once it has ended: an iterator is not asked again then.
+/// A pool that pulls its jobs from an iterator, as long as it holds fewer of them than the window: queued, in flight, or
+/// done and not yet yielded.
+pub(super) struct WindowedPool<I> {
+    /// `None` once it has ended: it is not polled again then.
     requests: Option<I>,
     window: usize,
-    may_be_cut: bool,
+    has_deadline: bool,
     held: usize,
     outcomes: Outcomes,
 }
 
-impl<I> Lazy<I>
+impl<I> WindowedPool<I>
 where
     I: Iterator,
     I::Item: Into<RequestSpec>,
 {
-    /// Admits what there is room for. Runs the input on the caller's thread; if it panics, nothing is lost or changed.
-    pub(super) fn fill(&mut self) {
+    /// Submits jobs until the window is full. Runs the input on the caller's thread; if it panics, no job is lost.
+    fn fill(&mut self) {
         let threads = &self.outcomes.guard.threads;
         while self.held < self.window {
             if !threads.core.is_running() {
-                // Called off: what is not drawn by now stays in the input.
+                // Cancelled: requests that were not pulled stay in the input.
                 self.requests = None;
             }
             let Some(request) = self.requests.as_mut().and_then(Iterator::next) else {
@@ -206,60 +198,49 @@ where
     }
 }
 
-impl<I: Iterator> Lazy<I> {
-    pub(super) fn new(pool: Pool, requests: I, window: usize, may_be_cut: bool) -> Self {
+impl<I: Iterator> WindowedPool<I> {
+    pub(super) fn new(pool: Pool, requests: I, window: usize, has_deadline: bool) -> Self {
         let mut outcomes = pool.into_iter();
         // The intake is closed when the input has ended.
         outcomes.closes_intake = false;
         Self {
             requests: Some(requests),
             window,
-            may_be_cut,
+            has_deadline,
             held: 0,
             outcomes,
         }
     }
 
-    /// How many jobs are held.
-    pub(super) fn held(&self) -> usize {
-        self.held
-    }
-
-    /// Blocks until a job is done. Its place in the window is taken until [`handed_out`](Self::handed_out).
-    pub(super) fn wait(&mut self) -> Option<Outcome> {
-        self.outcomes.next()
-    }
-
-    /// An outcome leaves: there is room for another job.
-    pub(super) fn handed_out(&mut self) {
+    /// An outcome is yielded: there is room for another job.
+    fn make_room(&mut self) {
         self.held = self.held.saturating_sub(1);
     }
 
-    pub(super) fn size_hint(&self) -> (usize, Option<usize>) {
-        let (least, most) = match &self.requests {
-            // A run that is called off leaves the rest of its input alone.
-            Some(requests) if self.may_be_cut => (0, requests.size_hint().1),
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let (lower, upper) = match &self.requests {
+            // A run that is cancelled leaves the rest of its input alone.
+            Some(requests) if self.has_deadline => (0, requests.size_hint().1),
             Some(requests) => requests.size_hint(),
             None => (0, Some(0)),
         };
-        let most = most.and_then(|most| most.checked_add(self.held));
-        (least.saturating_add(self.held), most)
+        let upper = upper.and_then(|upper| upper.checked_add(self.held));
+        (lower.saturating_add(self.held), upper)
     }
 }
 
-impl<I> fmt::Debug for Lazy<I> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl<I> WindowedPool<I> {
+    fn fmt_fields(&self, shown: &mut fmt::DebugStruct<'_, '_>) {
         let Self {
             requests,
             window,
-            may_be_cut: _,
+            has_deadline: _,
             held,
             outcomes: _,
         } = self;
-        f.debug_struct("Lazy")
+        shown
             .field("has_input", &requests.is_some())
             .field("window", window)
-            .field("held", held)
-            .finish_non_exhaustive()
+            .field("held", held);
     }
 }

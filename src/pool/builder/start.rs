@@ -1,4 +1,4 @@
-//! The ways to end a [`PoolBuilder`]: with a pool, or with outcomes.
+//! Building: from a [`PoolBuilder`] to a pool, or to outcomes.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,7 +7,7 @@ use super::PoolBuilder;
 use crate::limits::Limits;
 use crate::outcome::ThreadException;
 use crate::pool::core::Core;
-use crate::pool::imap::{Imap, ImapUnordered, Lazy};
+use crate::pool::imap::{Imap, ImapUnordered, WindowedPool};
 use crate::pool::policy::Policy;
 use crate::pool::queue::JobQueue;
 use crate::pool::results::{self, Exceptions, Responses};
@@ -20,22 +20,24 @@ use crate::schedule::Schedule;
 use crate::transport::TransportBuilder;
 
 impl<B: TransportBuilder + 'static> PoolBuilder<B> {
-    /// Starts a pool without jobs, to be fed by [`Pool::submit`] or the [`job_queue`](Self::job_queue).
+    /// Starts a pool without jobs, which come from [`Pool::submit`] or the [`job_queue`](Self::job_queue).
     ///
-    /// It waits for the first worker's session and not for the others.
+    /// Blocks until the first worker has opened its session; the others follow.
     ///
     /// # Errors
     ///
-    /// As [`PoolError`] lists them.
+    /// Returns an error if a setting is invalid or the first worker cannot be started: there is no thread for it, or its
+    /// session cannot be opened.
     pub fn build(self) -> Result<Pool, PoolError> {
         self.start(Vec::new(), None)
     }
 
-    /// Starts a pool that gets these URLs, as [`Pool::from_urls`] does.
+    /// Starts a pool that sends a GET request to each of these URLs, as [`Pool::from_urls`] does.
     ///
     /// # Errors
     ///
-    /// As [`PoolError`] lists them.
+    /// Returns an error if a setting is invalid or the first worker cannot be started: there is no thread for it, or its
+    /// session cannot be opened.
     pub fn build_from_urls<I>(self, urls: I) -> Result<Pool, PoolError>
     where
         I: IntoIterator,
@@ -48,7 +50,8 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     ///
     /// # Errors
     ///
-    /// As [`PoolError`] lists them.
+    /// Returns an error if a setting is invalid or the first worker cannot be started: there is no thread for it, or its
+    /// session cannot be opened.
     pub fn build_from_urls_with<I>(self, urls: I, template: &RequestSpec) -> Result<Pool, PoolError>
     where
         I: IntoIterator,
@@ -64,7 +67,8 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     ///
     /// # Errors
     ///
-    /// As [`PoolError`] lists them.
+    /// Returns an error if a setting is invalid or the first worker cannot be started: there is no thread for it, or its
+    /// session cannot be opened.
     pub fn build_from_requests<I>(self, requests: I) -> Result<Pool, PoolError>
     where
         I: IntoIterator,
@@ -79,7 +83,8 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     ///
     /// # Errors
     ///
-    /// As [`PoolError`] lists them.
+    /// Returns an error if a setting is invalid or the first worker cannot be started: there is no thread for it, or its
+    /// session cannot be opened.
     pub fn build_from_exceptions<I>(self, exceptions: I) -> Result<Pool, PoolError>
     where
         I: IntoIterator<Item = ThreadException>,
@@ -91,7 +96,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     ///
     /// # Errors
     ///
-    /// As [`PoolError`] lists them. Without requests no worker is started.
+    /// Returns an error if a setting is invalid or the first worker cannot be started. Without requests no worker is started.
     pub fn map<I>(self, requests: I) -> Result<(Responses, Exceptions), PoolError>
     where
         I: IntoIterator,
@@ -102,49 +107,53 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         Ok((pool.responses(), pool.exceptions()))
     }
 
-    /// Sends the requests that an iterator yields, and yields their outcomes in the order of the requests.
+    /// Sends the requests of an iterator, and yields their outcomes in the order of the requests.
     ///
-    /// Otherwise like [`imap_unordered`](Self::imap_unordered). A job that takes long holds back the outcomes after it, and
-    /// once the [`window`](Self::window) is full of them, the input too.
+    /// Otherwise like [`imap_unordered`](Self::imap_unordered). A slow job holds back the outcomes of later ones, and once
+    /// the [`window`](Self::window) is full of them, the input too.
     ///
     /// # Errors
     ///
-    /// As [`PoolError`] lists them.
+    /// Returns an error if a setting is invalid or the first worker cannot be started: there is no thread for it, or its
+    /// session cannot be opened.
     pub fn imap<I>(self, requests: I) -> Result<Imap<I::IntoIter>, PoolError>
     where
         I: IntoIterator,
         I::Item: Into<RequestSpec>,
     {
-        Ok(Imap::new(self.start_lazily(requests.into_iter())?))
+        Ok(Imap::new(self.start_windowed(requests.into_iter())?))
     }
 
-    /// Sends the requests that an iterator yields, and yields their outcomes as they come.
+    /// Sends the requests of an iterator, and yields their outcomes in completion order.
     ///
-    /// The input is only advanced inside `next`, on the caller's thread, and only while fewer jobs than the
-    /// [`window`](Self::window) are held. So it may borrow, be endless, and depend on the outcomes before.
+    /// The input is pulled only inside `next`, on the caller's thread, and only while fewer jobs than the
+    /// [`window`](Self::window) are held. So it may borrow, be endless, and depend on earlier outcomes.
     ///
     /// # Errors
     ///
-    /// As [`PoolError`] lists them.
+    /// Returns an error if a setting is invalid or the first worker cannot be started: there is no thread for it, or its
+    /// session cannot be opened.
     pub fn imap_unordered<I>(self, requests: I) -> Result<ImapUnordered<I::IntoIter>, PoolError>
     where
         I: IntoIterator,
         I::Item: Into<RequestSpec>,
     {
-        Ok(ImapUnordered::new(self.start_lazily(requests.into_iter())?))
+        Ok(ImapUnordered::new(
+            self.start_windowed(requests.into_iter())?,
+        ))
     }
 
-    fn start_lazily<I: Iterator>(mut self, requests: I) -> Result<Lazy<I>, PoolError> {
+    fn start_windowed<I: Iterator>(mut self, requests: I) -> Result<WindowedPool<I>, PoolError> {
         let window = self.settings.window();
         if window == 0 {
             return Err(PoolError::NoWindow);
         }
         self.settings.job_queue = None;
-        // Each job that is admitted starts one more worker, until there are enough.
+        // Each submitted job starts one more worker, up to the maximum.
         let first = usize::from(requests.size_hint().1 != Some(0));
-        let may_be_cut = self.settings.deadline.is_some();
+        let has_deadline = self.settings.deadline.is_some();
         let pool = self.start(Vec::new(), Some(first))?;
-        Ok(Lazy::new(pool, requests, window, may_be_cut))
+        Ok(WindowedPool::new(pool, requests, window, has_deadline))
     }
 
     /// `known_jobs` is how many jobs there will be, unless more are submitted.
