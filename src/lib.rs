@@ -327,7 +327,7 @@ pub use session::{Session, user_agent};
 pub use transport::reqwest::ReqwestTransport;
 #[cfg(feature = "ureq")]
 pub use transport::ureq::{UreqConfigBuilder, UreqTransport};
-pub use transport::{Exchange, ResponseBody, Transport, TransportBuilder};
+pub use transport::{Exchange, ResponseBody, Transport, TransportBuilder, TransportOptions};
 
 // Their types are part of this crate's own interface.
 #[cfg(feature = "ureq")]

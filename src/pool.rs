@@ -10,11 +10,8 @@ mod in_flight;
 mod job;
 mod outcomes;
 mod queue;
-mod recipe;
 mod results;
 mod rules;
-mod sessions;
-mod teardown;
 mod worker;
 
 use std::fmt;

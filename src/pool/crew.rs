@@ -9,13 +9,13 @@ use std::sync::{Arc, PoisonError};
 use self::roster::Roster;
 use super::in_flight::InFlight;
 use super::queue::Queue;
-use super::recipe::Recipe;
 use super::rules::Rules;
 use super::worker::Worker;
 use crate::observe::WorkerTally;
 use crate::panics;
 use crate::pool::{PoolError, SubmitError};
 use crate::request::RequestSpec;
+use crate::session::factory::SessionFactory;
 use crate::sync::channel::bounded;
 use crate::sync::{Mutex, MutexGuard, thread};
 
@@ -24,7 +24,7 @@ pub(super) struct Crew {
     pub(super) in_flight: InFlight,
     /// Counts the jobs that end without a worker.
     tally: Arc<WorkerTally>,
-    pub(super) recipe: Arc<dyn Recipe>,
+    pub(super) session_factory: Arc<dyn SessionFactory>,
     pub(super) rules: Rules,
     pub(super) threads: ThreadSettings,
     roster: Mutex<Roster>,
@@ -46,7 +46,7 @@ impl ThreadSettings {
 impl Crew {
     pub(super) fn new(
         queue: Queue,
-        recipe: Arc<dyn Recipe>,
+        session_factory: Arc<dyn SessionFactory>,
         rules: Rules,
         threads: ThreadSettings,
     ) -> Arc<Self> {
@@ -54,7 +54,7 @@ impl Crew {
             tally: queue.tally().add_worker(),
             queue,
             in_flight: InFlight::default(),
-            recipe,
+            session_factory,
             rules,
             roster: Mutex::new(Roster::new(threads.most)),
             threads,

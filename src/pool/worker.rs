@@ -9,22 +9,21 @@ use super::crew::Crew;
 use super::in_flight::{Begun, Desk};
 use super::job::Job;
 use super::queue::Fate;
-use super::recipe::SessionFault;
 use super::results::Outcome;
-use super::sessions::Sessions;
 use crate::error::Error;
 use crate::fetch::fetch;
 use crate::observe::{Attempt, WorkerTally};
 use crate::panics;
 use crate::request::RequestSpec;
 use crate::response::Response;
+use crate::session::factory::{SessionError, WorkerSessions};
 use crate::sync::channel::Sender;
 
 pub(super) struct Worker {
     crew: Arc<Crew>,
     number: usize,
     /// `None` until it is opened, and after a panic, which may have left it in any state.
-    sessions: Option<Sessions>,
+    sessions: Option<WorkerSessions>,
     tally: Arc<WorkerTally>,
     /// Where the job lies that it is at.
     desk: Arc<Desk>,
@@ -42,7 +41,7 @@ impl Worker {
     }
 
     /// The life of the first worker: it works only if its session can be opened, and says whether it was.
-    pub(super) fn run_first(mut self, ready: Sender<Result<(), SessionFault>>) {
+    pub(super) fn run_first(mut self, ready: Sender<Result<(), SessionError>>) {
         let opened = self.open_sessions().map(drop);
         let is_open = opened.is_ok();
         self.crew.came_up();
@@ -170,7 +169,7 @@ impl Worker {
             });
         }
         let limits = self.crew.rules.limits;
-        let sessions = self.open_sessions().map_err(Error::session)?;
+        let sessions = self.open_sessions()?;
         // The time of the attempt does not run while a session is opened.
         fetch(sessions.for_request(request)?, request, &limits)
     }
@@ -189,11 +188,11 @@ impl Worker {
         }
     }
 
-    fn open_sessions(&mut self) -> Result<&mut Sessions, SessionFault> {
+    fn open_sessions(&mut self) -> Result<&mut WorkerSessions, SessionError> {
         match &mut self.sessions {
             Some(sessions) => Ok(sessions),
             closed => {
-                let sessions = Sessions::open(&self.crew.recipe)?;
+                let sessions = WorkerSessions::open(&self.crew.session_factory)?;
                 self.crew.queue.tally().worker_opened();
                 Ok(closed.insert(sessions))
             }
@@ -203,7 +202,7 @@ impl Worker {
     fn close_sessions(&mut self) {
         if let Some(sessions) = self.sessions.take() {
             self.crew.queue.tally().worker_closed();
-            sessions.dispose();
+            drop(sessions);
         }
     }
 }

@@ -150,7 +150,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         requests: Vec<RequestSpec>,
         known_jobs: Option<usize>,
     ) -> Result<Pool, PoolError> {
-        let Self { settings, plan } = self;
+        let Self { settings, sessions } = self;
         let most = settings.most_workers();
         if most == 0 {
             return Err(PoolError::NoThreads);
@@ -176,8 +176,8 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             affinity: settings.affinity,
             room,
         });
-        let recipe = plan
-            .into_recipe(
+        let sessions = sessions
+            .into_factory(
                 settings.attempt_limits.stall_timeout,
                 settings.reauthenticate,
                 filter,
@@ -190,7 +190,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             .and_then(|limit| Instant::now().checked_add(limit));
         let crew = Crew::new(
             Queue::new(settings.job_queue, outbox, waits),
-            recipe,
+            sessions,
             Rules {
                 limits: settings.attempt_limits,
                 error_for_status: settings.error_for_status,
