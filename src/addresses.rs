@@ -1,4 +1,4 @@
-//! Which addresses may be connected to, where URLs come from strangers.
+//! SSRF protection: the addresses that may be connected to when URLs are untrusted.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,11 +9,12 @@ use url::{Host, Url};
 use crate::origin::Origin;
 use crate::redact::Clipped;
 
-/// Tells public addresses from those of this machine and the networks that it is in.
+/// Tells public addresses from those of this machine and of its networks, for
+/// [`PoolBuilder::public_addresses_only`](crate::PoolBuilder::public_addresses_only).
 ///
-/// Made by [`PoolBuilder::public_addresses_only`](crate::PoolBuilder::public_addresses_only). A
-/// [`TransportBuilder`](crate::TransportBuilder) that gets one must ask it for each address that a host name is resolved to.
-#[derive(Clone, Debug)]
+/// A transport that gets one in its [`TransportOptions`](crate::TransportOptions) must ask it about each address that a
+/// host name is resolved to. The default allows public addresses alone.
+#[derive(Clone, Debug, Default)]
 pub struct AddressFilter {
     /// What may be requested wherever it lies.
     exceptions: Arc<[Origin]>,

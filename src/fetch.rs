@@ -126,7 +126,7 @@ fn send(
     let exchange = Exchange {
         method: &outgoing.method,
         url: &outgoing.url,
-        headers: outgoing.headers(&session.additions)?,
+        headers: outgoing.headers(&session.defaults)?,
         body: outgoing.body,
         deadline: deadline.at(),
         stall_timeout: deadline.stall_timeout(),

@@ -1,4 +1,4 @@
-//! Header fields as users give them, checked and marked sensitive where they carry credentials, and credentials: [`Auth`].
+//! Header fields from users, validated and marked sensitive if they carry credentials; and credentials: [`Auth`].
 
 use std::fmt::{self, Display};
 
@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::error::BoxError;
 use crate::redact::Clipped;
 
-/// Reads one header field. The error says which one was wrong, and does not repeat its value.
+/// Validates one header field. The error names the field and does not repeat its value.
 pub(crate) fn checked<V>(
     name: &str,
     value: V,
@@ -36,21 +36,21 @@ where
     Ok((name.clone(), marked(&name, value)))
 }
 
-/// Reads a `Content-Length`: digits alone (RFC 9110, section 8.6), where a number of Rust may have a sign.
+/// Parses a `Content-Length`: digits only (RFC 9110, section 8.6), where Rust's integers may have a sign.
 pub(crate) fn content_length(value: &HeaderValue) -> Option<u64> {
     let text = value.to_str().ok()?.trim();
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().ok()).flatten()
 }
 
-/// What to say when a header map is full.
+/// The message for a full header map.
 pub(crate) const TOO_MANY: &str = "there are too many headers; a request can have about 24,000";
 
-/// Sets all fields of `other`; those that `own` has under the same names go.
+/// Sets all fields of `other`, and removes those that `own` has under the same names.
 pub(crate) fn replace(own: &mut HeaderMap, other: HeaderMap) -> Result<(), MaxSizeReached> {
     let mut current = None;
     for (name, value) in other {
-        // A name comes once, with its first value; the further values come without it.
+        // The iterator yields a name with its first value only.
         match (name, &current) {
             (Some(name), _) => {
                 own.try_insert(&name, marked(&name, value))?;
@@ -65,7 +65,7 @@ pub(crate) fn replace(own: &mut HeaderMap, other: HeaderMap) -> Result<(), MaxSi
     Ok(())
 }
 
-/// Sets all fields of `defaults` whose names `own` does not have.
+/// Adds all fields of `defaults` whose names `own` does not have.
 pub(crate) fn fill_in(own: &mut HeaderMap, defaults: &HeaderMap) -> Result<(), MaxSizeReached> {
     for name in defaults.keys() {
         if !own.contains_key(name) {
@@ -77,7 +77,8 @@ pub(crate) fn fill_in(own: &mut HeaderMap, defaults: &HeaderMap) -> Result<(), M
     Ok(())
 }
 
-/// Takes away all fields that no other origin may see: those marked sensitive, and what a transport might not mark.
+/// Removes all fields that must not be sent to another origin: those marked sensitive, and those with a name that stands
+/// for a credential.
 pub(crate) fn remove_sensitive(headers: &mut HeaderMap) {
     let sensitive: Vec<HeaderName> = headers
         .iter()
@@ -113,7 +114,7 @@ fn is_secret(name: &HeaderName) -> bool {
         "bearer",
         "passwd",
     ];
-    // Their keys open nothing.
+    // These keys are no credentials.
     const NO_KEYS: [&str; 2] = ["idempotencykey", "surrogatekey"];
 
     let words = || name.as_str().split(|c: char| !c.is_ascii_alphanumeric());
@@ -123,9 +124,9 @@ fn is_secret(name: &HeaderName) -> bool {
         || SIGNS.iter().any(|sign| letters.contains(sign))
 }
 
-/// Credentials for a [`Session`](crate::Session), sent with each of its requests that brings none of its own.
+/// Credentials of a [`Session`](crate::Session): the `Authorization` of each request that has none of its own.
 ///
-/// They do not follow a redirect to another origin. `Debug` hides them.
+/// They are not sent to another origin after a redirect. `Debug` hides them.
 ///
 /// ```
 /// use threaded::{Auth, Session};
@@ -137,16 +138,16 @@ fn is_secret(name: &HeaderName) -> bool {
 pub struct Auth(Result<HeaderValue, &'static str>);
 
 impl Auth {
-    /// `Authorization: Basic` with a user name and, if there is one, a password (RFC 7617).
+    /// Basic authentication with a user name and an optional password (RFC 7617).
     ///
-    /// A user name with a colon cannot be sent; the session that gets it fails to open.
+    /// The session fails to open if the user name contains a colon.
     pub fn basic<P: Display>(user: impl Display, password: Option<P>) -> Self {
         Self(basic(user, password))
     }
 
-    /// `Authorization: Bearer` with a token (RFC 6750).
+    /// A bearer token (RFC 6750).
     ///
-    /// A token with a line break cannot be sent; the session that gets it fails to open.
+    /// The session fails to open if the token contains a line break or another control character.
     pub fn bearer(token: impl Display) -> Self {
         Self(bearer(token))
     }

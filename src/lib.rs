@@ -369,7 +369,7 @@ pub use session::{Session, user_agent};
 pub use transport::reqwest::ReqwestTransport;
 #[cfg(feature = "ureq")]
 pub use transport::ureq::{UreqConfigBuilder, UreqTransport};
-pub use transport::{Exchange, ResponseBody, Transport, TransportBuilder};
+pub use transport::{Exchange, ResponseBody, Transport, TransportBuilder, TransportOptions};
 
 // Public dependencies: their types appear in this crate's own interface.
 #[cfg(feature = "ureq")]

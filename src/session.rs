@@ -1,7 +1,8 @@
-//! What one worker sends with: [`Session`] before it is opened, [`OpenSession`] after.
+//! The settings and the transport that one worker sends with: [`Session`], and [`OpenSession`] once it is opened.
+
+pub(crate) mod factory;
 
 use std::fmt;
-use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
@@ -13,43 +14,42 @@ use crate::headers::{self, Auth};
 use crate::origin::Origin;
 #[cfg(feature = "system-proxy")]
 use crate::proxy;
-use crate::redact::{HeaderNames, SafeUrl};
+use crate::redact::HeaderNames;
 use crate::request::KnownOrigin;
 use crate::transport::reqwest::{self, ClientBuilder};
 #[cfg(feature = "ureq")]
 use crate::transport::ureq::{self, UreqConfigBuilder};
-use crate::transport::{Transport, TransportBuilder};
+use crate::transport::{Transport, TransportBuilder, TransportOptions};
 
-/// The settings that one worker sends with (headers, credentials) and the transport that it will own.
+/// The settings that one worker sends with: default headers, credentials, and those of the transport that it will own.
 ///
-/// Each worker makes its own, on its own thread: from the pool's [`session`](crate::PoolBuilder::session) constructor, then
-/// through the [`initializer`](crate::PoolBuilder::initializer), then through the
-/// [`auth_generator`](crate::PoolBuilder::auth_generator). What a request brings along takes precedence over it.
+/// Each worker sets up its own session, on its own thread: the pool's [`session`](crate::PoolBuilder::session) constructor
+/// makes it, then the [`initializer`](crate::PoolBuilder::initializer) and the
+/// [`auth_generator`](crate::PoolBuilder::auth_generator) change it. The settings of a request take precedence.
 ///
-/// Setters never fail. What is wrong (a header that is none) makes the session fail to open:
+/// Setters never fail. An invalid value (a header with a line break) makes the session fail to open:
 /// [`PoolError::Session`](crate::PoolError::Session).
 ///
 /// ```
 /// use threaded::{Pool, Session};
 ///
 /// let builder = Pool::builder()
-///     .initializer(|session| session.user_agent("my-scraper/0.1").header("Accept", "application/json"))
-///     .session(|| Session::default().client(|client| client.tcp_nodelay(true)));
+///     .session(|| Session::default().client(|client| client.tcp_nodelay(true)))
+///     .initializer(|session| session.user_agent("my-scraper/0.1").header("Accept", "application/json"));
 /// # let _ = builder;
 /// ```
 pub struct Session<B: TransportBuilder = ClientBuilder> {
     transport: B,
-    additions: Additions,
-    proxy: Option<Url>,
-    /// The first thing that was wrong with what the setters were given.
+    defaults: SessionDefaults,
+    /// The first invalid value that a setter was given.
     fault: Option<BoxError>,
 }
 
-/// A session on a fresh reqwest client, which calls itself `reqwest-threaded/<version>` as long as neither session nor
-/// request sets another `User-Agent`.
+/// A session on a new reqwest client. Its `User-Agent` is `reqwest-threaded/<version>` unless the session or the request
+/// sets another one.
 ///
-/// With the feature `system-proxy`, a variable of the environment that should name a proxy (`HTTP_PROXY` …) and does not
-/// makes it fail to open, rather than send past the proxy. To ignore the environment, begin with
+/// With the feature `system-proxy`, the client uses the proxies of the environment (`HTTP_PROXY` …). An invalid one makes
+/// the session fail to open, rather than send past the proxy. To ignore the environment, start from
 /// `Session::new(ClientBuilder::new().no_proxy())`.
 impl Default for Session {
     fn default() -> Self {
@@ -59,12 +59,12 @@ impl Default for Session {
 
 #[cfg(feature = "ureq")]
 impl Session<UreqConfigBuilder> {
-    /// A session on a fresh ureq agent: HTTP/1.1 on the worker's own thread. It calls itself `reqwest-threaded/<version>` as
-    /// long as neither session nor request sets another `User-Agent`.
+    /// A session on a new ureq agent: HTTP/1.1 on the worker's own thread. Its `User-Agent` is `reqwest-threaded/<version>`
+    /// unless the session or the request sets another one.
     ///
-    /// [`client`](Self::client) reaches ureq's own settings. Set here are the buffers (64 KiB for what comes in, 16 KiB for
-    /// what goes out) and TLS, which trusts what the platform trusts. With the feature `system-proxy`, everything goes
-    /// through the first proxy that `ALL_PROXY`, `HTTPS_PROXY` or `HTTP_PROXY` name, `NO_PROXY` excepted.
+    /// [`client`](Self::client) gives access to ureq's own settings. Set here are the buffers (64 KiB for input, 16 KiB for
+    /// output) and TLS with the platform's certificate verifier. With the feature `system-proxy`, all requests go
+    /// through the first proxy that `ALL_PROXY`, `HTTPS_PROXY` or `HTTP_PROXY` name, except for the hosts in `NO_PROXY`.
     ///
     /// ```
     /// use threaded::{Pool, Session};
@@ -78,20 +78,20 @@ impl Session<UreqConfigBuilder> {
 }
 
 impl<B: TransportBuilder> Session<B> {
-    /// A session that sends through what this builder builds: a `reqwest::blocking::ClientBuilder`, or a
-    /// [`Transport`](crate::Transport) of your own. It has no headers and no credentials.
+    /// A session without headers and credentials, on the transport that this builder builds: a
+    /// `reqwest::blocking::ClientBuilder`, your own [`Transport`](crate::Transport) or its builder.
     pub fn new(transport: B) -> Self {
         Self {
             transport,
-            additions: Additions::default(),
-            proxy: None,
+            defaults: SessionDefaults::default(),
             fault: None,
         }
     }
 
-    /// Sends a header with every request that does not set one of that name itself. Several of one name are all sent.
+    /// Adds a default header: sent with every request that sets none of that name itself. Several values of one name are
+    /// all sent.
     ///
-    /// Values of headers that carry credentials by their name are marked sensitive, as in
+    /// The values of headers whose names stand for credentials are marked sensitive, as in
     /// [`RequestSpec::header`](crate::RequestSpec::header). Defaults to none.
     pub fn header<V>(mut self, name: impl AsRef<str>, value: V) -> Self
     where
@@ -99,7 +99,7 @@ impl<B: TransportBuilder> Session<B> {
         V::Error: Into<http::Error>,
     {
         match headers::checked(name.as_ref(), value) {
-            Ok((name, value)) => match self.additions.headers.try_append(name, value) {
+            Ok((name, value)) => match self.defaults.headers.try_append(name, value) {
                 Ok(_) => self,
                 Err(_) => self.faulty(headers::TOO_MANY),
             },
@@ -107,21 +107,20 @@ impl<B: TransportBuilder> Session<B> {
         }
     }
 
-    /// Sends all headers of the map, in the way of [`header`](Self::header). Those set before under the same names are
-    /// replaced. Defaults to none.
+    /// Adds all headers of the map, like [`header`](Self::header), and replaces those set before under the same names.
+    /// Defaults to none.
     pub fn headers(mut self, headers: HeaderMap) -> Self {
-        match headers::replace(&mut self.additions.headers, headers) {
+        match headers::replace(&mut self.defaults.headers, headers) {
             Ok(()) => self,
             Err(_) => self.faulty(headers::TOO_MANY),
         }
     }
 
-    /// Sets the `User-Agent`; see [`user_agent`](crate::user_agent) for a good one.
-    /// Defaults to what the transport sends.
+    /// Sets the default `User-Agent`; see [`user_agent`](crate::user_agent) for a good one. Defaults to the transport's.
     pub fn user_agent(mut self, user_agent: impl AsRef<str>) -> Self {
         match HeaderValue::from_str(user_agent.as_ref()) {
             Ok(value) => {
-                self.additions.headers.insert(USER_AGENT, value);
+                self.defaults.headers.insert(USER_AGENT, value);
                 self
             }
             Err(_) => {
@@ -130,21 +129,21 @@ impl<B: TransportBuilder> Session<B> {
         }
     }
 
-    /// Sends these credentials with every request that brings none. Replaces those set before. Defaults to none.
+    /// Sets the default credentials: sent with every request that has none of its own. Replaces those set before.
+    /// Defaults to none.
     pub fn auth(mut self, auth: Auth) -> Self {
         match auth.into_header_value() {
             Ok(value) => {
-                self.additions.headers.insert(AUTHORIZATION, value);
+                self.defaults.headers.insert(AUTHORIZATION, value);
                 self
             }
             Err(message) => self.faulty(message),
         }
     }
 
-    /// Sends these credentials to one origin, written like `https://api.example.com`, and to no other: in place of those of
-    /// [`auth`](Self::auth), with every request that brings none. They are not sent where a redirect from another origin
-    /// leads there. Replaces those set for that origin before. What is no origin makes the session fail to open. Defaults to
-    /// none.
+    /// Sets the default credentials for one origin, written like `https://api.example.com`, instead of those of
+    /// [`auth`](Self::auth). They are sent to no other origin, and not to this one after a redirect from another. Replaces
+    /// those set for the origin before. An invalid origin makes the session fail to open. Defaults to none.
     ///
     /// ```
     /// use threaded::{Auth, Session};
@@ -157,7 +156,7 @@ impl<B: TransportBuilder> Session<B> {
     pub fn auth_for(mut self, origin: impl AsRef<str>, auth: Auth) -> Self {
         match (Origin::parse(origin.as_ref()), auth.into_header_value()) {
             (Ok(origin), Ok(value)) => {
-                self.additions.authorize_for(origin, value);
+                self.defaults.authorize_for(origin, value);
                 self
             }
             (Err(message), _) => self.faulty(format!("auth_for: {message}")),
@@ -175,90 +174,63 @@ impl<B: TransportBuilder> Session<B> {
         self.auth(Auth::bearer(token))
     }
 
-    /// Changes the transport's own settings: certificates, DNS, connection pool …
+    /// Changes the settings of the transport itself: certificates, DNS, connection pool …
     ///
-    /// With reqwest, redirects, `Referer`, decoding and the client's overall timeout are the crate's; setting them has no
-    /// effect.
+    /// Those of reqwest for redirects, `Referer`, content decoding and the timeout of a whole request have no effect: the
+    /// crate does these itself.
     pub fn client(mut self, change: impl FnOnce(B) -> B) -> Self {
         self.transport = change(self.transport);
         self
     }
 
-    /// Makes the session send everything through a proxy.
-    pub(crate) fn through_proxy(mut self, proxy: &Url) -> Result<Self, BoxError> {
-        self.transport = self.transport.through_proxy(proxy)?;
-        self.proxy = Some(proxy.clone());
-        Ok(self)
-    }
-
-    /// What each wait of an exchange without a deadline is bound by.
-    pub(crate) fn stall_timeout(mut self, stall_timeout: Option<Duration>) -> Self {
-        self.transport = self.transport.stall_timeout(stall_timeout);
-        self
-    }
-
-    /// Makes the session add this to its requests, and nothing else.
-    pub(crate) fn adding(mut self, additions: Additions) -> Self {
-        self.additions = additions;
-        self
-    }
-
-    pub(crate) fn additions(&self) -> &Additions {
-        &self.additions
-    }
-
-    /// The session, or the first thing that was wrong with what its setters were given.
-    pub(crate) fn checked(mut self) -> Result<Self, BoxError> {
+    /// The session, or the first invalid value that a setter was given.
+    fn checked(mut self) -> Result<Self, BoxError> {
         match self.fault.take() {
             Some(fault) => Err(fault),
             None => Ok(self),
         }
     }
 
-    /// What the session adds to its requests.
-    pub(crate) fn into_additions(self) -> Result<Additions, BoxError> {
-        self.take_apart().map(|(additions, _, _)| additions)
+    fn into_defaults(self) -> Result<SessionDefaults, BoxError> {
+        self.into_parts().map(|(defaults, _)| defaults)
     }
 
-    /// Builds the transport. `unauthorized` is what the session was before it was given its credentials.
-    pub(crate) fn open(
+    /// Builds the transport. `unauthorized` are the defaults before the auth generator.
+    fn open(
         self,
-        unauthorized: Option<Additions>,
-        filter: Option<AddressFilter>,
+        unauthorized: Option<SessionDefaults>,
+        options: &TransportOptions,
     ) -> Result<OpenSession<B::Transport>, BoxError> {
-        let (additions, proxy, transport) = self.take_apart()?;
+        let (defaults, transport) = self.into_parts()?;
+        let transport = options.build(transport)?;
         Ok(OpenSession {
-            additions,
+            defaults,
             unauthorized,
-            proxy,
+            proxy: options.proxy().cloned(),
+            filter: options.address_filter().cloned(),
             known_origin: KnownOrigin::default(),
-            transport: match filter.clone() {
-                Some(filter) => transport.build_with_filter(filter)?,
-                None => transport.build()?,
-            },
-            filter,
+            transport,
         })
     }
 
-    fn take_apart(self) -> Result<(Additions, Option<Url>, B), BoxError> {
+    fn into_parts(self) -> Result<(SessionDefaults, B), BoxError> {
         let Self {
             transport,
-            additions,
-            proxy,
+            defaults,
             fault: _,
         } = self.checked()?;
         for name in [CONTENT_LENGTH, TRANSFER_ENCODING] {
-            if additions.headers.contains_key(&name) {
+            if defaults.headers.contains_key(&name) {
                 let message = format!(
                     "the header `{name}` cannot be set for a session; it follows from each body"
                 );
                 return Err(message.into());
             }
         }
-        Ok((additions, proxy, transport))
+        Ok((defaults, transport))
     }
 
-    /// Faulty if the environment names a proxy that cannot be used: transports would silently send past it.
+    /// Fails to open if the environment names an invalid proxy: transports would silently send past it.
     fn checked_against_environment(self) -> Self {
         #[cfg(feature = "system-proxy")]
         if let Err(fault) = proxy::check_environment() {
@@ -277,38 +249,32 @@ impl<B: TransportBuilder> fmt::Debug for Session<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             transport: _,
-            additions,
-            proxy,
+            defaults,
             fault,
         } = self;
         f.debug_struct("Session")
-            .field("headers", &HeaderNames(&additions.headers))
-            .field("authorized_origins", &additions.authorized_origins())
-            .field(
-                "proxy",
-                &proxy.as_ref().map(|proxy| SafeUrl(proxy.as_str())),
-            )
+            .field("headers", &HeaderNames(&defaults.headers))
+            .field("authorized_origins", &defaults.by_origin.len())
             .field("faulty", &fault.is_some())
             .finish_non_exhaustive()
     }
 }
 
-/// What a session adds to each of its requests: headers, and credentials for certain origins.
+/// The default headers and credentials of a session.
 #[derive(Clone, Default, PartialEq)]
-pub(crate) struct Additions {
+pub(crate) struct SessionDefaults {
     pub(crate) headers: HeaderMap,
-    /// The one set last comes last.
+    /// The `Authorization` for certain origins, instead of the one in `headers`.
     by_origin: Vec<(Origin, HeaderValue)>,
 }
 
-impl Additions {
-    /// Credentials for this origin, in place of those that all get.
+impl SessionDefaults {
     fn authorize_for(&mut self, origin: Origin, credentials: HeaderValue) {
         self.by_origin.retain(|(other, _)| *other != origin);
         self.by_origin.push((origin, credentials));
     }
 
-    /// The credentials that a request to this URL gets, if it brings none of its own.
+    /// The credentials for a request to this URL that has none of its own.
     pub(crate) fn credentials_for(&self, url: &Url) -> Option<&HeaderValue> {
         self.by_origin
             .iter()
@@ -316,39 +282,35 @@ impl Additions {
             .or_else(|| self.headers.get(AUTHORIZATION))
     }
 
-    /// Whether a request to this URL gets the same.
+    /// Whether a request to this URL gets the same defaults.
     pub(crate) fn is_same_for(&self, url: &Url, other: &Self) -> bool {
         self.headers == other.headers && self.credentials_for(url) == other.credentials_for(url)
     }
-
-    fn authorized_origins(&self) -> usize {
-        self.by_origin.len()
-    }
 }
 
-/// A session whose transport is up.
+/// A session whose transport is built.
 pub(crate) struct OpenSession<T: ?Sized = dyn Transport> {
-    pub(crate) additions: Additions,
-    /// What it added before it was given its credentials, if these may have to be fresh one day.
-    pub(crate) unauthorized: Option<Additions>,
-    /// The proxy that all goes through, if a request has chosen one.
+    pub(crate) defaults: SessionDefaults,
+    /// The defaults before the auth generator, if credentials are to be renewed.
+    unauthorized: Option<SessionDefaults>,
+    /// The proxy that all requests go through, if a request has named one.
     pub(crate) proxy: Option<Url>,
-    /// What may be connected to, if not everything.
+    /// The addresses that may be connected to, if not all.
     pub(crate) filter: Option<AddressFilter>,
-    /// Where its requests go, mostly.
+    /// The URL parsed last: most requests go to the same origin.
     pub(crate) known_origin: KnownOrigin,
     pub(crate) transport: T,
 }
 
-impl<T: Clone> Clone for OpenSession<T> {
-    fn clone(&self) -> Self {
+impl<T> OpenSession<T> {
+    fn clone_with(&self, clone_transport: fn(&T) -> T) -> Self {
         Self {
-            additions: self.additions.clone(),
+            defaults: self.defaults.clone(),
             unauthorized: self.unauthorized.clone(),
             proxy: self.proxy.clone(),
             filter: self.filter.clone(),
             known_origin: KnownOrigin::default(),
-            transport: self.transport.clone(),
+            transport: clone_transport(&self.transport),
         }
     }
 }

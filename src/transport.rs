@@ -1,55 +1,85 @@
-//! What performs exchanges: [`Transport`] and what it is handed and hands back.
+//! The seam between the pool and an HTTP client: [`Transport`], its builder, and what they exchange.
 
 mod exchange;
 mod message_texts;
+mod options;
 pub(crate) mod reqwest;
 mod response_body;
 #[cfg(feature = "ureq")]
 pub(crate) mod ureq;
 
-use std::time::Duration;
-
-use url::Url;
-
 pub use exchange::Exchange;
 pub(crate) use exchange::check_tls_is_built_in;
+pub use options::TransportOptions;
 pub use response_body::ResponseBody;
 pub(crate) use response_body::{ReadWhole, collect};
 
-use crate::addresses::AddressFilter;
 use crate::error::{BoxError, Error};
 
-/// Performs exchanges: sends one request, hands back the head of its response and a reader of its body.
+/// An HTTP client: sends one request at a time and returns the response head together with a reader of the body.
 ///
-/// Redirects, decoding, size limits and outcomes are not its business; the crate does them, the same on every transport.
-/// What is: to send the request as it stands, to be done within [`Exchange::timeout`] (body included), and to report
-/// faults as an [`Error`] of the kind that fits. A worker uses its transport for one exchange at a time.
+/// Redirects, content decoding, size limits and retries are not the transport's job; the crate does them, the same on
+/// every transport. A transport sends the request as it is, ends within [`Exchange::timeout`] (body included), and
+/// reports each fault as the kind of [`Error`] that fits. A worker has one exchange at a time in flight.
 ///
 /// A closure is a transport, so code can be tested without a network:
 ///
 /// ```
 /// use threaded::{Error, Exchange, Pool, ResponseBody, Session};
 ///
-/// let answers = |exchange: Exchange<'_>| match exchange.url().path() {
+/// let stub = |exchange: Exchange<'_>| match exchange.url().path() {
 ///     "/ok" => Ok(http::Response::new(ResponseBody::from("hello"))),
 ///     _ => Err(Error::connect("no such host here")),
 /// };
 /// let (responses, exceptions) = Pool::builder()
 ///     .num_threads(2)
-///     .session(move || Session::new(answers))
+///     .session(move || Session::new(stub))
 ///     .map(["http://test/ok", "http://test/lost"])?;
 ///
 /// assert_eq!(responses.map(|r| r.text().into_owned()).collect::<Vec<_>>(), ["hello"]);
 /// assert_eq!(exceptions.count(), 1);
 /// # Ok::<(), threaded::PoolError>(())
 /// ```
+///
+/// A transport can wrap another one, to sign requests, to cache or to record responses. Its builder passes the
+/// [`TransportOptions`] on, so that the wrapped transport keeps to the proxy of a request and to the address filter:
+///
+/// ```
+/// use threaded::http::HeaderValue;
+/// use threaded::{BoxError, Error, Exchange, Pool, ResponseBody, Session, Transport, TransportBuilder, TransportOptions};
+///
+/// struct Signing<T>(T);
+///
+/// impl<T: Transport> Transport for Signing<T> {
+///     fn exchange(&mut self, mut exchange: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> {
+///         let signature = signature(&exchange);
+///         exchange.headers_mut().insert("x-signature", signature);
+///         self.0.exchange(exchange)
+///     }
+/// }
+/// # fn signature(exchange: &Exchange<'_>) -> HeaderValue { HeaderValue::from(exchange.url().path().len()) }
+///
+/// struct SigningBuilder<B>(B);
+///
+/// impl<B: TransportBuilder> TransportBuilder for SigningBuilder<B> {
+///     type Transport = Signing<B::Transport>;
+///
+///     fn build(self, options: &TransportOptions) -> Result<Self::Transport, BoxError> {
+///         Ok(Signing(self.0.build(options)?))
+///     }
+/// }
+///
+/// let client = || reqwest::blocking::Client::builder();
+/// let builder = Pool::builder().session(move || Session::new(SigningBuilder(client())));
+/// # let _ = builder;
+/// ```
 pub trait Transport: Send {
     /// Performs one exchange.
     ///
     /// # Errors
     ///
-    /// Returns an [`Error`] of the kind that fits the fault. Its [`was_sent`](Error::was_sent) must be `true` unless the
-    /// server cannot have seen any of the request.
+    /// Returns the kind of [`Error`] that fits the fault. It must count as [sent](Error::was_sent) unless the server
+    /// cannot have seen any part of the request: one that was not sent may be retried whatever its method.
     fn exchange(&mut self, exchange: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error>;
 }
 
@@ -62,56 +92,33 @@ where
     }
 }
 
-/// Makes the transport of one session, on the thread of the worker that will use it.
+/// Builds the transport of one session, on the thread of the worker that owns it.
 ///
-/// Every [`Transport`] is a builder of itself; a `reqwest::blocking::ClientBuilder` builds a
-/// [`ReqwestTransport`](crate::ReqwestTransport).
+/// A `reqwest::blocking::ClientBuilder` builds a [`ReqwestTransport`](crate::ReqwestTransport). Every [`Transport`],
+/// closures included, is its own builder. It exists before it sees the options, so it refuses a proxy and an address
+/// filter. For a transport that can honour them, write a builder: a type that implements this trait and not `Transport`.
 pub trait TransportBuilder: Sized {
-    /// What is built.
+    /// The transport that is built.
     type Transport: Transport;
 
-    /// Builds the transport.
+    /// Builds a transport that keeps to these options.
+    ///
+    /// A [`proxy`](TransportOptions::proxy) and an [`address_filter`](TransportOptions::address_filter) must be honoured
+    /// or refused. One that `build` does not read counts as refused: the pool does not use such a transport.
     ///
     /// # Errors
     ///
-    /// What the worker, and for the first worker [`PoolError::Session`](crate::PoolError::Session), should report.
-    fn build(self) -> Result<Self::Transport, BoxError>;
-
-    /// Builds a transport that connects to no other addresses than this filter allows, and sends through no proxy: that would
-    /// look up host names where nobody can ask it. Used instead of [`build`](Self::build) with
-    /// [`PoolBuilder::public_addresses_only`](crate::PoolBuilder::public_addresses_only).
-    ///
-    /// # Errors
-    ///
-    /// As in [`build`](Self::build), or if it cannot tell which addresses it connects to. That is the default.
-    fn build_with_filter(self, filter: AddressFilter) -> Result<Self::Transport, BoxError> {
-        let _ = filter;
-        Err("this transport cannot be kept to public addresses".into())
-    }
-
-    /// Prepares for exchanges that have no deadline but a [`stall_timeout`](Exchange::stall_timeout), which will always be
-    /// this one. Defaults to doing nothing.
-    fn stall_timeout(self, stall_timeout: Option<Duration>) -> Self {
-        let _ = stall_timeout;
-        self
-    }
-
-    /// Makes all that will be sent go through a proxy, and nothing past it. The scheme of the URL says which kind of proxy
-    /// it is; its user info is for the proxy.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot. That is the default: a request must not silently go past the proxy that it names.
-    fn through_proxy(self, proxy: &Url) -> Result<Self, BoxError> {
-        let _ = proxy;
-        Err("this transport cannot send through a proxy of the request's choice".into())
-    }
+    /// Returns an error if the transport cannot be built, or cannot honour the options. For the first worker it becomes
+    /// [`PoolError::Session`](crate::PoolError::Session), later [`ErrorKind::Session`](crate::ErrorKind::Session) of the job at hand. An [`Error`] (in the
+    /// box) becomes the job's error as it is: a proxy that cannot be used makes the request invalid, not the session.
+    fn build(self, options: &TransportOptions) -> Result<Self::Transport, BoxError>;
 }
 
 impl<T: Transport> TransportBuilder for T {
     type Transport = T;
 
-    fn build(self) -> Result<T, BoxError> {
+    fn build(self, options: &TransportOptions) -> Result<T, BoxError> {
+        options.refuse()?;
         Ok(self)
     }
 }

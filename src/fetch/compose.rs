@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::headers;
 use crate::origin;
 use crate::request::{KnownOrigin, RequestBody, RequestSpec, Sink};
-use crate::session::Additions;
+use crate::session::SessionDefaults;
 
 /// The next exchange of an attempt. A redirect makes another one of it; nothing in it refers to the session.
 pub(super) struct Outgoing<'a> {
@@ -78,7 +78,7 @@ impl<'a> Outgoing<'a> {
     }
 
     /// The headers of this exchange.
-    pub(super) fn headers(&self, session: &Additions) -> Result<HeaderMap, Error> {
+    pub(super) fn headers(&self, session: &SessionDefaults) -> Result<HeaderMap, Error> {
         let mut all = self.spec.header_map().clone();
         all.remove(CONTENT_LENGTH);
         // No transport waits for a 100 before it sends a body, or gets along with a final answer in its place.

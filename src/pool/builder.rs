@@ -10,13 +10,13 @@ use std::time::Duration;
 use ::reqwest::blocking::ClientBuilder;
 
 use self::settings::Settings;
-use super::recipe::SessionPlan;
 use crate::error::BoxError;
 use crate::limits::Limits;
 use crate::observe::Observer;
 use crate::request::RequestSpec;
 use crate::retry::Retry;
 use crate::session::Session;
+use crate::session::factory::SessionSetup;
 use crate::sync::channel::Receiver;
 use crate::transport::TransportBuilder;
 
@@ -38,14 +38,14 @@ use crate::transport::TransportBuilder;
 /// ```
 pub struct PoolBuilder<B: TransportBuilder = ClientBuilder> {
     settings: Settings,
-    plan: SessionPlan<B>,
+    sessions: SessionSetup<B>,
 }
 
 impl Default for PoolBuilder {
     fn default() -> Self {
         Self {
             settings: Settings::default(),
-            plan: SessionPlan::default(),
+            sessions: SessionSetup::default(),
         }
     }
 }
@@ -91,10 +91,12 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self
     }
 
-    /// How each worker makes its session, on its own thread, once. Any [`TransportBuilder`] will do.
+    /// Sets the constructor of sessions: each worker calls it once, on its own thread. Takes any [`TransportBuilder`].
     ///
-    /// Initializer, auth generator and `share_session` that were set before stay if the new sessions have the same
-    /// type; otherwise the pool is refused with [`PoolError::Session`](crate::PoolError::Session). Defaults to [`Session::default`].
+    /// Call it before [`initializer`](Self::initializer), [`auth_generator`](Self::auth_generator) and
+    /// [`share_session`](Self::share_session): these are for the sessions of the constructor that is set when they are
+    /// called. If one was called before, the pool fails to start with [`PoolError::Session`](crate::PoolError::Session),
+    /// which names it. Defaults to [`Session::default`].
     pub fn session<C, F>(self, constructor: F) -> PoolBuilder<C>
     where
         C: TransportBuilder + 'static,
@@ -102,7 +104,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     {
         PoolBuilder {
             settings: self.settings,
-            plan: self.plan.with_constructor(Arc::new(constructor)),
+            sessions: self.sessions.with_constructor(constructor),
         }
     }
 
@@ -122,7 +124,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         F: Fn(Session<B>) -> Result<Session<B>, E> + Send + Sync + 'static,
         E: Into<BoxError>,
     {
-        self.plan.initializer = Some(Arc::new(move |session| {
+        self.sessions.initializer = Some(Arc::new(move |session| {
             initializer(session).map_err(Into::into)
         }));
         self
@@ -143,7 +145,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         F: Fn(Session<B>) -> Result<Session<B>, E> + Send + Sync + 'static,
         E: Into<BoxError>,
     {
-        self.plan.auth_generator = Some(Arc::new(move |session| {
+        self.sessions.auth_generator = Some(Arc::new(move |session| {
             auth_generator(session).map_err(Into::into)
         }));
         self
@@ -170,7 +172,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     where
         B::Transport: Clone,
     {
-        self.plan.share(share);
+        self.sessions.share(share);
         self
     }
 
@@ -281,7 +283,10 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
 
 impl<B: TransportBuilder> fmt::Debug for PoolBuilder<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { settings, plan: _ } = self;
+        let Self {
+            settings,
+            sessions: _,
+        } = self;
         f.debug_struct("PoolBuilder")
             .field("settings", settings)
             .finish_non_exhaustive()

@@ -6,17 +6,17 @@ use std::time::Instant;
 
 use super::core::Core;
 use super::error::{PoolError, SubmitError};
-use super::recipe::Recipe;
 use super::results::ResultReceiver;
 use super::worker::Worker;
 use crate::panics;
 use crate::request::RequestSpec;
+use crate::session::factory::SessionFactory;
 use crate::sync::channel::{RecvTimeoutError, bounded};
 use crate::sync::{Mutex, MutexGuard, thread};
 
 pub(super) struct Threads {
     pub(super) core: Core,
-    pub(super) sessions: Arc<dyn Recipe>,
+    pub(super) sessions: Arc<dyn SessionFactory>,
     settings: ThreadSettings,
     ramp: Mutex<ThreadRamp>,
 }
@@ -37,7 +37,7 @@ impl ThreadSettings {
 impl Threads {
     pub(super) fn new(
         core: Core,
-        sessions: Arc<dyn Recipe>,
+        sessions: Arc<dyn SessionFactory>,
         settings: ThreadSettings,
     ) -> Arc<Self> {
         Arc::new(Self {

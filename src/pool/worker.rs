@@ -7,8 +7,6 @@ use http::StatusCode;
 
 use super::core::Next;
 use super::job::{Job, RunningJob};
-use super::recipe::SessionFault;
-use super::sessions::Sessions;
 use super::threads::Threads;
 use crate::error::Error;
 use crate::fetch::fetch;
@@ -16,6 +14,7 @@ use crate::observe::Attempt;
 use crate::panics;
 use crate::request::RequestSpec;
 use crate::response::Response;
+use crate::session::factory::{SessionError, WorkerSessions};
 use crate::sync::channel::Sender;
 use crate::sync::{park, thread};
 
@@ -23,7 +22,7 @@ pub(super) struct Worker {
     threads: Arc<Threads>,
     number: usize,
     /// `None` until it is opened, and after a panic, which may have left it in any state.
-    sessions: Option<Sessions>,
+    sessions: Option<WorkerSessions>,
 }
 
 impl Worker {
@@ -36,7 +35,7 @@ impl Worker {
     }
 
     /// The life of the first worker: it works only if its session can be opened, and reports whether it was.
-    pub(super) fn run_first(mut self, ready: Sender<Result<(), SessionFault>>) {
+    pub(super) fn run_first(mut self, ready: Sender<Result<(), SessionError>>) {
         let opened = self.open_sessions().map(drop);
         let is_open = opened.is_ok();
         self.threads.came_up();
@@ -116,7 +115,7 @@ impl Worker {
             });
         }
         let limits = self.threads.core.policy.limits;
-        let sessions = self.open_sessions().map_err(Error::session)?;
+        let sessions = self.open_sessions()?;
         // The time of the attempt does not include that of opening a session.
         fetch(sessions.for_request(request)?, request, &limits)
     }
@@ -150,11 +149,11 @@ impl Worker {
         true
     }
 
-    fn open_sessions(&mut self) -> Result<&mut Sessions, SessionFault> {
+    fn open_sessions(&mut self) -> Result<&mut WorkerSessions, SessionError> {
         match &mut self.sessions {
             Some(sessions) => Ok(sessions),
             closed => {
-                let sessions = Sessions::open(&self.threads.sessions)?;
+                let sessions = WorkerSessions::open(&self.threads.sessions)?;
                 self.threads.core.counters.worker_opened();
                 Ok(closed.insert(sessions))
             }
@@ -164,7 +163,7 @@ impl Worker {
     fn close_sessions(&mut self) {
         if let Some(sessions) = self.sessions.take() {
             self.threads.core.counters.worker_closed();
-            sessions.dispose();
+            drop(sessions);
         }
     }
 }

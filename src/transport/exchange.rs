@@ -1,4 +1,4 @@
-//! One request on its way to a transport: [`Exchange`].
+//! One HTTP request as a transport gets it: [`Exchange`].
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -11,9 +11,29 @@ use crate::error::Error;
 use crate::redact::{Field, HeaderNames, SafeUrl};
 use crate::request::{OpenBody, RequestBody};
 
-/// One request as it is to be sent.
+/// One HTTP request for a [`Transport`](crate::Transport) to send.
 ///
-/// The headers are complete but for what the wire itself asks for: `Host`, `Content-Length`, `Transfer-Encoding`.
+/// The headers are complete except for those that frame the message: `Host`, `Content-Length`, `Transfer-Encoding`.
+///
+/// The pool makes an exchange for each request and for each redirect hop. [`new`](Self::new) makes one by hand, to test a
+/// transport without a pool:
+///
+/// ```
+/// use threaded::{Exchange, RequestBody, ResponseBody, Transport};
+/// use threaded::http::Method;
+/// use threaded::url::Url;
+///
+/// let mut echo = |exchange: Exchange<'_>| {
+///     let body = exchange.body().and_then(RequestBody::as_bytes).cloned();
+///     Ok(http::Response::new(ResponseBody::from(body.unwrap_or_default())))
+/// };
+///
+/// let (url, body) = (Url::parse("http://test/echo")?, RequestBody::from("hello"));
+/// let response = echo.exchange(Exchange::new(&Method::POST, &url).with_body(&body))?;
+/// assert_eq!(std::io::read_to_string(response.into_body())?, "hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
 pub struct Exchange<'a> {
     pub(crate) method: &'a Method,
     pub(crate) url: &'a Url,
@@ -24,22 +44,60 @@ pub struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
+    /// A request without headers and without a body, and without limits on its time.
+    pub fn new(method: &'a Method, url: &'a Url) -> Self {
+        Self {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: None,
+            deadline: None,
+            stall_timeout: None,
+        }
+    }
+
+    /// Sets the body. Defaults to none.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Option<&'a RequestBody>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Sets the [`deadline`](Self::deadline). Defaults to none.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: impl Into<Option<Instant>>) -> Self {
+        self.deadline = deadline.into();
+        self
+    }
+
+    /// Sets the [`stall_timeout`](Self::stall_timeout). Defaults to none.
+    #[must_use]
+    pub fn with_stall_timeout(mut self, stall_timeout: impl Into<Option<Duration>>) -> Self {
+        self.stall_timeout = stall_timeout.into();
+        self
+    }
+
     /// The method.
     pub fn method(&self) -> &'a Method {
         self.method
     }
 
-    /// Where to send it: http or https, without user info. Its fragment is not for the wire.
+    /// The URL: http or https, without user info. Its fragment is not sent.
     pub fn url(&self) -> &'a Url {
         self.url
     }
 
-    /// The headers, those of the session and the crate included.
+    /// The headers, including those of the session and those that the crate adds.
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
-    /// Takes the headers out, for a transport that wants to own them.
+    /// The headers, for a transport that changes them before it passes the exchange on to another transport.
+    pub fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.headers
+    }
+
+    /// Takes the headers out, for a transport that needs to own them. None are left.
     pub fn take_headers(&mut self) -> HeaderMap {
         std::mem::take(&mut self.headers)
     }
@@ -49,11 +107,11 @@ impl<'a> Exchange<'a> {
         self.body
     }
 
-    /// What is to follow the head, if anything: the body, or that there is none.
+    /// The content to send after the head, if any: the body, or an empty one.
     pub(crate) fn content(&self) -> Result<Option<OpenBody>, Error> {
         match self.body {
             Some(body) => body.open_to_send().map(Some),
-            // These say so; servers answer 411 otherwise (RFC 9110, section 8.6).
+            // These methods need a `Content-Length` of 0; servers respond with 411 otherwise (RFC 9110, section 8.6).
             None if matches!(*self.method, Method::POST | Method::PUT | Method::PATCH) => {
                 Ok(Some(OpenBody::Bytes(Bytes::new())))
             }
@@ -61,18 +119,18 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// When the exchange must be over, to the last byte of the response body; `None` is no limit.
+    /// When the exchange must have ended, including the whole response body. `None` means no limit.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// The longest wait for the head, and for each further piece of the body, of an exchange without a
-    /// [`deadline`](Self::deadline); `None` is no limit.
+    /// The maximum wait for the response head, and then for each further piece of the body, of an exchange without a
+    /// [`deadline`](Self::deadline). `None` means no limit.
     pub fn stall_timeout(&self) -> Option<Duration> {
         self.stall_timeout
     }
 
-    /// The time that is left until the [`deadline`](Self::deadline), zero if it has passed.
+    /// The time left until the [`deadline`](Self::deadline), zero if it has passed. `None` without a deadline.
     pub fn timeout(&self) -> Option<Duration> {
         let deadline = self.deadline?;
         Some(deadline.saturating_duration_since(Instant::now()))
@@ -99,7 +157,7 @@ impl fmt::Debug for Exchange<'_> {
     }
 }
 
-/// Without TLS, the libraries would complain of the scheme, which is not what must be mended.
+/// Without TLS, the libraries would report an unknown scheme, which is not what the user has to fix.
 pub(crate) fn check_tls_is_built_in(url: &Url) -> Result<(), Error> {
     if cfg!(any(feature = "default-tls", feature = "native-tls")) || url.scheme() != "https" {
         return Ok(());

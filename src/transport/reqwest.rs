@@ -1,4 +1,4 @@
-//! The transport on reqwest's blocking client, which a pool uses unless it is told otherwise.
+//! The transport on reqwest's blocking client: the default of a pool.
 
 mod classify;
 mod connecting;
@@ -14,64 +14,64 @@ use ::reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use ::reqwest::{Proxy, redirect};
 use hyper_util::client::legacy::connect::dns::GaiResolver;
 use tower_service::Service;
-use url::{Position, Url};
+use url::Position;
 
 use self::connecting::ConnectWatch;
-use super::{Exchange, ResponseBody, Transport, TransportBuilder, check_tls_is_built_in};
+use super::options::unusable_proxy;
+use super::{
+    Exchange, ResponseBody, Transport, TransportBuilder, TransportOptions, check_tls_is_built_in,
+};
 use crate::addresses::AddressFilter;
 use crate::error::{BoxError, Error};
 use crate::request::OpenBody;
 use crate::response::Response;
 
-/// A `reqwest::blocking::Client` as a transport. Made by [`TransportBuilder`] from a
+/// A [`Transport`] on a `reqwest::blocking::Client`, built by [`TransportBuilder`] from a
 /// [`ClientBuilder`](::reqwest::blocking::ClientBuilder).
 ///
-/// Of the builder's settings, those that the crate looks after itself are overridden: redirects, `Referer`, decoding, and
-/// the client's timeout for a whole request (each exchange brings its own).
+/// The crate overrides the builder's settings for what it does itself: redirects, `Referer`, content decoding, and the
+/// client's timeout for a whole request (each exchange brings its own).
 #[derive(Debug)]
 pub struct ReqwestTransport {
     client: Client,
-    /// Tells whether a timeout struck while connecting. `None` in a client that several workers use at once: there,
-    /// nobody can tell whose connection it was.
+    /// Tells whether a timeout struck while connecting. `None` in a client that several workers share: there, a
+    /// connection cannot be attributed to an exchange.
     connecting: Option<ConnectWatch>,
-    /// Where the exchange before went. Its connection may come free while another one to the same place is being
-    /// made, and be the one that is used.
+    /// The origin of the previous exchange. Its connection may become free while another one to the same origin is being
+    /// established, and be used instead.
     previous_origin: String,
 }
 
 impl TransportBuilder for ClientBuilder {
     type Transport = ReqwestTransport;
 
-    fn build(self) -> Result<ReqwestTransport, BoxError> {
+    fn build(self, options: &TransportOptions) -> Result<ReqwestTransport, BoxError> {
         let connecting = ConnectWatch::default();
-        let client = self
+        let mut client = self
             .redirect(redirect::Policy::none())
             .referer(false)
             .no_gzip()
             .no_brotli()
             .no_zstd()
             .no_deflate()
-            .connector_layer(connecting.clone())
-            .build()?;
+            .connector_layer(connecting.clone());
+        if let Some(filter) = options.address_filter() {
+            let resolver = FilteringResolver::new(filter.clone());
+            client = client.no_proxy().dns_resolver(Arc::new(resolver));
+        }
+        if let Some(proxy) = options.proxy() {
+            let proxy = Proxy::all(proxy.clone()).map_err(unusable_proxy)?;
+            client = client.no_proxy().proxy(proxy);
+        }
+        if let Some(stall_timeout) = options.stall_timeout() {
+            // The client restarts its timeout for the body, and for each piece of it.
+            client = client.timeout(stall_timeout);
+        }
         Ok(ReqwestTransport {
-            client,
+            client: client.build()?,
             connecting: Some(connecting),
             previous_origin: String::new(),
         })
-    }
-
-    fn build_with_filter(self, filter: AddressFilter) -> Result<ReqwestTransport, BoxError> {
-        let resolver = FilteringResolver::new(filter);
-        TransportBuilder::build(self.no_proxy().dns_resolver(Arc::new(resolver)))
-    }
-
-    /// The client's own timeout starts anew for the body, and for each piece of it.
-    fn stall_timeout(self, stall_timeout: Option<Duration>) -> Self {
-        self.timeout(stall_timeout)
-    }
-
-    fn through_proxy(self, proxy: &Url) -> Result<Self, BoxError> {
-        Ok(self.no_proxy().proxy(Proxy::all(proxy.clone())?))
     }
 }
 
@@ -95,7 +95,7 @@ impl Transport for ReqwestTransport {
         let mut request = Request::new(exchange.method().clone(), exchange.url().clone());
         *request.headers_mut() = exchange.take_headers();
         *request.timeout_mut() = match (exchange.timeout(), exchange.stall_timeout()) {
-            // The client's holds.
+            // The timeout of the client applies.
             (None, Some(_)) => None,
             (limit, _) => Some(limit.unwrap_or(Duration::MAX)),
         };
@@ -105,24 +105,24 @@ impl Transport for ReqwestTransport {
         });
 
         let origin = &exchange.url()[..Position::AfterPort];
-        let is_elsewhere = self.previous_origin != origin;
-        if is_elsewhere {
+        let is_new_origin = self.previous_origin != origin;
+        if is_new_origin {
             self.previous_origin.clear();
             self.previous_origin.push_str(origin);
         }
         let before = self.connecting.as_ref().map(ConnectWatch::snapshot);
-        let answer = self.client.execute(request).map_err(|error| {
+        let response = self.client.execute(request).map_err(|error| {
             let still_connecting = match (&self.connecting, before) {
-                (Some(watch), Some(before)) => is_elsewhere && watch.is_connecting_since(before),
+                (Some(watch), Some(before)) => is_new_origin && watch.is_connecting_since(before),
                 _ => false,
             };
             classify::head_error(error, still_connecting)
         })?;
-        Ok(response::take_in(answer))
+        Ok(response::take_in(response))
     }
 }
 
-/// For code that goes on with reqwest's type; its body is in memory, history and `remote_addr` are lost.
+/// For code that continues with reqwest's type. The body is in memory; the redirect history and `remote_addr` are lost.
 impl From<Response> for BlockingResponse {
     fn from(response: Response) -> Self {
         let url = response.url().clone();
@@ -134,7 +134,7 @@ impl From<Response> for BlockingResponse {
     }
 }
 
-/// Hands out the vetted addresses alone, so that no other ones are connected to.
+/// Resolves host names to the addresses that the filter allows, so that the client connects to no others.
 struct FilteringResolver {
     filter: AddressFilter,
 }
@@ -157,8 +157,8 @@ impl Resolve for FilteringResolver {
     }
 }
 
-/// How long a connection is kept that nobody uses. The client looks for such ones as often, and has a timer for that, which goes
-/// off before those of requests that have the default timeout. They would wake the client's thread otherwise, each for
+/// How long an idle connection is kept. The client checks for expired ones at this interval, with a timer that fires
+/// before those of requests that have the default timeout. Without it each of these would wake the client's thread for
 /// nothing, measured: one system call of a good four, and 20 % of the speed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 

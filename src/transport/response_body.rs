@@ -1,4 +1,4 @@
-//! What a transport hands back of a body: [`ResponseBody`].
+//! The body of a response as a transport returns it: [`ResponseBody`].
 
 use std::fmt;
 use std::io::{self, Read};
@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-/// The body of a response on its way in, as it comes off the wire: not decoded, not limited.
+/// The body of a response as received: neither decoded nor limited in size.
 ///
-/// Text and bytes convert into one; [`from_reader`](Self::from_reader) takes anything that reads.
+/// Converts from text and bytes; [`from_reader`](Self::from_reader) takes any reader.
 pub struct ResponseBody {
     content: Content,
     remote_addr: Option<SocketAddr>,
@@ -20,18 +20,18 @@ enum Content {
     Whole(Box<dyn ReadWhole>),
 }
 
-/// Most memory that is set aside on the word of a `Content-Length`, before any of the body has come.
-const LARGEST_ADVANCE: u64 = 1 << 20;
+/// Maximum capacity that is reserved because of a `Content-Length`, before any of the body has arrived.
+const MAX_RESERVED: u64 = 1 << 20;
 
-/// Reads all there is into memory, of which so much is expected.
+/// Reads all of a body into memory. `expected` is its expected length in bytes, 0 if unknown.
 pub(crate) fn collect(content: &mut dyn Read, expected: u64) -> io::Result<Bytes> {
-    let advance = usize::try_from(expected.min(LARGEST_ADVANCE)).unwrap_or(0);
-    let mut collected = Vec::with_capacity(advance);
+    let reserved = usize::try_from(expected.min(MAX_RESERVED)).unwrap_or(0);
+    let mut collected = Vec::with_capacity(reserved);
     content.read_to_end(&mut collected)?;
     Ok(collected.into())
 }
 
-/// A reader that can also hand over all it has at once, without a copy.
+/// A reader that can also return the whole body at once, without a copy.
 pub(crate) trait ReadWhole: Read + Send {
     fn read_whole(self: Box<Self>) -> io::Result<Bytes>;
 }
@@ -42,7 +42,7 @@ impl ResponseBody {
         Self::from(Bytes::new())
     }
 
-    /// A body that is read from somewhere.
+    /// A body that is read from a reader.
     ///
     /// To report a fault as an [`Error`](crate::Error) of a certain kind, wrap it:
     /// `io::Error::other(Error::decode(…))`. Otherwise the `io::ErrorKind` decides: `UnexpectedEof` becomes
@@ -53,7 +53,8 @@ impl ResponseBody {
         Content::Reader(Box::new(reader)).into()
     }
 
-    /// Says whom it comes from: [`Response::remote_addr`](crate::Response::remote_addr). Defaults to unknown.
+    /// Sets the address of the peer that sent the response, for [`Response::remote_addr`](crate::Response::remote_addr).
+    /// Defaults to unknown.
     pub fn with_remote_addr(mut self, remote_addr: impl Into<Option<SocketAddr>>) -> Self {
         self.remote_addr = remote_addr.into();
         self
@@ -67,8 +68,8 @@ impl ResponseBody {
         Content::Whole(Box::new(body)).into()
     }
 
-    /// Hands over all of it at once, without a copy, if that is possible within the length that is known of it.
-    /// Otherwise the body comes back.
+    /// The whole body at once, without a copy, if its length is known (and so checked against the limit) or it is in
+    /// memory already. Otherwise returns the body unchanged.
     pub(crate) fn into_whole(self, is_length_known: bool) -> Result<io::Result<Bytes>, Self> {
         match self.content {
             Content::Bytes(bytes) => Ok(Ok(bytes)),

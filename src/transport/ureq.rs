@@ -29,8 +29,10 @@ use self::current::Limit;
 use self::host::KnownHost;
 use self::idle::Idle;
 use self::look_up::LookUpLater;
-use super::{Exchange, ResponseBody, Transport, TransportBuilder, check_tls_is_built_in};
-use crate::addresses::AddressFilter;
+use super::options::unusable_proxy;
+use super::{
+    Exchange, ResponseBody, Transport, TransportBuilder, TransportOptions, check_tls_is_built_in,
+};
 use crate::error::{BoxError, Error};
 use crate::redact::SafeUrl;
 
@@ -54,57 +56,50 @@ pub type UreqConfigBuilder = ConfigBuilder<AgentScope>;
 impl TransportBuilder for UreqConfigBuilder {
     type Transport = UreqTransport;
 
-    fn build(self) -> Result<UreqTransport, BoxError> {
-        build(self, None)
+    fn build(self, options: &TransportOptions) -> Result<UreqTransport, BoxError> {
+        let mut config = self;
+        let filter = options.address_filter().cloned();
+        if filter.is_some() {
+            config = config.proxy(None);
+        }
+        if let Some(proxy) = options.proxy() {
+            config = config.proxy(Some(Proxy::new(proxy.as_str()).map_err(unusable_proxy)?));
+        }
+        let config = config
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .save_redirect_history(false)
+            .accept_encoding(AutoHeaderValue::None)
+            .allow_non_standard_methods(true)
+            .timeout_global(None)
+            .timeout_per_call(None)
+            .timeout_per_read(None)
+            .timeout_per_write(None)
+            .timeout_resolve(None)
+            .timeout_connect(None)
+            .timeout_send_request(None)
+            .timeout_send_body(None)
+            .timeout_recv_response(None)
+            .timeout_recv_body(None);
+        let config = UreqConfigBuilder::build(config);
+        for (name, value) in [
+            ("user_agent", config.user_agent()),
+            ("accept", config.accept()),
+        ] {
+            check_header(name, value)?;
+        }
+        let longest_line = config.output_buffer_size();
+        let idle = Idle::new(config.max_idle_age());
+        let connector = connect::connector(Arc::clone(&idle), filter);
+        let agent = Agent::with_parts(config, connector, LookUpLater);
+        Ok(UreqTransport {
+            agent,
+            idle,
+            longest_line,
+            host: KnownHost::default(),
+        })
     }
-
-    fn build_with_filter(self, filter: AddressFilter) -> Result<UreqTransport, BoxError> {
-        build(self.proxy(None), Some(filter))
-    }
-
-    fn through_proxy(self, proxy: &Url) -> Result<Self, BoxError> {
-        Ok(self.proxy(Some(Proxy::new(proxy.as_str())?)))
-    }
-}
-
-fn build(
-    config: UreqConfigBuilder,
-    filter: Option<AddressFilter>,
-) -> Result<UreqTransport, BoxError> {
-    let config = config
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .save_redirect_history(false)
-        .accept_encoding(AutoHeaderValue::None)
-        .allow_non_standard_methods(true)
-        .timeout_global(None)
-        .timeout_per_call(None)
-        .timeout_per_read(None)
-        .timeout_per_write(None)
-        .timeout_resolve(None)
-        .timeout_connect(None)
-        .timeout_send_request(None)
-        .timeout_send_body(None)
-        .timeout_recv_response(None)
-        .timeout_recv_body(None);
-    let config = UreqConfigBuilder::build(config);
-    for (name, value) in [
-        ("user_agent", config.user_agent()),
-        ("accept", config.accept()),
-    ] {
-        check_header(name, value)?;
-    }
-    let longest_line = config.output_buffer_size();
-    let idle = Idle::new(config.max_idle_age());
-    let connector = connect::connector(Arc::clone(&idle), filter);
-    let agent = Agent::with_parts(config, connector, LookUpLater);
-    Ok(UreqTransport {
-        agent,
-        idle,
-        longest_line,
-        host: KnownHost::default(),
-    })
 }
 
 /// ureq would panic over such a value, with each request.

@@ -23,6 +23,8 @@ fn outcomes_and_specs_are_plain_data() {
     is_plain_data::<SubmitError>();
     is_plain_data::<Stats>();
     is_plain_data::<Auth>();
+    is_plain_data::<TransportOptions>();
+    is_plain_data::<AddressFilter>();
     #[cfg(feature = "multipart")]
     is_plain_data::<multipart::Form>();
     is_cloneable::<RequestSpec>();
@@ -31,6 +33,7 @@ fn outcomes_and_specs_are_plain_data() {
     is_cloneable::<Error>();
     is_cloneable::<PoolError>();
     is_cloneable::<SubmitError>();
+    is_cloneable::<TransportOptions>();
 }
 
 #[test]
@@ -47,6 +50,7 @@ fn pools_and_their_iterators_can_be_shared_and_moved() {
     is_movable::<Session>();
     is_movable::<ReqwestTransport>();
     is_movable::<ResponseBody>();
+    is_movable::<Exchange<'static>>();
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod panicking;
 mod parsers;
 mod sessions;
 mod stopping;
+mod transports;
 mod workers;
 
 // The tests in `each_transport`, on one transport after the other.

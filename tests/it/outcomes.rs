@@ -9,6 +9,7 @@ use std::thread;
 use proptest::prelude::*;
 use threaded::{
     Error, ErrorKind, Exchange, Pool, ResponseBody, Session, Transport, TransportBuilder,
+    TransportOptions,
 };
 
 use crate::support::pools::{in_order, index, says_ok};
@@ -106,7 +107,7 @@ fn after_a_panic_the_worker_goes_on_with_a_new_session() {
     impl TransportBuilder for Counted {
         type Transport = fn(Exchange<'_>) -> Result<http::Response<ResponseBody>, Error>;
 
-        fn build(self) -> Result<Self::Transport, threaded::BoxError> {
+        fn build(self, _: &TransportOptions) -> Result<Self::Transport, threaded::BoxError> {
             self.0.fetch_add(1, Ordering::SeqCst);
             Ok(obeys)
         }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use threaded::{
     BoxError, Error, ErrorKind, Event, Exchange, Pool, PoolBuilder, RequestSpec, ResponseBody,
-    Retry, Session, Transport, TransportBuilder, Tried,
+    Retry, Session, Transport, TransportBuilder, TransportOptions, Tried,
 };
 
 use crate::support::pools::{Outcome, in_order, index, says_ok};
@@ -209,7 +209,7 @@ struct FragileBuilder(Hook);
 impl TransportBuilder for FragileBuilder {
     type Transport = Fragile;
 
-    fn build(self) -> Result<Fragile, BoxError> {
+    fn build(self, _: &TransportOptions) -> Result<Fragile, BoxError> {
         self.0.call();
         Ok(Fragile)
     }

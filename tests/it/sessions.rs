@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 
 use threaded::crossbeam_channel::{bounded, unbounded};
-use threaded::{BoxError, Error, ErrorKind, Exchange, Pool, PoolError, Session, TransportBuilder};
+use threaded::{
+    BoxError, Error, ErrorKind, Exchange, Pool, PoolError, Session, TransportBuilder,
+    TransportOptions,
+};
 
 use crate::support::pools::{outcomes_of, says_ok};
 use crate::support::process::eventually;
@@ -24,7 +27,7 @@ struct Journaling(Journal);
 impl TransportBuilder for Journaling {
     type Transport = Box<dyn FnMut(Exchange<'_>) -> Answer + Send>;
 
-    fn build(self) -> Result<Self::Transport, BoxError> {
+    fn build(self, _: &TransportOptions) -> Result<Self::Transport, BoxError> {
         note(&self.0, "transport");
         Ok(Box::new(move |exchange| {
             note(&self.0, "exchange");
@@ -149,28 +152,47 @@ fn build_returns_the_first_workers_error_and_names_the_step() {
 }
 
 #[test]
-fn hooks_for_another_type_of_session_are_refused() {
-    let message = Pool::builder()
-        .initializer(|session| session)
-        .session(|| Session::new(says_ok))
-        .build()
-        .unwrap_err()
-        .to_string();
-    assert!(message.contains("call `session` before them"), "{message}");
+fn hooks_that_were_set_before_the_session_are_refused_by_name_whatever_its_type() {
+    let refusal = |started: Result<Pool, PoolError>| match started {
+        Err(PoolError::Session(source)) => PoolError::Session(source).to_string(),
+        other => panic!("not a session error: {other:?}"),
+    };
+    let initializer = || Pool::builder().initializer(|session| session);
+    let auth_generator = || Pool::builder().auth_generator(|session| session);
+    let share_session = || Pool::builder().share_session(true);
+    let table = [
+        (
+            "`initializer`",
+            initializer as fn() -> threaded::PoolBuilder,
+        ),
+        ("`auth_generator`", auth_generator),
+        ("`share_session`", share_session),
+    ];
+    for (setter, builder) in table {
+        for message in [
+            refusal(builder().session(|| Session::new(says_ok)).build()),
+            refusal(builder().session(Session::default).build()),
+            // Setting it again does not bring back what it was to do before.
+            refusal(
+                builder()
+                    .session(Session::default)
+                    .session(Session::default)
+                    .initializer(|session| session)
+                    .build(),
+            ),
+        ] {
+            assert!(message.contains(setter), "{message}");
+            assert!(message.contains("call `session` first"), "{message}");
+        }
+    }
 
-    // The same type is no problem: they stay.
-    let calls = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&calls);
-    Pool::builder()
-        .num_threads(1)
-        .initializer(move |session| {
-            counted.fetch_add(1, Ordering::SeqCst);
-            session
-        })
-        .session(Session::default)
-        .build()
-        .unwrap();
-    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    // Hooks that were not set, or were set after it, are none to refuse.
+    let builder = Pool::builder()
+        .share_session(true)
+        .share_session(false)
+        .session(|| Session::new(says_ok))
+        .initializer(|session| session);
+    assert!(outcomes_of(builder, ["http://stub.test/"])[0].is_ok());
 }
 
 #[test]
@@ -260,7 +282,7 @@ fn a_transport_that_was_built_elsewhere_can_be_used() {
     let server = Server::saying("hello");
     let builder = Pool::builder().session(|| {
         let client = reqwest::blocking::Client::builder().no_proxy();
-        Session::new(TransportBuilder::build(client).unwrap())
+        Session::new(TransportBuilder::build(client, &TransportOptions::default()).unwrap())
     });
     let outcomes = outcomes_of(builder, [server.url("/")]);
     assert_eq!(outcomes[0].as_ref().unwrap().text(), "hello");

@@ -162,7 +162,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         requests: Vec<RequestSpec>,
         known_jobs: Option<usize>,
     ) -> Result<Pool, PoolError> {
-        let Self { settings, plan } = self;
+        let Self { settings, sessions } = self;
         let max = settings.max_workers();
         if max == 0 {
             return Err(PoolError::NoThreads);
@@ -185,8 +185,8 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         let needs_origins = limits.is_some() || settings.affinity;
         // The schedule looks for a job that may go; where the jobs go in their order, the next one suffices.
         let lookahead = if needs_origins { usize::MAX } else { 1 };
-        let sessions = plan
-            .into_recipe(
+        let sessions = sessions
+            .into_factory(
                 settings.attempt_limits.stall_timeout,
                 settings.reauthenticate,
                 filter,

@@ -1,0 +1,508 @@
+//! How workers get their sessions: set up from the user's hooks, one for each worker or shared, and one for each proxy.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use super::{OpenSession, Session, SessionDefaults};
+use crate::addresses::AddressFilter;
+use crate::error::{BoxError, Error, RootCause};
+use crate::panics;
+use crate::redact::Clipped;
+use crate::request::RequestSpec;
+use crate::sync::{Mutex, thread};
+use crate::transport::reqwest::ClientBuilder;
+use crate::transport::{TransportBuilder, TransportOptions};
+
+/// Opens sessions, whatever their transport.
+pub(crate) trait SessionFactory: Send + Sync {
+    /// Opens a session on the calling thread. With a proxy, all its requests go through that proxy.
+    fn open(&self, proxy: Option<&Url>) -> Result<Box<OpenSession>, SessionError>;
+
+    /// Renews a session's credentials: gives it those that it would get if it were opened now.
+    fn reauthenticate(&self, session: &mut OpenSession) -> Result<(), SessionError>;
+}
+
+type CloneTransport<T> = fn(&T) -> T;
+type Hook<B> = Arc<dyn Fn(Session<B>) -> Result<Session<B>, BoxError> + Send + Sync>;
+
+/// The constructor and the hooks of a pool's builder.
+pub(crate) struct SessionSetup<B: TransportBuilder> {
+    constructor: Arc<dyn Fn() -> Session<B> + Send + Sync>,
+    pub(crate) initializer: Option<Hook<B>>,
+    pub(crate) auth_generator: Option<Hook<B>>,
+    /// Set if all workers share one session.
+    clone_transport: Option<CloneTransport<B::Transport>>,
+    /// The setter of a hook that was lost because `session` was called after it.
+    lost: Option<&'static str>,
+}
+
+impl Default for SessionSetup<ClientBuilder> {
+    fn default() -> Self {
+        Self::new(Session::default)
+    }
+}
+
+impl<B: TransportBuilder + 'static> SessionSetup<B> {
+    fn new(constructor: impl Fn() -> Session<B> + Send + Sync + 'static) -> Self {
+        Self {
+            constructor: Arc::new(constructor),
+            initializer: None,
+            auth_generator: None,
+            clone_transport: None,
+            lost: None,
+        }
+    }
+
+    /// Starts over with another constructor. Hooks are for the sessions of the previous one: if any was set, there will be
+    /// no factory.
+    pub(crate) fn with_constructor<C: TransportBuilder + 'static>(
+        self,
+        constructor: impl Fn() -> Session<C> + Send + Sync + 'static,
+    ) -> SessionSetup<C> {
+        let set = [
+            self.lost,
+            self.initializer.map(|_| "initializer"),
+            self.auth_generator.map(|_| "auth_generator"),
+            self.clone_transport.map(|_| "share_session"),
+        ];
+        SessionSetup {
+            lost: set.into_iter().flatten().next(),
+            ..SessionSetup::new(constructor)
+        }
+    }
+
+    pub(crate) fn share(&mut self, share: bool)
+    where
+        B::Transport: Clone,
+    {
+        self.clone_transport = share.then_some(B::Transport::clone);
+    }
+
+    /// Fails if a hook was set before `session`.
+    pub(crate) fn into_factory(
+        self,
+        stall_timeout: Option<Duration>,
+        reauthenticate: bool,
+        address_filter: Option<AddressFilter>,
+    ) -> Result<Arc<dyn SessionFactory>, BoxError> {
+        if let Some(setter) = self.lost {
+            let message = format!(
+                "`{setter}` was set before `session`, which replaces the sessions that it is for; call `session` first"
+            );
+            return Err(message.into());
+        }
+        Ok(Arc::new(TypedFactory {
+            setup: self,
+            stall_timeout,
+            reauthenticate,
+            address_filter,
+            shared: Mutex::default(),
+        }))
+    }
+}
+
+/// The one implementation of [`SessionFactory`].
+struct TypedFactory<B: TransportBuilder + 'static> {
+    setup: SessionSetup<B>,
+    stall_timeout: Option<Duration>,
+    /// Whether sessions keep their defaults without credentials, so that these can be renewed.
+    reauthenticate: bool,
+    address_filter: Option<AddressFilter>,
+    /// With `share_session`, the sessions that workers get clones of.
+    shared: Mutex<SessionCache<Arc<SharedSession<B::Transport>>>>,
+}
+
+/// A session that workers get clones of. Its locks are held while hooks run: the other workers wait for their result.
+struct SharedSession<T> {
+    /// `None` until a worker has opened it.
+    session: Mutex<Option<OpenSession<T>>>,
+    /// Held while its credentials are renewed. Apart, so that it can be cloned meanwhile.
+    renewal: Mutex<()>,
+}
+
+impl<B: TransportBuilder + 'static> SessionFactory for TypedFactory<B> {
+    fn open(&self, proxy: Option<&Url>) -> Result<Box<OpenSession>, SessionError> {
+        let Some(clone_transport) = self.setup.clone_transport else {
+            return Ok(Box::new(self.set_up(proxy)?));
+        };
+        let shared = self.shared_session(proxy);
+        let mut session = shared.session.lock();
+        let session = match &mut *session {
+            Some(session) => session,
+            closed => closed.insert(self.set_up(proxy)?),
+        };
+        Ok(Box::new(session.clone_with(clone_transport)))
+    }
+
+    fn reauthenticate(&self, session: &mut OpenSession) -> Result<(), SessionError> {
+        let Some(unauthorized) = &session.unauthorized else {
+            return Ok(());
+        };
+        if self.setup.clone_transport.is_none() {
+            session.defaults = self.authorize(unauthorized)?;
+            return Ok(());
+        }
+        let shared = self.shared_session(session.proxy.as_ref());
+        let _renewing = shared.renewal.lock();
+        let current = shared
+            .session
+            .lock()
+            .as_ref()
+            .map(|original| original.defaults.clone());
+        session.defaults = match current {
+            // Another worker has renewed them.
+            Some(renewed) if renewed != session.defaults => renewed,
+            _ => self.authorize(unauthorized)?,
+        };
+        if let Some(original) = &mut *shared.session.lock() {
+            original.defaults = session.defaults.clone();
+        }
+        Ok(())
+    }
+}
+
+impl<B: TransportBuilder + 'static> TypedFactory<B> {
+    fn set_up(&self, proxy: Option<&Url>) -> Result<OpenSession<B::Transport>, SessionError> {
+        let setup = &self.setup;
+        let mut session = stage(SessionError::Constructor, || {
+            (setup.constructor)().checked()
+        })?;
+        if let Some(initializer) = &setup.initializer {
+            session = stage(SessionError::Initializer, || {
+                initializer(session)?.checked()
+            })?;
+        }
+        let unauthorized = self.reauthenticate.then(|| session.defaults.clone());
+        if let Some(auth_generator) = &setup.auth_generator {
+            session = stage(SessionError::AuthGenerator, || {
+                auth_generator(session)?.checked()
+            })?;
+        }
+        let options = TransportOptions::default()
+            .with_proxy(proxy.cloned())
+            .with_address_filter(self.address_filter.clone())
+            .with_stall_timeout(self.stall_timeout);
+        stage(SessionError::Transport, || {
+            session.open(unauthorized, &options)
+        })
+    }
+
+    /// The defaults of a session with fresh credentials. The open transport stays, so what constructor and auth generator
+    /// do to its builder has no effect.
+    fn authorize(&self, unauthorized: &SessionDefaults) -> Result<SessionDefaults, SessionError> {
+        let Some(auth_generator) = &self.setup.auth_generator else {
+            return Ok(unauthorized.clone());
+        };
+        let mut session = stage(SessionError::Constructor, || Ok((self.setup.constructor)()))?;
+        session.defaults = unauthorized.clone();
+        stage(SessionError::AuthGenerator, || {
+            auth_generator(session)?.into_defaults()
+        })
+    }
+
+    fn shared_session(&self, proxy: Option<&Url>) -> Arc<SharedSession<B::Transport>> {
+        let closed = || {
+            Ok::<_, Infallible>(Arc::new(SharedSession {
+                session: Mutex::new(None),
+                renewal: Mutex::new(()),
+            }))
+        };
+        let mut cache = self.shared.lock();
+        let Ok((shared, evicted)) = cache.get_or_open(proxy, closed);
+        let shared = Arc::clone(shared);
+        drop(cache);
+        drop_in_background(evicted);
+        shared
+    }
+}
+
+/// The sessions of one worker.
+pub(crate) struct WorkerSessions {
+    factory: Arc<dyn SessionFactory>,
+    cache: SessionCache<Box<OpenSession>>,
+}
+
+impl WorkerSessions {
+    /// Opens the session for requests that name no proxy.
+    pub(crate) fn open(factory: &Arc<dyn SessionFactory>) -> Result<Self, SessionError> {
+        let mut sessions = Self {
+            factory: Arc::clone(factory),
+            cache: SessionCache::default(),
+        };
+        sessions.session(None)?;
+        Ok(sessions)
+    }
+
+    /// The session for this request: the one for the proxy that it names.
+    pub(crate) fn for_request(&mut self, request: &RequestSpec) -> Result<&mut OpenSession, Error> {
+        let proxy = request.parsed_proxy()?;
+        Ok(self.session(proxy.as_ref())?)
+    }
+
+    /// Renews the credentials of this request's session. Returns whether the request is sent with different ones now.
+    pub(crate) fn reauthenticate(&mut self, request: &RequestSpec) -> Result<bool, Error> {
+        let url = request.parsed_url()?;
+        let factory = Arc::clone(&self.factory);
+        let session = self.for_request(request)?;
+        let before = session.defaults.clone();
+        factory.reauthenticate(session)?;
+        Ok(!session.defaults.is_same_for(&url, &before))
+    }
+
+    fn session(&mut self, proxy: Option<&Url>) -> Result<&mut OpenSession, SessionError> {
+        let (session, evicted) = self.cache.get_or_open(proxy, || self.factory.open(proxy))?;
+        drop_in_background(evicted);
+        Ok(session)
+    }
+}
+
+/// Maximum number of sessions with a proxy in a cache. Each may own a thread and connections.
+const MAX_PROXIED: usize = 8;
+
+/// Sessions by proxy: the direct one, and those of the [`MAX_PROXIED`] proxies used last. Dropping the cache does not wait
+/// for them to close.
+struct SessionCache<S: Send + 'static> {
+    /// For requests that name no proxy.
+    direct: Option<S>,
+    /// The one used last. Apart from the others, because inserting it here returns a reference to just this session.
+    latest: Option<(Url, S)>,
+    /// The least recently used comes first.
+    earlier: Vec<(Url, S)>,
+}
+
+impl<S: Send + 'static> SessionCache<S> {
+    /// The session for this proxy, and the one that was evicted for it.
+    fn get_or_open<E>(
+        &mut self,
+        proxy: Option<&Url>,
+        open: impl FnOnce() -> Result<S, E>,
+    ) -> Result<(&mut S, Option<S>), E> {
+        let Some(proxy) = proxy else {
+            return match &mut self.direct {
+                Some(session) => Ok((session, None)),
+                closed => Ok((closed.insert(open()?), None)),
+            };
+        };
+        self.earlier.extend(self.latest.take());
+        let found = self.earlier.iter().position(|(other, _)| other == proxy);
+        let entry = match found {
+            Some(position) => self.earlier.remove(position),
+            None => (proxy.clone(), open()?),
+        };
+        let is_full = self.earlier.len() == MAX_PROXIED;
+        let evicted = is_full.then(|| self.earlier.remove(0).1);
+        Ok((&mut self.latest.insert(entry).1, evicted))
+    }
+}
+
+impl<S: Send + 'static> Default for SessionCache<S> {
+    fn default() -> Self {
+        Self {
+            direct: None,
+            latest: None,
+            earlier: Vec::new(),
+        }
+    }
+}
+
+impl<S: Send + 'static> Drop for SessionCache<S> {
+    fn drop(&mut self) {
+        self.earlier.extend(self.latest.take());
+        let proxied = self.earlier.drain(..).map(|(_, session)| session);
+        drop_in_background(self.direct.take().into_iter().chain(proxied));
+    }
+}
+
+/// Drops sessions on another thread: a client may wait for a DNS server while it closes, measured 9 s.
+fn drop_in_background<S: Send + 'static>(sessions: impl IntoIterator<Item = S>) {
+    let sessions: Vec<S> = sessions.into_iter().collect();
+    if sessions.is_empty() {
+        return;
+    }
+    let name = "threaded-teardown".to_owned();
+    // If no thread can be started, they are dropped here.
+    let _ = thread::Builder::new()
+        .name(name)
+        .spawn(move || drop(sessions));
+}
+
+/// Why a session could not be opened: the stage of its setup that failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionError {
+    #[error("session constructor: {}", RootCause(&**.0))]
+    Constructor(#[source] BoxError),
+    #[error("initializer: {}", RootCause(&**.0))]
+    Initializer(#[source] BoxError),
+    #[error("auth generator: {}", RootCause(&**.0))]
+    AuthGenerator(#[source] BoxError),
+    #[error("transport: {}", RootCause(&**.0))]
+    Transport(#[source] BoxError),
+}
+
+/// Runs one stage of a session's setup. A panic is one of its errors.
+fn stage<T>(
+    failed: fn(BoxError) -> SessionError,
+    run: impl FnOnce() -> Result<T, BoxError>,
+) -> Result<T, SessionError> {
+    match panics::caught(run) {
+        Ok(result) => result.map_err(failed),
+        Err(message) => Err(failed(format!("it panicked: {}", Clipped(message)).into())),
+    }
+}
+
+impl From<SessionError> for Error {
+    /// An [`Error`] of a transport's builder is about the request: its proxy cannot be used.
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Transport(source) => match source.downcast::<Self>() {
+                Ok(error) => *error,
+                Err(source) => Self::session(SessionError::Transport(source)),
+            },
+            error => Self::session(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::{Exchange, ResponseBody};
+
+    fn proxy(number: usize) -> Url {
+        Url::parse(&format!("http://proxy-{number}.test/")).expect("a URL")
+    }
+
+    type Response = Result<http::Response<ResponseBody>, Error>;
+
+    const BROKEN: usize = 99;
+
+    /// The builder of a transport that honours every proxy but one.
+    struct AnyProxy;
+
+    impl TransportBuilder for AnyProxy {
+        type Transport = fn(Exchange<'_>) -> Response;
+
+        fn build(self, options: &TransportOptions) -> Result<Self::Transport, BoxError> {
+            match options.proxy() {
+                Some(broken) if *broken == proxy(BROKEN) => Err("out of order".into()),
+                _ => Ok(|_| Ok(http::Response::new(ResponseBody::empty()))),
+            }
+        }
+    }
+
+    fn sessions(share: bool) -> WorkerSessions {
+        let setup = SessionSetup::default();
+        let mut setup = setup.with_constructor(|| Session::new(AnyProxy));
+        setup.share(share);
+        let factory = setup.into_factory(None, false, None).expect("a factory");
+        WorkerSessions::open(&factory).expect("the direct session")
+    }
+
+    fn request(proxy: Option<&Url>) -> RequestSpec {
+        let request = RequestSpec::get("http://origin.test/");
+        match proxy {
+            Some(proxy) => request.proxy(proxy.as_str()),
+            None => request,
+        }
+    }
+
+    #[test]
+    fn a_request_gets_the_session_of_the_proxy_that_it_names_whatever_was_opened_and_evicted_before()
+     {
+        for share in [false, true] {
+            let mut sessions = sessions(share);
+            // Found, evicted and opened anew, at all distances, with the direct one in between.
+            let mut random = fastrand::Rng::with_seed(7);
+            for step in 0..500 {
+                let named = Some(proxy(random.usize(..MAX_PROXIED + 3)));
+                for proxy in [named, None] {
+                    let session = sessions
+                        .for_request(&request(proxy.as_ref()))
+                        .expect("a session");
+                    assert_eq!(session.proxy, proxy, "{step}, shared: {share}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_proxy_whose_session_cannot_be_opened_fails_the_request_each_time() {
+        for share in [false, true] {
+            let mut sessions = sessions(share);
+            for number in [BROKEN, 1, BROKEN, 2, BROKEN] {
+                let proxy = proxy(number);
+                let session = sessions.for_request(&request(Some(&proxy)));
+                match session {
+                    Ok(session) => assert_eq!(session.proxy, Some(proxy)),
+                    Err(error) => assert!(
+                        number == BROKEN && error.to_string().contains("out of order"),
+                        "{error}"
+                    ),
+                }
+                assert!(sessions.for_request(&request(None)).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn the_least_recently_used_session_is_evicted() {
+        let mut cache = SessionCache::default();
+        let mut opened = Vec::new();
+        let mut get = |number| {
+            let open = || {
+                opened.push(number);
+                Ok::<_, Infallible>(number)
+            };
+            let Ok((session, evicted)) = cache.get_or_open(Some(&proxy(number)), open);
+            assert_eq!(*session, number);
+            evicted
+        };
+        for number in 0..MAX_PROXIED {
+            assert_eq!(get(number), None);
+        }
+        // 0 is in use again, so 1 is the one to go.
+        assert_eq!(get(0), None);
+        assert_eq!(get(100), Some(1));
+        assert_eq!(get(100), None);
+        assert_eq!(get(1), Some(2));
+        assert_eq!(opened, [0, 1, 2, 3, 4, 5, 6, 7, 100, 1]);
+    }
+
+    #[test]
+    fn what_fails_to_open_evicts_nothing() {
+        let mut cache = SessionCache::default();
+        for number in 0..MAX_PROXIED {
+            let _ = cache.get_or_open(Some(&proxy(number)), || Ok::<_, ()>(number));
+        }
+        assert!(cache.get_or_open(Some(&proxy(100)), || Err(())).is_err());
+        for number in 0..MAX_PROXIED {
+            let kept = cache.get_or_open(Some(&proxy(number)), || Err(()));
+            assert_eq!(kept, Ok((&mut { number }, None)));
+        }
+    }
+
+    #[test]
+    fn sessions_are_dropped_on_another_thread() {
+        struct TellsThread(std::sync::mpsc::Sender<std::thread::ThreadId>);
+        impl Drop for TellsThread {
+            fn drop(&mut self) {
+                let _ = self.0.send(std::thread::current().id());
+            }
+        }
+
+        let (dropped_tx, dropped) = std::sync::mpsc::channel();
+        let mut cache = SessionCache::default();
+        for proxy in [None, Some(proxy(1)), Some(proxy(2))] {
+            let _ = cache.get_or_open(proxy.as_ref(), || {
+                Ok::<_, ()>(TellsThread(dropped_tx.clone()))
+            });
+        }
+        drop((cache, dropped_tx));
+        let threads: Vec<_> = dropped.iter().collect();
+        assert_eq!(threads.len(), 3);
+        assert!(!threads.contains(&std::thread::current().id()));
+    }
+}
