@@ -1,4 +1,4 @@
-//! How a pool is to be: [`PoolBuilder`].
+//! Configuring a pool: [`PoolBuilder`].
 
 mod settings;
 mod start;
@@ -20,10 +20,10 @@ use crate::session::factory::SessionSetup;
 use crate::sync::channel::Receiver;
 use crate::transport::TransportBuilder;
 
-/// The settings of a [`Pool`](crate::Pool). Made by [`Pool::builder`](crate::Pool::builder).
+/// Configures a [`Pool`](crate::Pool). Created by [`Pool::builder`](crate::Pool::builder).
 ///
-/// Setters take the builder by value and never fail; the methods that end it ([`build`](Self::build) and those that begin
-/// with `build_`, [`map`](Self::map)) say what is wrong.
+/// Setters take the builder by value and never fail; [`build`](Self::build), the methods whose names begin with `build_`,
+/// [`map`](Self::map), [`imap`](Self::imap) and [`imap_unordered`](Self::imap_unordered) report invalid settings.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -51,41 +51,41 @@ impl Default for PoolBuilder {
 }
 
 impl<B: TransportBuilder + 'static> PoolBuilder<B> {
-    /// How many workers to start. Fetching is waiting, so many more than there are processors pay off.
+    /// Sets the number of workers. HTTP is I/O-bound, so use many more workers than CPU cores.
     ///
-    /// 0 is refused with [`PoolError::NoThreads`](crate::PoolError::NoThreads). A pool whose jobs are known beforehand starts no more workers than
-    /// there are jobs. Defaults to the number of processors.
+    /// With 0, building fails with [`PoolError::NoThreads`](crate::PoolError::NoThreads). A pool whose jobs are known when it
+    /// is built starts at most one worker for each job. Defaults to the number of CPU cores.
     pub fn num_threads(mut self, num_threads: usize) -> Self {
         self.settings.num_threads = Some(num_threads);
         self
     }
 
-    /// Takes jobs out of a channel of yours, beside those that are submitted.
+    /// Takes jobs from a channel of your own, in addition to those that are submitted. Takes one more thread.
     ///
-    /// Workers take a job when they are free, so a bounded channel holds its producer back. With [`retry`](Self::retry),
-    /// [`limits`](Self::limits) or [`affinity`](Self::affinity) they look ahead for jobs that may be sent: then at most
-    /// [`window`](Self::window) jobs, 1,000 unless it is set, are taken out of the channel and wait in the pool. [`imap`](Self::imap) and
-    /// [`imap_unordered`](Self::imap_unordered) have no use for it: they drop it, so that its senders see it closed.
-    /// Defaults to none.
+    /// A worker takes a job when it is free, so a bounded channel applies backpressure to its producer. With
+    /// [`retry`](Self::retry), [`limits`](Self::limits) or [`affinity`](Self::affinity) workers look ahead for jobs that may
+    /// go: then up to [`window`](Self::window) jobs, 1,000 by default, are taken out of the channel and wait in the pool.
+    /// [`imap`](Self::imap) and [`imap_unordered`](Self::imap_unordered) drop the channel, so that its senders are
+    /// disconnected. Defaults to none.
     pub fn job_queue(mut self, jobs: Receiver<RequestSpec>) -> Self {
         self.settings.job_queue = Some(jobs);
         self
     }
 
-    /// How many jobs [`imap`](Self::imap) and [`imap_unordered`](Self::imap_unordered) hold at most: queued, in flight, or
-    /// done and not yet handed out. Memory is bounded by it. Jobs that wait for their next attempt or for a limit take their
-    /// places in it: when they fill it, nothing else is drawn.
+    /// Sets the maximum number of jobs that [`imap`](Self::imap) and [`imap_unordered`](Self::imap_unordered) hold: queued, in
+    /// flight, or done and not yet yielded. It bounds their memory. Jobs that wait for a retry or a rate limit count too:
+    /// while they fill the window, no further requests are pulled.
     ///
-    /// With fewer than there are workers, some of them idle. 0 is refused with [`PoolError::NoWindow`](crate::PoolError::NoWindow). Defaults to 4 for
-    /// each worker.
+    /// With fewer jobs than workers, some workers are idle. With 0, building fails with
+    /// [`PoolError::NoWindow`](crate::PoolError::NoWindow). Defaults to 4 jobs for each worker.
     pub fn window(mut self, jobs: usize) -> Self {
         self.settings.window = Some(jobs);
         self
     }
 
-    /// The time for all jobs together, from when the pool is started. When it is over, every job without an outcome ends as
-    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), as with [`Handle::cancel`](crate::Handle::cancel). Takes one more
-    /// thread. `None` lifts the limit. Defaults to `None`.
+    /// Sets the time limit of the whole run, from the start of the pool. When it is exceeded, every job without an outcome
+    /// ends as [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), as with [`Handle::cancel`](crate::Handle::cancel).
+    /// Takes one more thread. `None` is no limit. Defaults to `None`.
     pub fn deadline(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.settings.deadline = limit.into();
         self
@@ -108,8 +108,9 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         }
     }
 
-    /// Sets up each session after it was made. Called once for each worker, on its thread; once more for each proxy that
-    /// [`RequestSpec::proxy`] names there, and when a session is replaced after a panic. Defaults to leaving it as it is.
+    /// Sets up each session after its construction. Called once for each worker, on its thread; again for each proxy that
+    /// the worker's requests name with [`RequestSpec::proxy`], and when a session is replaced after a panic. Defaults to
+    /// leaving the session unchanged.
     pub fn initializer<F>(self, initializer: F) -> Self
     where
         F: Fn(Session<B>) -> Session<B> + Send + Sync + 'static,
@@ -117,8 +118,9 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self.try_initializer(move |session| Ok::<_, BoxError>(initializer(session)))
     }
 
-    /// An [`initializer`](Self::initializer) that may fail. For the first worker, `build` returns the error; a later worker
-    /// takes no jobs, and [`Stats`](crate::Stats) says so. Defaults to leaving the session as it is.
+    /// An [`initializer`](Self::initializer) that can fail. If it fails for the first worker, building the pool does; a later
+    /// worker takes no jobs then, and counts as [failed](crate::Stats::failed_workers). Defaults to leaving the session
+    /// unchanged.
     pub fn try_initializer<F, E>(mut self, initializer: F) -> Self
     where
         F: Fn(Session<B>) -> Result<Session<B>, E> + Send + Sync + 'static,
@@ -130,7 +132,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self
     }
 
-    /// Gives each session its credentials, after the initializer and as often as it. Defaults to none.
+    /// Gives each session its credentials, after the initializer and as often. Defaults to none.
     pub fn auth_generator<F>(self, auth_generator: F) -> Self
     where
         F: Fn(Session<B>) -> Session<B> + Send + Sync + 'static,
@@ -138,7 +140,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self.try_auth_generator(move |session| Ok::<_, BoxError>(auth_generator(session)))
     }
 
-    /// An [`auth_generator`](Self::auth_generator) that may fail, with the same consequences as in
+    /// An [`auth_generator`](Self::auth_generator) that can fail, with the same consequences as for
     /// [`try_initializer`](Self::try_initializer). Defaults to no credentials.
     pub fn try_auth_generator<F, E>(mut self, auth_generator: F) -> Self
     where
@@ -151,23 +153,23 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self
     }
 
-    /// On a 401, lets the worker call the auth generator again, on its session as the initializer has left it, and repeat the
-    /// attempt at once, with the same connections. The session's constructor is called for it
-    /// too; what it and the auth generator do to the client's builder has no effect then. Workers that [share](Self::share_session) a session call it once for all.
+    /// On a 401, renews the credentials and repeats the attempt at once: the worker calls the session's constructor and the
+    /// auth generator again, on the session as the initializer left it, and keeps its connections (so what they do to the
+    /// client's builder has no effect then). Workers that [share](Self::share_session) a session renew them once for all.
     ///
-    /// That happens once for an attempt, and only if the credentials for this origin have changed, the request has brought none
-    /// of its own, and no redirect has led elsewhere. An auth generator that fails lets the 401 stand. The repetition counts
-    /// as an attempt, of which limits take note without making it wait. Defaults to `false`.
+    /// An attempt is repeated once at most, and only if the credentials for this origin have changed, the request has none of
+    /// its own, and no redirect led to another origin. If the auth generator fails, the 401 is the response. The repetition
+    /// counts as an attempt; rate limits count it without delaying it. Defaults to `false`.
     pub fn reauthenticate(mut self, reauthenticate: bool) -> Self {
         self.settings.reauthenticate = reauthenticate;
         self
     }
 
-    /// Makes all workers use clones of the first one's session: constructor, initializer and auth generator are called once
-    /// for the pool, and all connections (and cookies, if the client keeps some) are shared.
+    /// Makes all workers use clones of one session: constructor, initializer and auth generator are called once for the pool,
+    /// and connections (and cookies, if the client stores them) are shared.
     ///
-    /// With reqwest this takes one thread for the client and one for each worker, instead of two for each worker; a single
-    /// thread then does the network work of all. Defaults to `false`.
+    /// With reqwest this takes one thread for the client and one for each worker, instead of two for each worker; that one
+    /// client thread does the I/O of all workers. Defaults to `false`.
     pub fn share_session(mut self, share: bool) -> Self
     where
         B::Transport: Clone,
@@ -176,30 +178,31 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self
     }
 
-    /// The time for one attempt: all its redirects and its whole body. `None` lifts the limit. Defaults to 30 s, but for
-    /// bodies that go to a file or a handler: see [`stall_timeout`](Self::stall_timeout).
+    /// Sets the time limit of an attempt: all its redirects and its whole body. `None` is no limit. Defaults to 30 s, except
+    /// for bodies that go to a file or a handler: see [`stall_timeout`](Self::stall_timeout).
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.attempt_limits.timeout = Some(timeout.into());
         self
     }
 
-    /// For bodies that go to a file ([`RequestSpec::save_to`]) or a handler ([`RequestSpec::read_with`]), as long as neither
-    /// their spec nor the pool sets a `timeout`: the longest wait for the head, and then for each further byte. So a large
-    /// download may take its time, and a dead one ends. `None` lifts the limit. Defaults to 30 s.
+    /// Sets the maximum wait for the response head, and then for each further byte of the body, of requests whose body goes
+    /// to a file ([`RequestSpec::save_to`]) or a handler ([`RequestSpec::read_with`]). It applies if neither the request nor
+    /// the pool sets a `timeout`: a large download may take long, while one that stalls ends. `None` is no limit. Defaults to
+    /// 30 s.
     pub fn stall_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.attempt_limits.stall_timeout = timeout.into();
         self
     }
 
-    /// How many redirects to follow; 0 hands back the 3xx itself. Defaults to 10.
+    /// Sets the maximum number of redirects to follow; with 0, the 3xx is the response. Defaults to 10.
     pub fn redirects(mut self, limit: usize) -> Self {
         self.settings.attempt_limits.redirects = limit;
         self
     }
 
-    /// Largest body to accept, in bytes after decoding. A larger one ends as
-    /// [`ErrorKind::BodyTooLarge`](crate::ErrorKind::BodyTooLarge). Defaults to 64 MiB in memory, and to no limit for what goes to
-    /// a file or a handler.
+    /// Sets the maximum size of a body, in bytes after decoding. A larger one ends as
+    /// [`ErrorKind::BodyTooLarge`](crate::ErrorKind::BodyTooLarge). Defaults to 64 MiB for bodies in memory, and to no limit
+    /// for those that go to a file or a handler.
     pub fn max_body(mut self, bytes: u64) -> Self {
         self.settings.attempt_limits.max_body = Some(bytes);
         self
@@ -212,60 +215,60 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self
     }
 
-    /// For URLs that come from strangers: connects to public addresses only. Refused are those of this machine and of the networks
-    /// that it may be in: loopback, private, link-local, shared, multicast, unspecified and reserved ones, in every spelling and
-    /// inside of IPv6 addresses (mapped, NAT64, 6to4). A public address counts as one, even if this machine has it itself.
+    /// SSRF protection, for URLs from untrusted sources: connects only to public addresses. Refuses those of this machine and
+    /// of private networks: loopback, private, link-local, shared, multicast, unspecified and reserved addresses, in every
+    /// notation and embedded in IPv6 addresses (mapped, NAT64, 6to4). A public address of this machine itself is allowed.
     ///
-    /// It holds for addresses in URLs, for what host names are resolved to (only the addresses that were vetted are connected to,
-    /// so another answer to a second look-up changes nothing), and for each redirect. Such a job ends as
-    /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest), or as [`ErrorKind::Redirect`](crate::ErrorKind::Redirect). Nothing goes through a proxy, which would
-    /// look up the address itself: those of the environment and of the session's client are not used, and a request that names one is
-    /// refused. Defaults to `false`.
+    /// It applies to addresses in URLs, to the addresses that host names resolve to (connections are made only to the
+    /// addresses that were checked, so DNS rebinding has no effect), and to each redirect. Such a job ends as
+    /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest), or as
+    /// [`ErrorKind::Redirect`](crate::ErrorKind::Redirect). No proxy is used, since a proxy would resolve host names itself:
+    /// those of the environment and of the session's client are ignored, and a request that names one is refused. Defaults to
+    /// `false`.
     pub fn public_addresses_only(mut self, public_addresses_only: bool) -> Self {
         self.settings.public_addresses_only = public_addresses_only;
         self
     }
 
-    /// Excepts an origin, written like `http://127.0.0.1:8080`, from [`public_addresses_only`](Self::public_addresses_only):
-    /// a service of one's own, or the server of a test. Can be called more than once. What is no origin is refused with
+    /// Exempts an origin, such as `http://127.0.0.1:8080`, from [`public_addresses_only`](Self::public_addresses_only): an
+    /// internal service, or the server of a test. Can be called more than once. With an invalid origin, building fails with
     /// [`PoolError::AllowedOrigin`](crate::PoolError::AllowedOrigin). Defaults to none.
     pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
         self.settings.allowed_origins.push(origin.into());
         self
     }
 
-    /// Tries jobs again that failed for reasons that may pass, by this policy. Defaults to one attempt for each job.
+    /// Sets the policy by which jobs are retried after transient errors. Defaults to one attempt for each job.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.settings.retry = Some(retry);
         self
     }
 
-    /// How fast to send, and how many at a time to one origin. Replaces the limits set before. Defaults to no limit but the
-    /// number of workers.
+    /// Sets rate limits, and limits on the number of requests in flight to one origin. Replaces the limits set before.
+    /// Defaults to no limit but the number of workers.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.settings.limits = Some(limits);
         self
     }
 
-    /// Whether a worker prefers jobs for origins that it has sent to before, so that connections are used again instead of
-    /// opened by each worker. It never idles for that, and stays with an origin for at most 64 jobs or 50 ms while others
-    /// wait; those whose own worker is at one job for more than a second are served by the others. Jobs for one origin keep
-    /// their order, jobs for different ones do not. Defaults to `false`.
+    /// Whether a worker prefers jobs for origins that it has sent to before, so that connections are reused. A worker never
+    /// idles for that. It stays with an origin for at most 64 jobs or 50 ms while others wait, and the origins of a worker
+    /// that is busy with one job for more than a second are served by the others. Jobs for one origin keep their order, jobs
+    /// for different origins do not. Defaults to `false`.
     pub fn affinity(mut self, affinity: bool) -> Self {
         self.settings.affinity = affinity;
         self
     }
 
-    /// Who is told what the workers do: an [`Observer`], or a closure that takes an [`Event`](crate::Event). Replaces the one
-    /// set before. Defaults to nobody.
+    /// Sets the observer that receives the events of the workers: an [`Observer`], or a closure that takes an
+    /// [`Event`](crate::Event). Replaces the one set before. Defaults to none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.settings.observer = Some(Box::new(observer));
         self
     }
 
-    /// Names the worker threads by their number, for debuggers and panic messages. It is called on the thread that starts
-    /// the worker: the one that builds the pool, or submits to it. Defaults to `threaded-0`, `threaded-1` …, also for a
-    /// number at which it panics.
+    /// Names the worker threads by their number, for debuggers and panic messages. Called on the thread that starts the
+    /// worker. If it panics, that worker has its default name. Defaults to `threaded-0`, `threaded-1` …
     pub fn thread_name<F>(mut self, name: F) -> Self
     where
         F: Fn(usize) -> String + Send + Sync + 'static,
@@ -274,7 +277,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self
     }
 
-    /// The stack of each worker thread, in bytes. Defaults to that of [`std::thread`], 2 MiB today.
+    /// Sets the stack size of each worker thread, in bytes. Defaults to that of [`std::thread`], currently 2 MiB.
     pub fn thread_stack_size(mut self, bytes: usize) -> Self {
         self.settings.thread_stack_size = Some(bytes);
         self

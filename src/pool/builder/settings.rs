@@ -54,10 +54,10 @@ impl Default for Settings {
     }
 }
 
-/// The default window: one job that is being sent, one that waits, and two that wait to be read.
+/// The default window: one job in flight, one queued, and two whose outcomes are unread.
 const JOBS_PER_WORKER: usize = 4;
 
-/// Enough to find work for the other origins while some are limited, or many jobs wait to be tried again.
+/// Enough to find jobs for other origins while some are limited, or while many jobs wait for a retry.
 const JOBS_TO_LOOK_AHEAD: usize = 1_000;
 
 impl Settings {
@@ -65,12 +65,12 @@ impl Settings {
         self.num_threads.unwrap_or_else(num_cpus::get)
     }
 
-    /// How many jobs may be taken out of the user's channel to wait here.
+    /// The maximum number of jobs that are taken out of the user's channel ahead of time.
     pub(super) fn room(&self) -> usize {
         self.window.unwrap_or(JOBS_TO_LOOK_AHEAD).max(1)
     }
 
-    /// What may be connected to, if not everything.
+    /// The addresses that may be connected to; `None` if all may.
     pub(super) fn address_filter(&self) -> Result<Option<AddressFilter>, PoolError> {
         let allowed = self
             .allowed_origins
