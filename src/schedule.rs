@@ -139,11 +139,6 @@ impl<J> Schedule<J> {
         self.len
     }
 
-    /// The number of jobs in the FIFO queue, that of jobs without an origin.
-    pub(crate) fn fifo_len(&self) -> usize {
-        self.origins.get(OriginKey::NONE).len()
-    }
-
     /// Removes all waiting jobs.
     pub(crate) fn drain(&mut self) -> Vec<J> {
         self.len = 0;

@@ -143,7 +143,7 @@ impl Core {
     }
 
     /// An attempt is over: the job gets its outcome, or another attempt later.
-    pub(super) fn finish(&self, running: RunningJob, result: Result<Response, Error>) {
+    pub(super) fn finish(&self, running: RunningJob, mut result: Result<Response, Error>) {
         let (worker, origin, mut log) = (running.worker, running.origin(), running.log);
         let Some(StartedJob {
             mut job,
@@ -157,11 +157,9 @@ impl Core {
         let would_fail_again =
             (result.as_ref()).is_err_and(|error| error.kind() == ErrorKind::InvalidRequest);
         // What the error says about the attempt, the outcome says about the job.
-        let result = if log.was_sent {
-            result.map_err(Error::after_earlier_exchange)
-        } else {
-            result
-        };
+        if log.was_sent {
+            result = result.map_err(Error::after_earlier_exchange);
+        }
         log.was_sent = result.as_ref().err().is_none_or(Error::was_sent);
         if let Some(until) = self.policy.cool_down(&result) {
             self.queue.cool_down(origin, until);
@@ -374,6 +372,7 @@ impl Core {
     }
 
     /// The outcome of a job, which is built here alone: counted, told to the observer, and sent to its reader.
+    #[inline]
     fn complete(&self, job: Job, attempt: FinishedAttempt, worker: usize) {
         let mut outcome = job.into_outcome(attempt);
         if self.policy.error_for_status {

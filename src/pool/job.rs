@@ -1,6 +1,5 @@
 //! A job: a request that a pool has accepted, and what is known of its attempts until it has its outcome.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,6 +49,7 @@ impl Job {
     }
 
     /// The outcome of a job whose last attempt is this one.
+    #[inline]
     pub(super) fn into_outcome(self, attempt: FinishedAttempt) -> Outcome {
         let info = JobInfo {
             request: self.request,
@@ -94,6 +94,7 @@ impl AttemptLog {
 /// job while the worker is still busy with it.
 pub(super) struct RunningJob {
     started: Arc<StartedJob>,
+    slot: usize,
     pub(super) worker: usize,
     pub(super) log: AttemptLog,
 }
@@ -145,14 +146,18 @@ impl StartedJob {
 const SHARDS: usize = 16;
 
 /// The jobs in flight. Whatever removes a job from the table is responsible for its outcome: its worker, or a cancellation.
-pub(super) struct InFlight(Box<[Shard]>);
+pub(super) struct InFlight(Box<[Mutex<Shard>]>);
 
-/// By the job's index.
-type Shard = Mutex<HashMap<usize, Arc<StartedJob>>>;
+/// The jobs of some workers, in slots that are reused.
+#[derive(Default)]
+struct Shard {
+    slots: Vec<Option<Arc<StartedJob>>>,
+    vacant: Vec<usize>,
+}
 
 impl Default for InFlight {
     fn default() -> Self {
-        Self((0..SHARDS).map(|_| Shard::default()).collect())
+        Self((0..SHARDS).map(|_| Mutex::default()).collect())
     }
 }
 
@@ -162,16 +167,13 @@ impl InFlight {
         let started_at = Instant::now();
         let last = job.last_attempt.take();
         let log = last.map_or_else(|| AttemptLog::starting_at(started_at), |last| last.log);
-        let index = job.index;
         let started = Arc::new(StartedJob {
             job,
             started_at,
             log,
         });
-        if let Some(shard) = self.0.get(index % SHARDS) {
-            shard.lock().insert(index, Arc::clone(&started));
-        }
         RunningJob {
+            slot: self.shard(worker).lock().insert(Arc::clone(&started)),
             started,
             worker,
             log,
@@ -180,18 +182,48 @@ impl InFlight {
 
     /// `None` if a cancellation has ended the job meanwhile.
     pub(super) fn remove(&self, running: RunningJob) -> Option<StartedJob> {
-        let index = running.index();
-        let removed = self.0.get(index % SHARDS)?.lock().remove(&index)?;
-        drop(removed);
-        Arc::into_inner(running.started)
+        let RunningJob {
+            started,
+            slot,
+            worker,
+            ..
+        } = running;
+        drop(self.shard(worker).lock().remove(slot, &started)?);
+        Arc::into_inner(started)
     }
 
     /// Removes all of them.
     pub(super) fn drain(&self) -> Vec<Arc<StartedJob>> {
         let shards = self.0.iter();
         shards
-            .flat_map(|shard| std::mem::take(&mut *shard.lock()))
-            .map(|(_, started)| started)
+            .flat_map(|shard| std::mem::take(&mut *shard.lock()).slots)
+            .flatten()
             .collect()
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "the remainder is a valid index")]
+    fn shard(&self, worker: usize) -> &Mutex<Shard> {
+        &self.0[worker % SHARDS]
+    }
+}
+
+impl Shard {
+    fn insert(&mut self, started: Arc<StartedJob>) -> usize {
+        let vacant = self.vacant.pop();
+        if let Some((slot, entry)) = vacant.and_then(|slot| Some((slot, self.slots.get_mut(slot)?)))
+        {
+            *entry = Some(started);
+            return slot;
+        }
+        self.slots.push(Some(started));
+        self.slots.len() - 1
+    }
+
+    /// Removes this job, unless it was removed before and the slot is empty, or another job's.
+    fn remove(&mut self, slot: usize, started: &Arc<StartedJob>) -> Option<Arc<StartedJob>> {
+        let entry = self.slots.get_mut(slot)?;
+        let removed = entry.take_if(|entry| Arc::ptr_eq(entry, started))?;
+        self.vacant.push(slot);
+        Some(removed)
     }
 }

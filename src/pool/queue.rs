@@ -23,8 +23,8 @@ pub(super) type PendingJob = (Job, Option<Box<Origin>>);
 pub(super) struct JobQueue {
     intake_tx: Sender<PendingJob>,
     intake: Receiver<PendingJob>,
-    /// How many jobs the schedule holds before it leaves others in the intake. One suffices where jobs go in their order.
-    lookahead: usize,
+    /// Whether the schedule chooses among all submitted jobs, or they go in their order.
+    looks_ahead: bool,
     /// How many jobs the schedule holds before no more are taken out of the user's channel.
     room: usize,
     state: Mutex<State>,
@@ -39,12 +39,12 @@ struct State {
 }
 
 impl JobQueue {
-    pub(super) fn new(schedule: Schedule<Job>, lookahead: usize, room: usize) -> Self {
+    pub(super) fn new(schedule: Schedule<Job>, looks_ahead: bool, room: usize) -> Self {
         let (intake_tx, intake) = unbounded();
         Self {
             intake_tx,
             intake,
-            lookahead,
+            looks_ahead,
             room,
             state: Mutex::new(State {
                 schedule,
@@ -74,14 +74,19 @@ impl JobQueue {
         if let Some((job, origin)) = brought {
             state.schedule.push(job, origin.map(|origin| *origin), now);
         }
-        self.refill(&mut state, now);
+        if self.looks_ahead {
+            self.refill(&mut state, now);
+        }
         let was_full = state.schedule.len() >= self.room;
-        let Decision::Run(mut job, origin) = state.schedule.next(now, worker) else {
-            return None;
+        let (job, is_scheduled) = match state.schedule.next(now, worker) {
+            Decision::Run(job, origin) => (Job { origin, ..job }, true),
+            // Without origins, jobs go in their order, and the next one need not pass through the schedule.
+            _ if !self.looks_ahead => (self.intake.try_recv().ok()?.0, false),
+            _ => return None,
         };
-        job.origin = origin;
-        let woken = if was_full {
-            // Parked workers do not watch the user's channel while the schedule is full.
+        // Parked workers do not watch the user's channel while the schedule is full. And this worker may have been woken for
+        // a job that is still in the intake.
+        let woken = if was_full || (is_scheduled && !self.intake.is_empty()) {
             self.pop_parked(&mut state)
         } else {
             self.needed_next(&mut state, now)
@@ -98,17 +103,23 @@ impl JobQueue {
         state.parked.insert(worker, waker.clone());
         self.count_parked(&state);
         fence(Ordering::SeqCst);
-        self.refill(&mut state, now);
+        if self.looks_ahead {
+            self.refill(&mut state, now);
+        }
+        let is_ready = !self.intake.is_empty();
         match state.schedule.next_at(now) {
-            Some(at) if at <= now => {
-                self.unpark(&mut state, worker);
-                Err(Ready)
-            }
-            Some(at) if state.timer_owner.is_none_or(|(_, owned)| at < owned) => {
+            Some(at) if at > now && !is_ready => {
+                if state.timer_owner.is_some_and(|(_, owned)| owned <= at) {
+                    return Ok(None);
+                }
                 state.timer_owner = Some((worker, at));
                 Ok(Some(at))
             }
-            _ => Ok(None),
+            None if !is_ready => Ok(None),
+            _ => {
+                self.unpark(&mut state, worker);
+                Err(Ready)
+            }
         }
     }
 
@@ -185,10 +196,7 @@ impl JobQueue {
     }
 
     fn refill(&self, state: &mut State, now: Instant) {
-        while state.schedule.fifo_len() < self.lookahead {
-            let Ok((job, origin)) = self.intake.try_recv() else {
-                return;
-            };
+        while let Ok((job, origin)) = self.intake.try_recv() {
             state.schedule.push(job, origin.map(|origin| *origin), now);
         }
     }

@@ -175,13 +175,8 @@ impl<J> OriginQueue<J> {
             .or_else(|| self.waiting.pop_front())
     }
 
-    /// The number of jobs that go as soon as the origin may be sent to.
-    pub(super) fn len(&self) -> usize {
-        self.retries.len() + self.waiting.len()
-    }
-
     pub(super) fn has_jobs(&self) -> bool {
-        self.len() > 0
+        !(self.retries.is_empty() && self.waiting.is_empty())
     }
 
     pub(super) fn is_full(&self) -> bool {

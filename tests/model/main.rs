@@ -274,6 +274,35 @@ fn jobs_that_wait_and_are_tried_again_have_their_outcomes() {
 }
 
 #[test]
+fn jobs_that_are_submitted_while_retries_are_due_have_their_outcomes() {
+    on_every_schedule(|| {
+        let failures = Arc::new(AtomicUsize::new(2));
+        let transport = move |exchange: Exchange<'_>| {
+            let fails = failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                left.checked_sub(1)
+            });
+            let mut response = says_ok(exchange)?;
+            if fails.is_ok() {
+                *response.status_mut() = threaded::http::StatusCode::SERVICE_UNAVAILABLE;
+            }
+            Ok(response)
+        };
+        let mut pool = Pool::builder()
+            .num_threads(3)
+            .session(move || Session::new(transport.clone()))
+            .retry(Retry::new(2).backoff(Duration::ZERO, Duration::ZERO))
+            .build()
+            .unwrap();
+        for url in urls(3) {
+            pool.submit(url).unwrap();
+        }
+        pool.join_all();
+        assert_eq!(pool.stats().retries(), 2);
+        assert_complete(all_of(&pool), 3);
+    });
+}
+
+#[test]
 fn with_three_workers_somebody_always_keeps_the_time() {
     on_every_schedule(|| {
         let pool = waiting_pool(3).build_from_urls(urls(3)).unwrap();

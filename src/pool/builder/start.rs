@@ -183,8 +183,6 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             .map_err(PoolError::Limits)?;
         let max_cool_down = limits.as_ref().and_then(|limits| limits.max_cool_down);
         let needs_origins = limits.is_some() || settings.affinity;
-        // The schedule looks for a job that may go; where the jobs go in their order, the next one suffices.
-        let lookahead = if needs_origins { usize::MAX } else { 1 };
         let sessions = sessions
             .into_factory(
                 settings.attempt_limits.stall_timeout,
@@ -208,7 +206,11 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             deadline,
         };
         let (user_channel, watcher) = settings.job_queue.map(UserChannel::new).unzip();
-        let queue = JobQueue::new(Schedule::new(limits, settings.affinity), lookahead, room);
+        let queue = JobQueue::new(
+            Schedule::new(limits, settings.affinity),
+            needs_origins,
+            room,
+        );
         let threads = Threads::new(
             Core::new(policy, queue, user_channel, needs_origins, sender),
             sessions,
