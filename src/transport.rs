@@ -14,7 +14,7 @@ use url::Url;
 pub use exchange::Exchange;
 pub(crate) use exchange::check_tls_is_built_in;
 pub use response_body::ResponseBody;
-pub(crate) use response_body::{ReadWhole, collect};
+pub(crate) use response_body::{ReadWhole, room_for};
 
 use crate::addresses::AddressFilter;
 use crate::error::{BoxError, Error};
