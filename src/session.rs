@@ -196,7 +196,7 @@ impl<B: TransportBuilder> Session<B> {
     }
 
     /// Builds the transport. `unauthorized` are the defaults before the auth generator.
-    fn open(
+    pub(crate) fn open(
         self,
         unauthorized: Option<SessionDefaults>,
         options: &TransportOptions,

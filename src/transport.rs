@@ -12,7 +12,7 @@ pub use exchange::Exchange;
 pub(crate) use exchange::check_tls_is_built_in;
 pub use options::TransportOptions;
 pub use response_body::ResponseBody;
-pub(crate) use response_body::{ReadWhole, collect};
+pub(crate) use response_body::{ReadWhole, room_for};
 
 use crate::error::{BoxError, Error};
 

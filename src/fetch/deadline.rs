@@ -1,10 +1,15 @@
-//! When an attempt must be over.
+//! The time of an attempt: the deadline of all of it, or the longest wait of a download.
 
 use std::time::{Duration, Instant};
 
+use super::AttemptLimits;
 use crate::error::Error;
 
+/// The timeout of an attempt whose body goes into memory, where neither the spec nor the pool sets one.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The end of an attempt's time, fixed when it starts.
+#[derive(Clone, Copy)]
 pub(super) struct Deadline {
     started: Instant,
     at: Option<Instant>,
@@ -14,8 +19,18 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    /// A limit that lies beyond what the clock can tell is none.
-    pub(super) fn after(limit: Option<Duration>, stall_timeout: Option<Duration>) -> Self {
+    /// Starts the time of an attempt. A download (to a file or a handler) without a timeout has no deadline, because how
+    /// long a large body takes cannot be known beforehand: only each wait in it is limited.
+    pub(super) fn start(limits: &AttemptLimits, is_download: bool) -> Self {
+        match limits.timeout {
+            Some(timeout) => Self::after(timeout, None),
+            None if is_download => Self::after(None, limits.stall_timeout),
+            None => Self::after(Some(DEFAULT_TIMEOUT), None),
+        }
+    }
+
+    /// A limit beyond the range of the clock is no limit.
+    fn after(limit: Option<Duration>, stall_timeout: Option<Duration>) -> Self {
         let started = Instant::now();
         Self {
             started,
@@ -40,7 +55,7 @@ impl Deadline {
         limit.map_or(taken, |limit| limit.min(taken))
     }
 
-    /// The error that there is no time left, if so. `sent` is whether a server may have seen anything by now.
+    /// Returns an error if the deadline has passed. `sent` is whether a server may have seen anything by now.
     pub(super) fn check(&self, sent: bool) -> Result<(), Error> {
         if self.at.is_some_and(|at| Instant::now() >= at) {
             return Err(Error::timeout().sent(sent));

@@ -1,26 +1,26 @@
-//! Whether an answer leads on, and where to (RFC 9110, section 15.4).
+//! The redirect rules: whether a response is followed, where to, and with which method (RFC 9110, section 15.4).
 
 use http::header::LOCATION;
 use http::{Method, StatusCode};
 use url::Url;
 
-use super::compose::Outgoing;
+use super::hop::Hop;
 use crate::error::Error;
 use crate::history::RedirectHop;
 use crate::redact::{Clipped, SafeUrl};
 
-/// The exchange that an answer asks for, if it does. A limit of 0 lets every answer stand as it is.
+/// The request that a response asks for, if it is a redirect. With a limit of 0, no redirect is followed.
 pub(super) fn next<'a, B>(
-    sent: &Outgoing<'a>,
-    answer: &http::Response<B>,
+    sent: &Hop<'a>,
+    response: &http::Response<B>,
     limit: usize,
     history: &[RedirectHop],
-) -> Result<Option<Outgoing<'a>>, Error> {
-    let status = answer.status();
+) -> Result<Option<Hop<'a>>, Error> {
+    let status = response.status();
     if limit == 0 || !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }
-    let Some(location) = answer.headers().get(LOCATION) else {
+    let Some(location) = response.headers().get(LOCATION) else {
         return Ok(None);
     };
     let refused = |message: String| {
@@ -50,14 +50,14 @@ fn destination(from: &Url, location: &[u8]) -> Result<Url, String> {
         ));
     }
     if url.fragment().is_none() {
-        // RFC 9110, section 10.2.2: the fragment of the request holds on.
+        // RFC 9110, section 10.2.2: the fragment of the request stays valid.
         url.set_fragment(from.fragment());
     }
     Ok(url)
 }
 
-/// 303 asks for a GET elsewhere; 301 and 302 turn a POST into one, as all clients do (RFC 9110, sections 15.4.2 and
-/// 15.4.3); all else is repeated as it was.
+/// The next method, and whether the body is sent again: 303 asks for a GET elsewhere; 301 and 302 turn a POST into one, as
+/// in all clients (RFC 9110, sections 15.4.2 and 15.4.3); any other request is repeated as it was, so for 307 and 308.
 fn next_method(method: &Method, status: StatusCode) -> (Method, bool) {
     match status.as_u16() {
         303 if method == Method::HEAD => (Method::HEAD, false),

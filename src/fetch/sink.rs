@@ -1,133 +1,282 @@
-//! Where bodies go: into memory, into a file, to a handler.
+//! The destinations of a body: memory (with protection against decompression bombs), a file (replaced when the body is
+//! complete) and handlers.
 
-mod file;
-mod memory;
-mod unpacked;
-
-use std::io::{self, BufReader, Read};
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use tempfile::NamedTempFile;
 
-use super::deadline::Deadline;
-use super::decode::{self, Decoder};
-use super::incoming::{self, Incoming};
+use super::body::Incoming;
+use super::decode::{Decoded, Decoder};
+use super::engine::{Engine, NextPiece};
 use crate::error::Error;
-use crate::request::Sink;
+use crate::request::Handler;
 use crate::response::ResponseHead;
-use crate::transport::ResponseBody;
+use crate::transport::room_for;
 
-pub(super) use file::check_place;
-
-/// Largest body in memory, where nobody says otherwise.
+/// Maximum length of a body in memory, where neither the spec nor the pool sets one.
 const DEFAULT_MAX_BODY: u64 = 64 << 20;
 
-/// A body on its way from the transport, and what it is to go through.
-pub(super) struct Arrival<'a> {
-    pub(super) body: ResponseBody,
-    pub(super) decoders: &'a [Decoder],
-    pub(super) max_body: Option<u64>,
-    pub(super) deadline: &'a Deadline,
-}
+/// How much is unpacked into memory before its density matters.
+const UNMEASURED: usize = 8 << 20;
 
-/// What a response holds of its body in the end.
-#[derive(Default)]
-pub(super) struct Received {
-    pub(super) content: Bytes,
-    pub(super) is_saved: bool,
-}
+/// A body that unpacks to this many times its length is dense. Text seldom unpacks to more than ten times its length, a
+/// decompression bomb to a thousand times.
+const DENSE: usize = 32;
 
-/// Brings a body to where it is to go. A file takes only that of an answer that is a success: it is not to be replaced
-/// by what a server says about an error.
-pub(super) fn receive(
-    arrival: Arrival<'_>,
-    head: &ResponseHead,
-    sink: Option<&Sink>,
-) -> Result<Received, Error> {
-    match sink {
-        Some(Sink::Handler(handler)) => {
-            let handled = arrival.read(|content| handler(head, content))?;
-            handled.map_err(Error::handler)?;
-            Ok(Received::default())
+impl<E: Engine + ?Sized> Incoming<'_, E> {
+    /// Collects the content, up to a limit.
+    ///
+    /// A few hundred KiB can unpack to more than a machine holds, and many attempts may be at such a body. So a dense body is
+    /// only measured at first, and its encoded form kept: it is unpacked into memory when it is known to be within the limit.
+    pub(super) async fn into_memory(
+        mut self,
+        decoders: &[Decoder],
+        max_body: Option<u64>,
+        content_length: Option<u64>,
+    ) -> Result<Bytes, Error> {
+        let limit = max_body.unwrap_or(DEFAULT_MAX_BODY);
+        let is_encoded = !decoders.is_empty();
+        if !is_encoded {
+            if content_length.is_some_and(|length| length > limit) {
+                return Err(Error::body_too_large(limit));
+            }
+            let is_length_known = content_length.is_some();
+            if let Some(whole) = self.engine.whole(&mut self.body, is_length_known).await {
+                return match whole? {
+                    whole if whole.len() as u64 > limit => Err(Error::body_too_large(limit)),
+                    whole => Ok(whole),
+                };
+            }
         }
-        Some(Sink::File(path)) if head.status().is_success() => {
-            arrival.read(|content| file::save(content, path))??;
-            Ok(Received {
-                is_saved: true,
-                ..Received::default()
-            })
-        }
-        Some(Sink::File(_)) | None => {
-            let content = memory::read(arrival, head.content_length())?;
-            Ok(Received {
-                content,
-                ..Received::default()
-            })
-        }
-    }
-}
-
-impl Arrival<'_> {
-    /// Lets somebody read the decoded body. What goes wrong with the body itself is the outer error, whatever the reader
-    /// has made of it.
-    fn read<T>(self, reader: impl FnOnce(&mut dyn Read) -> T) -> Result<T, Error> {
-        let mut incoming = BufReader::new(Incoming::new(self.body, self.deadline));
-        // Servers label empty bodies as encoded; no decoder would accept them.
-        let is_empty = decode::peek(&mut incoming)
-            .map_err(Error::from_body_read)?
-            .is_empty();
-        let decoders = if is_empty { &[] } else { self.decoders };
-        let decoded = decode::decoded(&mut incoming, decoders).map_err(decode::error)?;
-        let mut content = Content {
-            decoded,
-            left: self.max_body.unwrap_or(u64::MAX),
-            limit: self.max_body.unwrap_or(u64::MAX),
-            fault: None,
-            is_at_end: false,
+        let mut decoded = Decoded::new(decoders, limit);
+        let mut collected = match content_length {
+            Some(length) if !is_encoded => room_for(length),
+            _ => Vec::new(),
         };
-        let result = reader(&mut content);
-        let (fault, is_at_end) = (content.fault.take(), content.is_at_end);
-        drop(content);
-        if let Some(fault) = fault {
-            return Err(fault);
+        self.kept = is_encoded.then(Vec::new);
+        self.max_kept = UNMEASURED / DENSE;
+        while self.next(&mut decoded, &mut collected).await? {
+            if self.kept.is_some() && collected.len() >= UNMEASURED {
+                let length = self.measure(decoded, collected, limit).await?;
+                self.replay().ok_or(Error::body_too_large(limit))?;
+                decoded = Decoded::new(decoders, limit);
+                collected = Vec::with_capacity(length);
+            }
         }
-        // Some formats end before the body does, and a connection is only used again after its end. But who has left off
-        // reading may have done so because there is no end.
-        if is_at_end {
-            incoming::drain(incoming);
+        self.drain().await;
+        Ok(collected.into())
+    }
+
+    /// Unpacks the rest of a body without keeping it, and returns the length of all of it.
+    async fn measure(
+        &mut self,
+        mut decoded: Decoded,
+        begun: Vec<u8>,
+        limit: u64,
+    ) -> Result<usize, Error> {
+        let mut length = begun.len();
+        drop(begun);
+        // Only an attack has an encoded form that is longer: empty members of a gzip file, for example.
+        self.max_kept = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut part = Vec::new();
+        while self.next(&mut decoded, &mut part).await? {
+            length = length.saturating_add(part.len());
+            part.clear();
         }
-        Ok(result)
+        self.drain().await;
+        Ok(length)
     }
 }
 
-/// The decoded content of a body, for somebody else to read. Remembers what went wrong, so that it can be told from what
-/// goes wrong with the reader.
-struct Content<R> {
-    decoded: R,
-    left: u64,
-    limit: u64,
+/// How much of a file is written at once.
+const BUFFER: usize = 64 << 10;
+
+/// Returns an error if the target cannot become a file, before anything is sent.
+pub(super) fn check_place(path: &Path) -> Result<(), Error> {
+    let refused = |message: &str| {
+        let error = io::Error::new(io::ErrorKind::NotFound, message);
+        Err(Error::file(path, error).sent(false))
+    };
+    match fs::metadata(path) {
+        Ok(there) if there.is_dir() => return refused("it is a directory"),
+        Ok(there) if !there.is_file() => return refused("it is there and not a file"),
+        _ => {}
+    }
+    if !folder(path).is_dir() {
+        return refused("its folder does not exist");
+    }
+    Ok(())
+}
+
+impl<E: Engine + ?Sized> Incoming<'_, E> {
+    /// Saves the content to a file beside the target, which it replaces in the end.
+    pub(super) async fn into_file(
+        mut self,
+        decoders: &[Decoder],
+        max_body: Option<u64>,
+        path: &Arc<Path>,
+    ) -> Result<(), Error> {
+        self.fill().await?;
+        let path = Arc::clone(path);
+        let mut file = self.engine.unblock(|| PartialFile::create(path)).await?;
+        let mut decoded = Decoded::new(decoders, max_body.unwrap_or(u64::MAX));
+        while self.next(&mut decoded, &mut file.buffer).await? {
+            if file.buffer.len() >= BUFFER {
+                file = self.engine.unblock(|| file.write()).await?;
+            }
+        }
+        let saved = self.engine.unblock(|| file.complete()).await;
+        self.drain().await;
+        saved
+    }
+}
+
+/// A file that is not complete. Deletes itself unless it becomes the target.
+struct PartialFile {
+    file: NamedTempFile,
+    buffer: Vec<u8>,
+    /// As the spec has it.
+    path: Arc<Path>,
+    /// Behind symbolic links.
+    target: PathBuf,
+}
+
+impl PartialFile {
+    fn create(path: Arc<Path>) -> Result<Self, Error> {
+        let target = fs::canonicalize(&path).unwrap_or_else(|_| path.to_path_buf());
+        let file = temporary(folder(&target)).map_err(|error| Error::file(&path, error))?;
+        Ok(Self {
+            file,
+            buffer: Vec::new(),
+            path,
+            target,
+        })
+    }
+
+    /// Writes what is in the buffer.
+    fn write(mut self) -> Result<Self, Error> {
+        match self.file.write_all(&self.buffer) {
+            Ok(()) => {
+                self.buffer.clear();
+                Ok(self)
+            }
+            Err(error) => Err(Error::file(&self.path, error)),
+        }
+    }
+
+    /// Writes the rest and replaces the target, whose permissions stay.
+    fn complete(self) -> Result<(), Error> {
+        let Self {
+            file, path, target, ..
+        } = self.write()?;
+        let replace = || {
+            if let Ok(replaced) = fs::metadata(&target) {
+                file.as_file().set_permissions(replaced.permissions())?;
+            }
+            file.persist(&target).map_err(|error| error.error)
+        };
+        match replace() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Error::file(&path, error)),
+        }
+    }
+}
+
+fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".threaded-").suffix(".part");
+    #[cfg(unix)]
+    {
+        // As of any other new file: the umask of the process applies.
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        builder.permissions(permissions);
+    }
+    builder.tempfile_in(folder)
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => Path::new("."),
+    }
+}
+
+impl<E: Engine + ?Sized> Incoming<'_, E> {
+    /// Lets a handler read the content. A fault of the body is the error, whatever the handler makes of it.
+    pub(super) async fn into_handler(
+        mut self,
+        decoders: Vec<Decoder>,
+        max_body: Option<u64>,
+        head: ResponseHead,
+        handler: &Handler,
+    ) -> Result<ResponseHead, Error> {
+        self.fill().await?;
+        let first = std::mem::take(&mut self.rest);
+        let (deadline, handler) = (self.deadline, Arc::clone(handler));
+        let read = move |next: &mut NextPiece<'_>| {
+            let mut decoded = Decoded::new(&decoders, max_body.unwrap_or(u64::MAX));
+            decoded.feed(first);
+            let mut content = Content {
+                decoded,
+                next: || deadline.check(true).and_then(|()| next()),
+                fault: None,
+                is_at_end: false,
+            };
+            let handled = handler(&head, &mut content).map_err(Error::handler);
+            match content.fault {
+                Some(fault) => (Err(fault), false, head),
+                None => (handled, content.is_at_end, head),
+            }
+        };
+        let (handled, is_at_end, head) = self.engine.read_with(&mut self.body, read).await;
+        // A handler that has stopped early may have done so because there is no end.
+        if is_at_end {
+            self.drain().await;
+        }
+        handled.map(|()| head)
+    }
+}
+
+/// The content of a body as a handler reads it. Remembers the fault of the body, to tell it from one of the handler.
+struct Content<F> {
+    decoded: Decoded,
+    /// Waits for the next piece of the body.
+    next: F,
     fault: Option<Error>,
     is_at_end: bool,
 }
 
-impl<R: Read> Read for Content<R> {
+impl<F: FnMut() -> Result<Bytes, Error>> Content<F> {
+    fn read_next(&mut self, mut buffer: &mut [u8]) -> Result<usize, Error> {
+        loop {
+            let max = buffer.len();
+            let take = |part: &[u8]| buffer.write_all(part).unwrap_or_default();
+            if let Some(read) = self.decoded.next(max, take)? {
+                self.is_at_end = read == 0;
+                return Ok(read);
+            }
+            self.decoded.feed((self.next)()?);
+        }
+    }
+}
+
+impl<F: FnMut() -> Result<Bytes, Error>> Read for Content<F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.fault.is_some() {
             return Err(io::Error::other("the body could not be read"));
         }
-        let fault = match self.decoded.read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
-            Err(error) => decode::error(error),
-            Ok(read) => match self.left.checked_sub(read as u64) {
-                Some(left) => {
-                    self.left = left;
-                    self.is_at_end = read == 0 && !buffer.is_empty();
-                    return Ok(read);
-                }
-                None => Error::body_too_large(self.limit),
-            },
-        };
-        let message = fault.to_string();
-        self.fault = Some(fault);
-        Err(io::Error::other(message))
+        if self.is_at_end || buffer.is_empty() {
+            return Ok(0);
+        }
+        self.read_next(buffer).map_err(|fault| {
+            let message = fault.to_string();
+            self.fault = Some(fault);
+            io::Error::other(message)
+        })
     }
 }

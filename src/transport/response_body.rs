@@ -1,10 +1,10 @@
-//! The body of a response as a transport returns it: [`ResponseBody`].
+//! The body of a response, as a transport delivers it: [`ResponseBody`].
 
 use std::fmt;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 /// The body of a response as received: neither decoded nor limited in size.
 ///
@@ -12,6 +12,8 @@ use bytes::Bytes;
 pub struct ResponseBody {
     content: Content,
     remote_addr: Option<SocketAddr>,
+    /// What the next pieces are read into.
+    buffer: BytesMut,
 }
 
 enum Content {
@@ -20,15 +22,16 @@ enum Content {
     Whole(Box<dyn ReadWhole>),
 }
 
-/// Maximum capacity that is reserved because of a `Content-Length`, before any of the body has arrived.
-const MAX_RESERVED: u64 = 1 << 20;
+/// Maximum that is allocated for a body on the word of its `Content-Length`, before any of it has come.
+const MAX_ADVANCE: u64 = 1 << 20;
 
-/// Reads all of a body into memory. `expected` is its expected length in bytes, 0 if unknown.
-pub(crate) fn collect(content: &mut dyn Read, expected: u64) -> io::Result<Bytes> {
-    let reserved = usize::try_from(expected.min(MAX_RESERVED)).unwrap_or(0);
-    let mut collected = Vec::with_capacity(reserved);
-    content.read_to_end(&mut collected)?;
-    Ok(collected.into())
+/// How much is read at once of a body that comes in pieces, and the least that is worth a read.
+const PIECE: usize = 16 << 10;
+const MIN_PIECE: usize = 4 << 10;
+
+/// Memory for a body that is expected to have this length.
+pub(crate) fn room_for(expected: u64) -> Vec<u8> {
+    Vec::with_capacity(usize::try_from(expected.min(MAX_ADVANCE)).unwrap_or(0))
 }
 
 /// A reader that can also return the whole body at once, without a copy.
@@ -68,14 +71,37 @@ impl ResponseBody {
         Content::Whole(Box::new(body)).into()
     }
 
-    /// The whole body at once, without a copy, if its length is known (and so checked against the limit) or it is in
-    /// memory already. Otherwise returns the body unchanged.
-    pub(crate) fn into_whole(self, is_length_known: bool) -> Result<io::Result<Bytes>, Self> {
-        match self.content {
-            Content::Bytes(bytes) => Ok(Ok(bytes)),
-            Content::Whole(body) if is_length_known => Ok(body.read_whole()),
-            other => Err(other.into()),
+    /// Takes all of it at once, without a copy, if that is possible within the length that is known of it.
+    pub(crate) fn take_whole(&mut self, is_length_known: bool) -> Option<io::Result<Bytes>> {
+        match std::mem::replace(&mut self.content, Content::Bytes(Bytes::new())) {
+            Content::Bytes(bytes) => Some(Ok(bytes)),
+            Content::Whole(body) if is_length_known => Some(body.read_whole()),
+            other => {
+                self.content = other;
+                None
+            }
         }
+    }
+
+    /// Reads the next piece of it; an empty one at its end.
+    pub(crate) fn piece(&mut self) -> io::Result<Bytes> {
+        if let Content::Bytes(bytes) = &mut self.content {
+            return Ok(std::mem::take(bytes));
+        }
+        // Short pieces share a buffer.
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if buffer.len() < MIN_PIECE {
+            buffer = BytesMut::zeroed(PIECE);
+        }
+        let read = loop {
+            match self.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
+        let piece = buffer.split_to(read.min(buffer.len())).freeze();
+        self.buffer = buffer;
+        Ok(piece)
     }
 }
 
@@ -107,6 +133,7 @@ impl From<Content> for ResponseBody {
         Self {
             content,
             remote_addr: None,
+            buffer: BytesMut::new(),
         }
     }
 }

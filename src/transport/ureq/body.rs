@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::current::Limit;
 use super::{classify, current};
 use crate::request::OpenBody;
-use crate::transport::{ReadWhole, collect};
+use crate::transport::{ReadWhole, room_for};
 
 /// What is to be sent, and how long it is.
 pub(super) fn outgoing(body: OpenBody) -> (SendBody<'static>, u64) {
@@ -52,7 +52,8 @@ impl Read for IncomingBody {
 
 impl ReadWhole for IncomingBody {
     fn read_whole(mut self: Box<Self>) -> io::Result<Bytes> {
-        let expected = self.length.unwrap_or(0);
-        collect(&mut *self, expected)
+        let mut whole = room_for(self.length.unwrap_or(0));
+        self.read_to_end(&mut whole)?;
+        Ok(whole.into())
     }
 }

@@ -1,4 +1,4 @@
-//! What one exchange sends: the spec's part, then the session's, then what HTTP asks for.
+//! The next request of a redirect chain: what the spec sets, then the session, then what HTTP asks for.
 
 use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
@@ -15,22 +15,22 @@ use crate::origin;
 use crate::request::{KnownOrigin, RequestBody, RequestSpec, Sink};
 use crate::session::SessionDefaults;
 
-/// The next exchange of an attempt. A redirect makes another one of it; nothing in it refers to the session.
-pub(super) struct Outgoing<'a> {
+/// The next request of an attempt. Each redirect derives another one from it; nothing in it refers to the session.
+pub(super) struct Hop<'a> {
     pub(super) method: Method,
     /// Without user info.
     pub(super) url: Url,
     pub(super) body: Option<&'a RequestBody>,
     spec: &'a RequestSpec,
-    /// What the user info of the spec's URL asks for.
+    /// The `Authorization` that follows from the user info of the spec's URL.
     url_credentials: Option<HeaderValue>,
     /// Whether a redirect has led to another origin. From then on, nothing secret is sent: not there, not further on,
-    /// not even back where it came from.
+    /// not even back to the first origin.
     left_origin: bool,
 }
 
-impl<'a> Outgoing<'a> {
-    /// The first exchange of an attempt, or what is wrong with the spec.
+impl<'a> Hop<'a> {
+    /// The first request of an attempt. Returns an error if the spec cannot be sent.
     pub(super) fn new(spec: &'a RequestSpec, known: &mut KnownOrigin) -> Result<Self, Error> {
         spec.check()?;
         let mut url = spec.next_parsed_url(known)?;
@@ -54,9 +54,9 @@ impl<'a> Outgoing<'a> {
         })
     }
 
-    /// The exchange that a redirect asks for.
+    /// The request that a redirect asks for.
     pub(super) fn redirected(&self, method: Method, mut url: Url, keeps_body: bool) -> Self {
-        // The credentials of a place that somebody else chose are nobody's.
+        // User info in a location is the server's choice, not the caller's.
         let _ = url.set_username("");
         let _ = url.set_password(None);
         Self {
@@ -77,11 +77,11 @@ impl<'a> Outgoing<'a> {
         self.spec.sink()
     }
 
-    /// The headers of this exchange.
+    /// The headers of this request.
     pub(super) fn headers(&self, session: &SessionDefaults) -> Result<HeaderMap, Error> {
         let mut all = self.spec.header_map().clone();
         all.remove(CONTENT_LENGTH);
-        // No transport waits for a 100 before it sends a body, or gets along with a final answer in its place.
+        // No transport waits for a 100 before it sends a body, or can handle a final response in its place.
         all.remove(EXPECT);
         let has_lost_body = self.body.is_none() && self.spec.request_body().is_some();
         if has_lost_body {
@@ -114,7 +114,7 @@ impl<'a> Outgoing<'a> {
             headers::remove_sensitive(&mut all);
             all.remove(HOST);
         }
-        // A range counts the bytes of the encoded content (RFC 9110, section 14.1.2): no part of that can be decoded.
+        // A range counts the bytes of the encoded content (RFC 9110, section 14.1.2), a part of which cannot be decoded.
         if self.wants_decoding() && !all.contains_key(RANGE) && !all.contains_key(ACCEPT_ENCODING) {
             if let Some(accepted) = decode::ACCEPTED {
                 all.insert(ACCEPT_ENCODING, HeaderValue::from_static(accepted));
@@ -124,8 +124,8 @@ impl<'a> Outgoing<'a> {
     }
 }
 
-/// Framing is the transport's. A spec may repeat the truth about it, as requests made elsewhere do; anything else would
-/// let one request pass for two.
+/// Framing is the transport's task. A spec may repeat it correctly, as requests made elsewhere do; anything else would let
+/// one request pass for two.
 fn check_framing(spec: &RequestSpec) -> Result<(), Error> {
     let fields = spec.header_map();
     if fields.contains_key(TRANSFER_ENCODING) {
