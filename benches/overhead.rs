@@ -31,7 +31,7 @@ fn main() {
     } else {
         (100_000, 30_000, 21)
     };
-    let server = Server::saying(vec![b'x'; 1024]);
+    let server = Server::responding(vec![b'x'; 1024]);
     let urls: Vec<String> = (0..requests)
         .map(|page| server.url(&format!("/{page}")))
         .collect();

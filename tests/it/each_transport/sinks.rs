@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use threaded::{ErrorKind, RequestSpec, ThreadException};
 
 use super::{outcome, pool};
-use crate::support::alone::alone_on_a_small_disk;
-use crate::support::framing::{FRAMINGS, answer, drip};
+use crate::support::framing::{FRAMINGS, drip, raw_response};
 use crate::support::pools::outcomes_of;
 use crate::support::raw::{RawServer, read_request};
 use crate::support::server::Server;
+use crate::support::subprocess::in_subprocess_with_small_disk;
 
 fn content(length: usize) -> Vec<u8> {
     (0..length).map(|n| (n * 31 % 251) as u8).collect()
@@ -28,7 +28,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Notes down what it reads.
+/// Records what it reads.
 fn noting(
     into: &Arc<Mutex<Vec<u8>>>,
 ) -> impl Fn(&threaded::ResponseHead, &mut dyn Read) -> io::Result<()> + use<> {
@@ -41,7 +41,7 @@ fn a_body_is_saved_whole_in_every_framing() {
     let folder = tempfile::tempdir().unwrap();
     for length in [0, 1, 300_000] {
         for framing in FRAMINGS {
-            let server = RawServer::answering(answer(framing, "", &content(length)));
+            let server = RawServer::responding(raw_response(framing, "", &content(length)));
             let target = folder.path().join("target");
             fs::write(&target, "what was there before").unwrap();
             let response = outcome(RequestSpec::get(server.url("/")).save_to(&target)).unwrap();
@@ -58,7 +58,7 @@ fn a_body_is_saved_whole_in_every_framing() {
 
 #[test]
 fn a_body_larger_than_memory_may_hold_goes_to_a_file_or_a_handler() {
-    let server = Server::saying(vec![0; 65 << 20]);
+    let server = Server::responding(vec![0; 65 << 20]);
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("large");
     let get = || RequestSpec::get(server.url("/"));
@@ -74,7 +74,7 @@ fn a_body_larger_than_memory_may_hold_goes_to_a_file_or_a_handler() {
 fn a_saved_file_has_the_permissions_of_any_new_file() {
     use std::os::unix::fs::PermissionsExt;
 
-    let server = Server::saying("hello");
+    let server = Server::responding("hello");
     let folder = tempfile::tempdir().unwrap();
     let (usual, saved) = (folder.path().join("usual"), folder.path().join("saved"));
     fs::write(&usual, "").unwrap();
@@ -101,7 +101,7 @@ fn only_a_success_is_saved() {
     assert_eq!(names(folder.path()), ["target"]);
 }
 
-/// What becomes of a file whose body fails; the folder must be as before.
+/// The outcome of saving a body that fails; the folder must be as before.
 fn failed(spec: RequestSpec) -> ThreadException {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("target");
@@ -114,20 +114,22 @@ fn failed(spec: RequestSpec) -> ThreadException {
 
 #[test]
 fn a_body_that_fails_leaves_nothing_behind() {
-    let cut = RawServer::answering("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n12345");
+    let cut = RawServer::responding("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n12345");
     let exception = failed(RequestSpec::get(cut.url("/")));
     assert_eq!(exception.kind(), ErrorKind::BodyTruncated, "{exception:?}");
 
-    let large = Server::saying(content(1000));
+    let large = Server::responding(content(1000));
     let exception = failed(RequestSpec::get(large.url("/")).max_body(999));
     assert_eq!(exception.limit(), Some(999), "{exception:?}");
 
     let undecodable = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc";
-    let exception = failed(RequestSpec::get(RawServer::answering(undecodable).url("/")));
+    let exception = failed(RequestSpec::get(
+        RawServer::responding(undecodable).url("/"),
+    ));
     assert_eq!(exception.kind(), ErrorKind::Decode, "{exception:?}");
 }
 
-/// Sends a byte every 20 ms, so many in all.
+/// Sends `bytes` bytes, one every 20 ms.
 fn dripping(bytes: usize) -> RawServer {
     RawServer::start(move |mut stream, _| {
         read_request(&mut stream);
@@ -188,7 +190,7 @@ fn without_a_deadline_a_slow_download_lives_and_a_dead_one_ends() {
 
 #[test]
 fn a_place_that_cannot_be_saved_to_is_named_and_nothing_is_sent() {
-    let server = Server::saying("hello");
+    let server = Server::responding("hello");
     let folder = tempfile::tempdir().unwrap();
     let table = [
         (
@@ -220,7 +222,7 @@ fn a_full_disk_is_told_and_nothing_is_left_on_it() {
         module_path!(),
         "::a_full_disk_is_told_and_nothing_is_left_on_it"
     );
-    alone_on_a_small_disk(path, |disk| {
+    in_subprocess_with_small_disk(path, |disk| {
         let server = Server::start(|request| {
             let length = match request.uri().path() {
                 "/large" => 1 << 20,
@@ -287,14 +289,14 @@ fn a_handler_gets_the_head_and_the_decoded_body() {
 #[cfg(feature = "gzip")]
 #[test]
 fn files_and_handlers_get_what_is_decoded() {
-    use crate::support::codings::{TEXT, gzip_text};
+    use crate::support::encodings::{TEXT, gzip_text};
 
-    let gzipped = answer(
+    let gzipped = raw_response(
         FRAMINGS[0],
         "Content-Encoding: gzip\r\nConnection: close\r\n",
         &gzip_text(),
     );
-    let server = RawServer::answering(gzipped);
+    let server = RawServer::responding(gzipped);
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("target");
     outcome(RequestSpec::get(server.url("/")).save_to(&target)).unwrap();
@@ -310,7 +312,7 @@ fn a_handlers_error_is_the_source_and_its_panic_an_outcome() {
     #[error("line {0} is no number")]
     struct NoNumber(u32);
 
-    let server = Server::saying("hello");
+    let server = Server::responding("hello");
     let get = || RequestSpec::get(server.url("/"));
     let specs = [
         get().read_with(|_, _| Err(NoNumber(7))),
@@ -336,7 +338,7 @@ fn a_handlers_error_is_the_source_and_its_panic_an_outcome() {
 
 #[test]
 fn a_body_that_fails_is_told_as_that_whatever_the_handler_makes_of_it() {
-    let server = RawServer::answering("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n12345");
+    let server = RawServer::responding("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n12345");
     let spec = RequestSpec::get(server.url("/")).read_with(|_, body| {
         let mut all = Vec::new();
         let _ = body.read_to_end(&mut all);
@@ -348,7 +350,7 @@ fn a_body_that_fails_is_told_as_that_whatever_the_handler_makes_of_it() {
 
 #[test]
 fn a_handler_need_not_read_to_the_end() {
-    let server = Server::saying(content(1 << 20));
+    let server = Server::responding(content(1 << 20));
     let first_byte =
         RequestSpec::get(server.url("/")).read_with(|_, body| body.read_exact(&mut [0]));
     let outcomes = outcomes_of(pool(), [first_byte, RequestSpec::get(server.url("/"))]);
@@ -386,7 +388,7 @@ fn a_handler_that_has_enough_is_not_kept_waiting_for_the_rest() {
 fn a_link_stays_a_link_and_a_file_keeps_its_permissions() {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    let server = Server::saying("new");
+    let server = Server::responding("new");
     let folder = tempfile::tempdir().unwrap();
     let (file, link) = (folder.path().join("file"), folder.path().join("link"));
     fs::write(&file, "old").unwrap();
@@ -402,8 +404,8 @@ fn a_link_stays_a_link_and_a_file_keeps_its_permissions() {
 }
 
 #[test]
-fn an_answer_without_a_body_gives_a_handler_an_empty_one_and_a_file_none() {
-    let server = Server::saying("hello");
+fn a_response_without_a_body_gives_a_handler_an_empty_one_and_saves_no_file() {
+    let server = Server::responding("hello");
     let noted = Arc::default();
     outcome(RequestSpec::head(server.url("/")).read_with(noting(&noted))).unwrap();
     assert!(noted.lock().unwrap().is_empty());
@@ -413,7 +415,7 @@ fn an_answer_without_a_body_gives_a_handler_an_empty_one_and_a_file_none() {
     assert_eq!((response.saved_to(), names(folder.path()).len()), (None, 0));
 }
 
-/// Killed while it saves, a process leaves no part of a file under the final name.
+/// A process that is killed while it saves leaves no part of a file under the final name.
 #[cfg(unix)]
 #[test]
 fn a_process_that_is_killed_leaves_no_part_of_a_file() {
@@ -477,8 +479,8 @@ fn a_process_that_is_killed_leaves_files_that_are_whole() {
     // Sends a file in pieces, so that each worker is most of the time in the middle of one.
     let server = RawServer::start(|mut stream, _| {
         read_request(&mut stream);
-        let answer = answer(FRAMINGS[0], "Connection: close\r\n", &content(LENGTH));
-        drip(&mut stream, Duration::from_millis(2), answer.chunks(5));
+        let response = raw_response(FRAMINGS[0], "Connection: close\r\n", &content(LENGTH));
+        drip(&mut stream, Duration::from_millis(2), response.chunks(5));
     });
     let mut temporary = 0;
     for round in 0..10 {

@@ -8,7 +8,7 @@ use crate::support::tls::certificate_for;
 #[test]
 fn over_tls_http2_is_agreed_on() {
     let certificate = certificate_for(&["localhost"]);
-    let server = Server::saying_over_tls(certificate.config, "secure");
+    let server = Server::responding_over_tls(certificate.config, "secure");
     let outcomes = outcomes_of(
         trusting_pool(&certificate.pem),
         (0..10).map(|page| server.url(&format!("/{page}"))),
