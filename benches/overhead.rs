@@ -30,7 +30,7 @@ fn main() {
     let (jobs, requests, turns) = if is_test {
         (100, 20, 1)
     } else {
-        (100_000, 20_000, 11)
+        (100_000, 20_000, 9)
     };
     let server = Server::responding(vec![b'x'; 1024]);
     let urls: Vec<String> = (0..requests)
@@ -68,15 +68,15 @@ fn main() {
 
     let columns = STUB_WORKERS.map(|workers| stub_overheads(&specs, workers, turns));
     println!("µs per job, median (minimum to maximum) of {turns} turns");
-    print!("{:<28}", "");
+    print!("{:<20}", "");
     for workers in STUB_WORKERS {
-        print!("{:>28}", format!("{workers} workers"));
+        print!("  {:>26}", format!("{workers} workers"));
     }
     println!();
     for (row, name) in ROWS.iter().enumerate() {
-        print!("{name:<28}");
+        print!("{name:<20}");
         for column in &columns {
-            print!("{:>28}", summary(&column[row]));
+            print!("  {:>26}", summary(&column[row]));
         }
         println!();
     }
