@@ -1,7 +1,7 @@
-//! What it saves that workers go back to where they have been: `cargo bench --bench affinity`.
+//! The benefit of affinity, workers that return to the origins they are connected to: `cargo bench --bench affinity`.
 //!
 //! Jobs for many HTTPS origins come interleaved, as those of a crawl do. Without affinity, sooner or later each worker opens
-//! a connection to each origin. Both ways take turns; the figure is the median over the turns.
+//! a connection to each origin. Runs with and without alternate; the figure is the median.
 
 #[path = "../tests/support/raw.rs"]
 #[allow(dead_code, reason = "made for the tests, which use all of it")]
@@ -73,7 +73,7 @@ fn run(origins: usize, jobs_each: usize, affinity: bool) -> Run {
         .build_from_urls(&urls)
         .expect("a client can be built");
     for outcome in pool {
-        assert_eq!(outcome.expect("the servers answer").bytes().len(), 1024);
+        assert_eq!(outcome.expect("the servers respond").bytes().len(), 1024);
     }
     Run {
         elapsed: started.elapsed(),
@@ -81,13 +81,13 @@ fn run(origins: usize, jobs_each: usize, affinity: bool) -> Run {
     }
 }
 
-/// Says the same to everybody, at as little cost as can be: it is the clients that are measured.
+/// Sends every client the same response at as little cost as possible, since the clients are measured.
 fn server(certificate: &tls::TestCertificate) -> RawServer {
     let mut config = rustls::ServerConfig::clone(&certificate.config);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let config = Arc::new(config);
-    let mut answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n".to_vec();
-    answer.resize(answer.len() + 1024, b'x');
+    let mut response = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n".to_vec();
+    response.resize(response.len() + 1024, b'x');
     RawServer::start(move |stream, _| {
         let Ok(connection) = rustls::ServerConnection::new(Arc::clone(&config)) else {
             return;
@@ -96,7 +96,7 @@ fn server(certificate: &tls::TestCertificate) -> RawServer {
         let mut stream = BufReader::new(stream);
         let mut line = String::new();
         while stream.read_line(&mut line).is_ok_and(|read| read > 0) {
-            if line == "\r\n" && stream.get_mut().write_all(&answer).is_err() {
+            if line == "\r\n" && stream.get_mut().write_all(&response).is_err() {
                 return;
             }
             line.clear();

@@ -1,10 +1,10 @@
-//! What jobs cost in memory: `cargo bench --bench memory`. Linux only, since it reads `/proc`.
+//! The memory that jobs take: `cargo bench --bench memory`. Linux only: reads `/proc`.
 //!
-//! Each case runs in a process of its own and reports the most memory that it ever had (`VmHWM`), and how long it took:
+//! Each case runs in a process of its own and reports its peak resident memory (`VmHWM`) and the time it took:
 //!
-//! - jobs through `imap_unordered` on a transport that answers at once: the memory must not grow with their number;
-//! - GETs that wait in a pool: what each costs beyond its URL;
-//! - a large body that is saved to a file: what it costs on top of a pool that has nothing to do.
+//! - jobs through `imap_unordered` on a transport that responds at once: the memory must not grow with their number;
+//! - GETs queued in a pool: the memory of each beyond its URL;
+//! - a large body that is saved to a file: the memory on top of an idle pool.
 
 #[path = "../tests/support/process.rs"]
 #[allow(dead_code, reason = "made for the tests, which use all of it")]
@@ -23,19 +23,19 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match *words {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match *arguments {
         ["case", "lazy", jobs] => report(|| lazy(jobs.parse()?)),
         ["case", "queued", jobs] => report(|| queued(jobs.parse()?)),
         ["case", "save", url, path] => report(|| save(Some((url, path)))),
         ["case", "idle"] => report(|| save(None)),
-        _ => compare(words.contains(&"--test")),
+        _ => compare(arguments.contains(&"--test")),
     }
 }
 
 fn compare(is_test: bool) -> Result<()> {
     if !cfg!(target_os = "linux") {
-        println!("peak memory is read from /proc, which is not there");
+        println!("peak memory is read from /proc, which this system does not have");
         return Ok(());
     }
     let (few, many, body) = match is_test {
@@ -54,7 +54,7 @@ fn compare(is_test: bool) -> Result<()> {
     let waiting = run(&["queued", &many.to_string()])?;
     let each = (waiting.peak - none.peak) as f64 / many as f64;
     println!(
-        "{many} GETs waiting: {:.0} bytes each beyond the URL",
+        "{many} queued GETs: {:.0} bytes each beyond the URL",
         each - URL_LENGTH as f64
     );
 
@@ -91,8 +91,8 @@ fn run(case: &[&str]) -> Result<Usage> {
         .arg("case")
         .args(case)
         .output()?;
-    let said = String::from_utf8(output.stdout)?;
-    let mut numbers = said.split_whitespace().map(str::parse::<u64>);
+    let printed = String::from_utf8(output.stdout)?;
+    let mut numbers = printed.split_whitespace().map(str::parse::<u64>);
     match (output.status.success(), numbers.next(), numbers.next()) {
         (true, Some(peak), Some(micros)) => Ok(Usage {
             peak: peak?,
@@ -107,11 +107,11 @@ fn report(case: impl FnOnce() -> Result<()>) -> Result<()> {
     case()?;
     let elapsed = started.elapsed();
     println!("{} {}", process::peak_kib() * 1024, elapsed.as_micros());
-    // What is still held must not be paid for by waiting until it is gone.
+    // Skips dropping what is still alive, which would take time.
     std::process::exit(0);
 }
 
-fn says_ok(_: Exchange<'_>) -> std::result::Result<http::Response<ResponseBody>, Error> {
+fn respond_ok(_: Exchange<'_>) -> std::result::Result<http::Response<ResponseBody>, Error> {
     Ok(http::Response::new(ResponseBody::from("ok")))
 }
 
@@ -119,7 +119,7 @@ fn lazy(jobs: u64) -> Result<()> {
     let urls = (0..jobs).map(|page| format!("http://stub.test/{page}"));
     let builder = Pool::builder()
         .num_threads(2)
-        .session(|| Session::new(says_ok));
+        .session(|| Session::new(respond_ok));
     let done = builder
         .imap_unordered(urls)?
         .filter(std::result::Result::is_ok)
@@ -134,7 +134,7 @@ fn queued(jobs: u64) -> Result<()> {
     let (_gate, closed) = unbounded::<()>();
     let waits = move |exchange: Exchange<'_>| {
         let _ = closed.recv();
-        says_ok(exchange)
+        respond_ok(exchange)
     };
     let builder = Pool::builder()
         .num_threads(2)
@@ -160,19 +160,19 @@ fn save(from_to: Option<(&str, &str)>) -> Result<()> {
     Ok(())
 }
 
-/// Answers each request with a body of so many bytes.
+/// Responds to each request with a body of this many bytes.
 fn endless_server(bytes: u64) -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let url = format!("http://{}/", listener.local_addr()?);
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let _ = answer(stream, bytes);
+            let _ = respond(stream, bytes);
         }
     });
     Ok(url)
 }
 
-fn answer(mut stream: TcpStream, bytes: u64) -> std::io::Result<()> {
+fn respond(mut stream: TcpStream, bytes: u64) -> std::io::Result<()> {
     let _ = stream.read(&mut [0; 4096])?;
     let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {bytes}\r\n\r\n");
     stream.write_all(head.as_bytes())?;

@@ -1,30 +1,30 @@
 //! How the pool compares with other ways to fetch the same URLs: `cargo bench --bench peers --features ureq`.
 //!
-//! A server process answers; each contender runs in a process of its own, all of them in turn, several rounds long. What
-//! counts are the medians, and ratios of figures from one round. Prints a Markdown table, and draws the ratios into
-//! `benches/peers.svg`. Needs Linux, which tells a process what it has used.
+//! The server runs in a process of its own, and so does each contender, all of them in turn for several rounds. The results
+//! are medians over the rounds, of speeds and of ratios within a round. Prints a Markdown table, and draws the ratios into
+//! `benches/peers.svg`. `PEERS_WORKLOAD` selects workloads by a part of their names. Linux only: reads `/proc`.
 
+#[path = "peers/chart.rs"]
+mod chart;
 #[path = "peers/contenders.rs"]
 mod contenders;
-#[path = "peers/figures.rs"]
-mod figures;
-#[path = "peers/picture.rs"]
-mod picture;
+#[path = "peers/measurements.rs"]
+mod measurements;
 #[path = "../tests/support/process.rs"]
 #[allow(dead_code, reason = "made for the tests, which use all of it")]
 mod process;
 #[path = "peers/server.rs"]
 mod server;
-#[path = "peers/works.rs"]
-mod works;
+#[path = "peers/workloads.rs"]
+mod workloads;
 
 use std::path::Path;
 use std::process::Command;
 
 use contenders::CONTENDERS;
-use figures::{Figures, Table};
+use measurements::{Measurement, Table};
 use server::ServerProcess;
-use works::{Task, WORKS};
+use workloads::{Task, WORKLOADS};
 
 const ROUNDS: usize = 5;
 
@@ -38,35 +38,37 @@ fn main() {
 }
 
 fn compare(is_test: bool) {
-    let only = std::env::var("PEERS_WORK").ok();
-    let works = WORKS
-        .iter()
-        .filter(|work| only.as_ref().is_none_or(|only| work.name.contains(only)));
+    let only = std::env::var("PEERS_WORKLOAD").ok();
+    let workloads = WORKLOADS.iter().filter(|workload| {
+        only.as_ref()
+            .is_none_or(|only| workload.name.contains(only))
+    });
     let server = ServerProcess::start();
     let mut table = Table::default();
-    for work in works {
-        eprintln!("{}", work.name);
+    for workload in workloads {
+        eprintln!("{}", workload.name);
         for round in 0..if is_test { 1 } else { ROUNDS } {
             for contender in CONTENDERS {
-                if !contender.takes(work) {
+                if !contender.takes(workload) {
                     continue;
                 }
-                let figures = measured(contender.name, &server.task(work, is_test));
-                eprintln!("  round {round}: {:<28} {figures}", contender.name);
-                table.add(work, contender, figures);
+                let measurement =
+                    run_in_subprocess(contender.name, &server.task(workload, is_test));
+                eprintln!("  round {round}: {:<28} {measurement}", contender.name);
+                table.add(workload, contender, measurement);
             }
         }
     }
     println!("{}", table.markdown());
-    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers.svg");
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers.svg");
     if !is_test && only.is_none() {
-        std::fs::write(&picture, picture::of(&table)).expect("the picture can be written");
-        eprintln!("drawn into {}", picture.display());
+        std::fs::write(&chart, chart::svg(&table)).expect("the chart can be written");
+        eprintln!("chart: {}", chart.display());
     }
 }
 
-/// What a contender needs for a task, in a process of its own.
-fn measured(contender: &str, task: &Task) -> Figures {
+/// Runs a contender in a process of its own and returns its measurement.
+fn run_in_subprocess(contender: &str, task: &Task) -> Measurement {
     let output = Command::new(std::env::current_exe().expect("this program"))
         .args(["contend", contender])
         .args(task.to_arguments())
@@ -77,7 +79,7 @@ fn measured(contender: &str, task: &Task) -> Figures {
         "{contender}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    Figures::parse(&String::from_utf8_lossy(&output.stdout)).expect("figures")
+    Measurement::parse(&String::from_utf8_lossy(&output.stdout)).expect("a measurement")
 }
 
 fn contend(name: &str, task: &[&str]) {
@@ -86,5 +88,8 @@ fn contend(name: &str, task: &[&str]) {
         .find(|contender| contender.name == name)
         .expect("the name of a contender");
     let task = Task::from_arguments(task).expect("a task");
-    print!("{}", figures::take(&task, || (contender.run)(&task)));
+    print!(
+        "{}",
+        measurements::measure(&task, || (contender.run)(&task))
+    );
 }

@@ -1,6 +1,6 @@
 //! Ctrl-c ends the run at once and in order: every job has its outcome, and those that were not sent can be kept for later.
 //!
-//! Where nobody can press it (no terminal), the example presses it itself after half a second.
+//! Without a terminal to press it in, the example sends the signal to itself after half a second.
 
 #[path = "../tests/support/server.rs"]
 #[allow(dead_code, reason = "made for the tests, which use all of it")]
@@ -34,10 +34,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         });
     }
 
-    let (mut answered, mut failed, mut unsent) = (0, 0, Vec::new());
+    let (mut succeeded, mut failed, mut unsent) = (0, 0, Vec::new());
     for outcome in pool {
         match outcome {
-            Ok(_) => answered += 1,
+            Ok(_) => succeeded += 1,
             Err(exception) if exception.kind() == ErrorKind::Cancelled && !exception.was_sent() => {
                 unsent.push(exception.into_request());
             }
@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     println!(
-        "{answered} answered, {failed} under way, {} not sent",
+        "{succeeded} succeeded, {failed} under way, {} not sent",
         unsent.len()
     );
     Ok(())

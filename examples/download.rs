@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     const FILES: u64 = 20;
     const SIZE: u64 = 5 << 20;
 
-    let server = Server::saying(vec![b'x'; SIZE as usize]);
+    let server = Server::responding(vec![b'x'; SIZE as usize]);
     let folder = tempfile::tempdir()?;
     let files = (1..=FILES).map(|number| {
         let target = folder.path().join(format!("{number}.bin"));

@@ -4,8 +4,8 @@
 //! fetch [--threads N] (URL | FILE)...
 //! ```
 //!
-//! Prints status, bytes, milliseconds and URL of each answer; failures go to stderr. The exit code is 1 if any failed.
-//! Without arguments it shows itself on a small server of its own.
+//! Prints status, bytes, milliseconds and URL of each response; failures go to stderr. The exit code is 1 if any failed.
+//! Without arguments it fetches from a small server that it starts itself.
 
 #[path = "../tests/support/server.rs"]
 #[allow(dead_code, reason = "made for the tests, which use all of it")]
@@ -21,7 +21,7 @@ use threaded::{Pool, PoolBuilder};
 fn main() -> ExitCode {
     let done = parse(std::env::args().skip(1)).and_then(|(builder, urls)| {
         if urls.is_empty() {
-            let server = Server::saying("hello");
+            let server = Server::responding("hello");
             let urls = (1..=5).map(|page| server.url(&format!("/{page}")));
             fetch(builder, urls.collect())
         } else {

@@ -13,7 +13,7 @@ use threaded::{Pool, RequestSpec};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     const JOBS: usize = 200;
 
-    let server = Server::saying("hello");
+    let server = Server::responding("hello");
     let base = server.url("");
 
     // A bounded channel holds its producer back: at most 10 jobs wait.
@@ -31,11 +31,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
 
     let pool = Pool::new(receiver)?;
-    let (mut answered, mut failed) = (0, 0);
-    while answered + failed < JOBS {
+    let (mut succeeded, mut failed) = (0, 0);
+    while succeeded + failed < JOBS {
         select! {
             recv(pool.response_channel()) -> response => {
-                answered += usize::from(response?.status().is_success());
+                succeeded += usize::from(response?.status().is_success());
             }
             recv(pool.exception_channel()) -> exception => {
                 println!("{}", exception?);
@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
     }
-    println!("{answered} answered, {failed} failed");
+    println!("{succeeded} succeeded, {failed} failed");
     producer.join().map_err(|_| "the producer panicked")?;
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Retries and limits against a server that allows 50 requests a second and says 429 beyond: nobody is blocked by waiting.
+//! Retries and limits against a server that allows 50 requests a second and responds to more with 429. Waiting blocks no
+//! worker.
 
 #[path = "../tests/support/server.rs"]
 #[allow(dead_code, reason = "made for the tests, which use all of it")]
@@ -12,7 +13,7 @@ use threaded::{Event, Limits, Pool, Retry};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let strict = strict_server(50);
-    let relaxed = Server::saying("hello");
+    let relaxed = Server::responding("hello");
     let urls = (0..100).flat_map(|page| {
         let path = format!("/{page}");
         [strict.url(&path), relaxed.url(&path)]
@@ -23,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .num_threads(4)
         // A 429 is tried again; its Retry-After keeps all jobs from that server until then.
         .retry(Retry::new(5).backoff(Duration::from_millis(100), Duration::from_secs(2)))
-        // A little faster than the server likes, to have it complain.
+        // A little faster than the server allows, so that some requests get a 429.
         .limits(
             Limits::new()
                 .rate_per_origin(60.0, 10)
@@ -38,22 +39,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build_from_urls(urls)?;
     let handle = pool.handle();
 
-    let mut answered = [0, 0];
+    let mut responses = [0, 0];
     for outcome in pool {
         let response = outcome?.error_for_status()?;
         let server = response.index() % 2;
-        answered[server] += 1;
-        if answered[server] == 100 {
+        responses[server] += 1;
+        if responses[server] == 100 {
             let name = ["strict", "relaxed"][server];
             println!("all of the {name} server after {:.1?}", started.elapsed());
         }
     }
     println!("{} retries", handle.stats().retries());
-    assert_eq!(answered, [100, 100]);
+    assert_eq!(responses, [100, 100]);
     Ok(())
 }
 
-/// Answers so many requests in each second, and 429 to the others.
+/// Responds to a limited number of requests in each second, and with 429 to the others.
 fn strict_server(per_second: u32) -> Server {
     let window = Mutex::new((Instant::now(), 0));
     Server::start(move |_| {

@@ -27,9 +27,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (responses, exceptions) = Pool::builder().num_threads(16).map(&urls)?;
     let elapsed = started.elapsed();
 
-    let (mut answered, mut bytes) = (0, 0);
+    let (mut succeeded, mut bytes) = (0, 0);
     for response in responses {
-        answered += 1;
+        succeeded += 1;
         bytes += response.bytes().len();
         if urls.len() <= 20 || !response.status().is_success() {
             println!("{} {}", response.status(), response.request().url());
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         failed += 1;
         println!("{exception}");
     }
-    println!("{answered} answered ({bytes} bytes), {failed} failed, in {elapsed:.0?}");
+    println!("{succeeded} succeeded ({bytes} bytes), {failed} failed, in {elapsed:.0?}");
     Ok(())
 }
 

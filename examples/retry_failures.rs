@@ -1,4 +1,4 @@
-//! What failed is sent again: exceptions carry their requests, and say whether repeating helps and whether it harms.
+//! Retrying failures: exceptions carry their requests, and tell whether a retry can help and whether it is safe.
 
 #[path = "../tests/support/raw.rs"]
 #[allow(dead_code, reason = "made for the tests, which use all of it")]
@@ -13,8 +13,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = raw::RawServer::start(|mut stream, number| {
         raw::read_request(&mut stream);
         if number % 2 == 1 {
-            let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
-            let _ = stream.write_all(answer.as_bytes());
+            let response = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
+            let _ = stream.write_all(response.as_bytes());
         }
     });
     let urls = (0..20).map(|page| server.url(&format!("/{page}")));
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .exceptions()
             .partition(|exception| !is_worth_repeating(exception));
         println!(
-            "round {round}: {} answered, {} to repeat, {} hopeless",
+            "round {round}: {} succeeded, {} to retry, {} permanent failures",
             pool.responses().count(),
             worth_it.len(),
             hopeless.len()

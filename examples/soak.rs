@@ -1,12 +1,12 @@
-//! A soak: 32 workers on each transport, against a server that answers well, slowly, wrongly or not at all, as chance has
-//! it, and every job still ends in the one outcome that its URL asks for.
+//! A soak test: 32 workers on each transport, against a server that responds correctly, slowly, wrongly or not at all, at
+//! random, and every job still ends in the one outcome that its URL asks for.
 //!
 //! ```text
 //! soak [SECONDS] [SEED]
 //! ```
 //!
-//! Takes 2 seconds in all unless it is told otherwise. What is done with a request follows from the seed and its number, so
-//! that a run can be repeated. Prints what came of what; the exit code is 1 if anything was not as it should be.
+//! Takes 2 seconds by default. The server's behavior follows from the seed and the number of the request, so that a run can
+//! be repeated. Prints the outcomes of each behavior; the exit code is 1 if any is not the expected one.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -21,59 +21,59 @@ use threaded::{Pool, PoolBuilder, RequestSpec, Session, TransportBuilder};
 
 type Result<T> = std::result::Result<T, Box<dyn StdError>>;
 
-/// What the server does with a request.
+/// How the server treats a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Deed {
-    Answer,
-    AnswerSlowly,
-    AnswerUnavailable,
-    SayGarbage,
+enum Behavior {
+    Respond,
+    RespondSlowly,
+    RespondUnavailable,
+    SendGarbage,
     CutBody,
     CutChunks,
     SendBadGzip,
-    RedirectForEver,
+    RedirectForever,
     Close,
     Reset,
     ResetInBody,
-    KeepSilent,
+    StaySilent,
     Stall,
 }
 
-/// Each deed with how many of a hundred requests it happens to, and what becomes of those.
-const DEEDS: [(Deed, u64, &str); 13] = [
-    (Deed::Answer, 57, "200"),
-    (Deed::AnswerSlowly, 5, "200"),
-    (Deed::AnswerUnavailable, 5, "503"),
-    (Deed::SayGarbage, 5, "Protocol"),
-    (Deed::CutBody, 4, "BodyTruncated"),
-    (Deed::CutChunks, 4, "BodyTruncated"),
-    (Deed::SendBadGzip, 4, BAD_GZIP),
-    (Deed::RedirectForEver, 4, "Redirect"),
-    (Deed::Close, 4, "Closed"),
-    (Deed::Reset, 3, "Closed"),
-    (Deed::ResetInBody, 3, "Closed"),
-    (Deed::KeepSilent, 1, "Timeout"),
-    (Deed::Stall, 1, "Timeout"),
+/// Each behavior with its share of the requests in percent, and their outcome.
+const BEHAVIORS: [(Behavior, u64, &str); 13] = [
+    (Behavior::Respond, 57, "200"),
+    (Behavior::RespondSlowly, 5, "200"),
+    (Behavior::RespondUnavailable, 5, "503"),
+    (Behavior::SendGarbage, 5, "Protocol"),
+    (Behavior::CutBody, 4, "BodyTruncated"),
+    (Behavior::CutChunks, 4, "BodyTruncated"),
+    (Behavior::SendBadGzip, 4, BAD_GZIP),
+    (Behavior::RedirectForever, 4, "Redirect"),
+    (Behavior::Close, 4, "Closed"),
+    (Behavior::Reset, 3, "Closed"),
+    (Behavior::ResetInBody, 3, "Closed"),
+    (Behavior::StaySilent, 1, "Timeout"),
+    (Behavior::Stall, 1, "Timeout"),
 ];
 
-/// Without the feature, what is encoded is handed on as it is.
+/// Without the feature, encoded bodies are passed through.
 const BAD_GZIP: &str = if cfg!(feature = "gzip") {
     "Decode"
 } else {
     "200"
 };
 
-/// The deed for a request and what it must lead to.
-fn fate(seed: u64, number: usize) -> (Deed, &'static str) {
-    // SplitMix64: neighbours have nothing in common.
+/// The behavior for a request and the outcome that it must have.
+fn behavior_of(seed: u64, number: usize) -> (Behavior, &'static str) {
+    // SplitMix64: consecutive numbers give unrelated values.
     let mut hash = seed.wrapping_add((number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     let mut chance = (hash ^ (hash >> 31)) % 100;
-    for (deed, share, outcome) in DEEDS {
+    for (behavior, share, outcome) in BEHAVIORS {
         match chance.checked_sub(share) {
             Some(rest) => chance = rest,
-            None => return (deed, outcome),
+            None => return (behavior, outcome),
         }
     }
     unreachable!("the shares add up to a hundred")
@@ -101,7 +101,7 @@ fn run(arguments: &[String]) -> Result<bool> {
     let time = Duration::try_from_secs_f64(seconds)? / transports;
     let server = serve(seed)?;
 
-    // The server is near: no proxy leads to it.
+    // The server is local: no proxy is needed.
     let on_reqwest = Pool::builder().session(|| Session::default().client(|c| c.no_proxy()));
     let is_good = soak("reqwest", on_reqwest, server, seed, time)?;
     #[cfg(feature = "ureq")]
@@ -123,21 +123,21 @@ fn soak<B: TransportBuilder + 'static>(
     let drawn = Cell::new(0);
     let begin = Instant::now();
     let requests = (0..)
-        // One at least, however long the first took to ask for.
+        // At least one, however late the first is drawn.
         .take_while(|number| *number == 0 || begin.elapsed() < time)
         .map(|number| {
             drawn.set(number + 1);
             let spec = RequestSpec::get(format!("http://{server}/{number}")).redirects(3);
-            match fate(seed, number).0 {
-                Deed::KeepSilent | Deed::Stall => spec.timeout(Duration::from_millis(300)),
-                // A machine that is busy with other things is no fault.
+            match behavior_of(seed, number).0 {
+                Behavior::StaySilent | Behavior::Stall => spec.timeout(Duration::from_millis(300)),
+                // Long enough for a busy machine.
                 _ => spec.timeout(Duration::from_secs(30)),
             }
         });
 
     let mut counts = BTreeMap::new();
-    let mut complaints = Vec::new();
-    // One flag for each job is all that is kept of it.
+    let mut failures = Vec::new();
+    // Only one flag is kept for each job.
     let mut seen: Vec<bool> = Vec::new();
     for outcome in builder.num_threads(32).imap_unordered(requests)? {
         let (index, url, what) = match &outcome {
@@ -152,24 +152,24 @@ fn soak<B: TransportBuilder + 'static>(
                 format!("{:?}", exception.kind()),
             ),
         };
-        let (deed, expected) = fate(seed, index);
-        *counts.entry((deed, what.clone())).or_insert(0_usize) += 1;
+        let (behavior, expected) = behavior_of(seed, index);
+        *counts.entry((behavior, what.clone())).or_insert(0_usize) += 1;
         seen.resize(seen.len().max(index + 1), false);
         if std::mem::replace(&mut seen[index], true) {
-            complaints.push(format!("job {index} has two outcomes"));
+            failures.push(format!("job {index} has two outcomes"));
         }
         if !url.ends_with(&format!("/{index}")) {
-            complaints.push(format!("job {index} has the outcome of {url}"));
+            failures.push(format!("job {index} has the outcome of {url}"));
         }
         if what != expected {
-            complaints.push(format!(
-                "job {index}, {deed:?}: {what} instead of {expected}: {outcome:?}"
+            failures.push(format!(
+                "job {index}, {behavior:?}: {what} instead of {expected}: {outcome:?}"
             ));
         }
-        let answers = [Deed::Answer, Deed::AnswerSlowly];
-        if let (Ok(response), true) = (&outcome, answers.contains(&deed)) {
+        let complete = [Behavior::Respond, Behavior::RespondSlowly];
+        if let (Ok(response), true) = (&outcome, complete.contains(&behavior)) {
             if response.bytes() != &page(index) {
-                complaints.push(format!("job {index} has another page, or not all of it"));
+                failures.push(format!("job {index} has another page, or not all of it"));
             }
         }
     }
@@ -179,24 +179,24 @@ fn soak<B: TransportBuilder + 'static>(
         drawn.get(),
         begin.elapsed()
     );
-    for ((deed, what), count) in &counts {
-        println!("{:<18} {what:<14} {count:>8}", format!("{deed:?}"));
+    for ((behavior, what), count) in &counts {
+        println!("{:<18} {what:<14} {count:>8}", format!("{behavior:?}"));
     }
     let (outcomes, without) = (
         counts.values().sum::<usize>(),
         seen.iter().filter(|is| !**is).count(),
     );
     if outcomes != drawn.get() || seen.len() != drawn.get() || without > 0 {
-        complaints.push(format!(
+        failures.push(format!(
             "{} jobs, {outcomes} outcomes, {without} without one",
             drawn.get()
         ));
     }
-    for complaint in complaints.iter().take(10) {
-        eprintln!("{transport}: {complaint}");
+    for failure in failures.iter().take(10) {
+        eprintln!("{transport}: {failure}");
     }
-    println!("{transport}: {} complaints", complaints.len());
-    Ok(complaints.is_empty())
+    println!("{transport}: {} failures", failures.len());
+    Ok(failures.is_empty())
 }
 
 fn status(status: http::StatusCode) -> &'static str {
@@ -214,21 +214,21 @@ fn page(number: usize) -> Vec<u8> {
         .into_bytes()
 }
 
-/// A server on a thread of its own, and one more for each connection.
+/// Starts a server on a thread of its own, with one more for each connection.
 fn serve(seed: u64) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            // A client that has gone is none of the server's business.
-            thread::spawn(move || while let Ok(true) = answer(&stream, seed) {});
+            // Errors only mean that the client has closed the connection.
+            thread::spawn(move || while let Ok(true) = serve_request(&stream, seed) {});
         }
     });
     Ok(address)
 }
 
-/// Returns whether the connection is good for another request.
-fn answer(mut stream: &TcpStream, seed: u64) -> io::Result<bool> {
+/// Serves one request. Returns whether the connection can take another one.
+fn serve_request(mut stream: &TcpStream, seed: u64) -> io::Result<bool> {
     let mut lines = BufReader::new(stream).lines();
     let Some(first) = lines.next().transpose()? else {
         return Ok(false);
@@ -243,12 +243,12 @@ fn answer(mut stream: &TcpStream, seed: u64) -> io::Result<bool> {
         .nth(2)
         .and_then(|path| path.parse().ok());
     let number: usize = number.ok_or(io::ErrorKind::InvalidData)?;
-    let deed = fate(seed, number).0;
+    let behavior = behavior_of(seed, number).0;
     let page = page(number);
     let announced = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", page.len());
-    match deed {
-        Deed::Answer => stream.write_all(&[announced.as_bytes(), &page].concat())?,
-        Deed::AnswerSlowly => {
+    match behavior {
+        Behavior::Respond => stream.write_all(&[announced.as_bytes(), &page].concat())?,
+        Behavior::RespondSlowly => {
             let pause = Duration::from_millis(number as u64 % 30);
             thread::sleep(pause);
             stream.write_all(announced.as_bytes())?;
@@ -257,44 +257,44 @@ fn answer(mut stream: &TcpStream, seed: u64) -> io::Result<bool> {
                 stream.write_all(piece)?;
             }
         }
-        Deed::AnswerUnavailable => {
+        Behavior::RespondUnavailable => {
             stream.write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy")?
         }
-        Deed::SayGarbage => stream.write_all(match number % 3 {
+        Behavior::SendGarbage => stream.write_all(match number % 3 {
             0 => b"SSH-2.0-OpenSSH_9.2p1\r\n\r\n",
             1 => b"HTTP/1.1 two hundred\r\n\r\n",
             _ => b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
         })?,
-        Deed::CutBody | Deed::ResetInBody | Deed::Stall => {
+        Behavior::CutBody | Behavior::ResetInBody | Behavior::Stall => {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello")?;
         }
-        Deed::CutChunks => stream
+        Behavior::CutChunks => stream
             .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")?,
-        Deed::SendBadGzip => stream.write_all(
+        Behavior::SendBadGzip => stream.write_all(
             b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 8\r\n\r\nno gzip!",
         )?,
-        Deed::RedirectForEver => {
+        Behavior::RedirectForever => {
             let head =
                 format!("HTTP/1.1 302 Found\r\nLocation: /{number}\r\nContent-Length: 0\r\n\r\n");
             stream.write_all(head.as_bytes())?;
         }
-        Deed::Close | Deed::Reset | Deed::KeepSilent => {}
+        Behavior::Close | Behavior::Reset | Behavior::StaySilent => {}
     }
-    match deed {
-        Deed::Reset | Deed::ResetInBody => {
+    match behavior {
+        Behavior::Reset | Behavior::ResetInBody => {
             socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))?
         }
-        // Until the client has had enough.
-        Deed::KeepSilent | Deed::Stall => drop(io::copy(&mut stream, &mut io::sink())?),
+        // Until the client closes the connection.
+        Behavior::StaySilent | Behavior::Stall => drop(io::copy(&mut stream, &mut io::sink())?),
         _ => {}
     }
-    // A body that cannot be decoded has come whole all the same.
+    // A body that cannot be decoded is complete on the wire.
     Ok(matches!(
-        deed,
-        Deed::Answer
-            | Deed::AnswerSlowly
-            | Deed::AnswerUnavailable
-            | Deed::SendBadGzip
-            | Deed::RedirectForEver
+        behavior,
+        Behavior::Respond
+            | Behavior::RespondSlowly
+            | Behavior::RespondUnavailable
+            | Behavior::SendBadGzip
+            | Behavior::RedirectForever
     ))
 }

@@ -1,13 +1,13 @@
 //! Any number of jobs in constant memory: a million generated URLs, drawn as there is room for them, counted as they come.
 //!
-//! `cargo run --release --example stream [JOBS]`. The transport answers at once and without a network, so this shows the
+//! `cargo run --release --example stream [JOBS]`. The transport responds at once and without a network, so this shows the
 //! speed of the pool; drop the line with `session` to fetch for real.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use threaded::{Error, Exchange, Pool, ResponseBody, Session};
 
 /// Stands for a server: every thousandth page cannot be reached.
-fn answer(exchange: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> {
+fn respond(exchange: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> {
     if exchange.url().path().ends_with("000") {
         return Err(Error::connect("no server listens there"));
     }
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut bytes, mut failed) = (0, 0_u64);
     for outcome in Pool::builder()
         .num_threads(2)
-        .session(|| Session::new(answer))
+        .session(|| Session::new(respond))
         .imap_unordered(urls)?
     {
         match outcome {
@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     bar.finish();
     println!(
-        "{} answered with {bytes} bytes, {failed} failed",
+        "{} succeeded with {bytes} bytes, {failed} failed",
         jobs - failed
     );
     Ok(())

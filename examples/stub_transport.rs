@@ -1,4 +1,4 @@
-//! Code that fetches can be tested without a network: a closure does as a transport, and so does a small struct.
+//! Testing code that fetches without a network: a closure is a transport, and so is a small struct.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ where
     Ok(titles)
 }
 
-/// Answers from a table; whatever is not in it cannot be reached.
+/// Responds from a table; all other URLs cannot be reached.
 #[derive(Clone)]
 struct Pages(HashMap<&'static str, &'static str>);
 

@@ -1,4 +1,4 @@
-//! Ways to fetch many URLs.
+//! The contenders: ways to fetch many URLs.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,17 +13,17 @@ use threaded::reqwest;
 use threaded::ureq::tls::{Certificate, RootCerts, TlsConfig};
 use threaded::{Pool, PoolBuilder, Session, TransportBuilder, ureq};
 
-use super::works::{Kind, Task, Work};
+use super::workloads::{Kind, Task, Workload};
 
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
-    /// Does all of a task. Returns when the first answer was there.
+    /// Runs a task. Returns when the first response was complete.
     pub(crate) run: fn(&Task) -> Instant,
 }
 
 impl Contender {
-    pub(crate) fn takes(&self, work: &Work) -> bool {
-        self.name != RAW || work.kind != Kind::Secure
+    pub(crate) fn takes(&self, workload: &Workload) -> bool {
+        self.name != RAW || workload.kind != Kind::Secure
     }
 }
 
@@ -70,14 +70,14 @@ const fn contender(name: &'static str, run: fn(&Task) -> Instant) -> Contender {
     Contender { name, run }
 }
 
-/// Counts answers, and says when the first one came.
-struct Answers<'a> {
+/// Counts responses, and remembers when the first one arrived.
+struct Responses<'a> {
     task: &'a Task,
     count: usize,
     first: Instant,
 }
 
-impl<'a> Answers<'a> {
+impl<'a> Responses<'a> {
     fn to(task: &'a Task) -> Self {
         Self {
             task,
@@ -94,22 +94,22 @@ impl<'a> Answers<'a> {
         self.count += 1;
     }
 
-    fn all_there(self) -> Instant {
+    fn finish(self) -> Instant {
         assert_eq!(self.count, self.task.requests);
         self.first
     }
 }
 
 fn pool<B: TransportBuilder + 'static>(task: &Task, builder: PoolBuilder<B>) -> Instant {
-    let mut answers = Answers::to(task);
+    let mut responses = Responses::to(task);
     let outcomes = builder
         .num_threads(task.workers)
         .imap_unordered(task.urls())
         .expect("a session can be made");
     for outcome in outcomes {
-        answers.add(outcome.expect("an answer").bytes().len());
+        responses.add(outcome.expect("a response").bytes().len());
     }
-    answers.all_there()
+    responses.finish()
 }
 
 fn reqwest_session(pem: &[u8]) -> Session {
@@ -132,7 +132,7 @@ fn ureq_tls(task: &Task) -> TlsConfig {
         .build()
 }
 
-/// What people write by hand: threads that take URLs out of a channel and send bodies into another one.
+/// The usual hand-written solution: threads that receive URLs from a channel and send bodies into another one.
 fn threads<C: 'static>(
     task: &Task,
     client: impl Fn() -> C + Clone + Send + 'static,
@@ -154,14 +154,14 @@ fn threads<C: 'static>(
     }
     drop(body_sender);
     for url in task.urls() {
-        job_sender.send(url).expect("the threads wait for it");
+        job_sender.send(url).expect("the threads are alive");
     }
     drop(job_sender);
-    let mut answers = Answers::to(task);
+    let mut responses = Responses::to(task);
     for (_, body) in bodies {
-        answers.add(body.len());
+        responses.add(body.len());
     }
-    answers.all_there()
+    responses.finish()
 }
 
 fn threads_on_reqwest(task: &Task) -> Instant {
@@ -172,7 +172,7 @@ fn threads_on_reqwest(task: &Task) -> Instant {
         builder.build().expect("a client")
     };
     threads(task, client, |client, url| {
-        let response = client.get(url).send().expect("an answer");
+        let response = client.get(url).send().expect("a response");
         response.bytes().expect("a body")
     })
 }
@@ -184,7 +184,7 @@ fn threads_on_ureq(task: &Task) -> Instant {
         ureq::Agent::new_with_config(config.build())
     };
     threads(task, agent, |agent, url| {
-        let mut response = agent.get(url).call().expect("an answer");
+        let mut response = agent.get(url).call().expect("a response");
         let body = response.body_mut().with_config().limit(u64::MAX);
         body.read_to_vec().expect("a body").into()
     })
@@ -201,17 +201,17 @@ fn rayon_on_reqwest(task: &Task) -> Instant {
             threads.install(|| {
                 urls.into_par_iter()
                     .for_each_with(body_sender, |bodies, url| {
-                        let response = client.get(&url).send().expect("an answer");
+                        let response = client.get(&url).send().expect("a response");
                         let body = response.bytes().expect("a body");
-                        bodies.send((url, body)).expect("somebody waits for it");
+                        bodies.send((url, body)).expect("the receiver is alive");
                     });
             });
         });
-        let mut answers = Answers::to(task);
+        let mut responses = Responses::to(task);
         for (_, body) in bodies {
-            answers.add(body.len());
+            responses.add(body.len());
         }
-        answers.all_there()
+        responses.finish()
     })
 }
 
@@ -221,22 +221,22 @@ fn async_reqwest(task: &Task, runtime: &mut tokio::runtime::Builder) -> Instant 
     let client = reqwest::Client::builder().add_root_certificate(trusted);
     let client = client.build().expect("a client");
     runtime.block_on(async {
-        let mut answers = Answers::to(task);
+        let mut responses = Responses::to(task);
         let get = |url: String| async {
-            let response = client.get(&url).send().await.expect("an answer");
+            let response = client.get(&url).send().await.expect("a response");
             (response.bytes().await.expect("a body"), url)
         };
         let mut bodies = futures_util::stream::iter(task.urls())
             .map(get)
             .buffer_unordered(task.workers);
         while let Some((body, _)) = bodies.next().await {
-            answers.add(body.len());
+            responses.add(body.len());
         }
-        answers.all_there()
+        responses.finish()
     })
 }
 
-/// As little as can be done on blocking sockets: the limit.
+/// The bare minimum on blocking sockets: the upper bound.
 fn raw_sockets(task: &Task) -> Instant {
     let next = AtomicUsize::new(0);
     let authority = task.base.trim_start_matches("http://");
@@ -255,26 +255,28 @@ fn raw_sockets(task: &Task) -> Instant {
                     }
                     let request = format!("GET /{number} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
                     stream.write_all(request.as_bytes()).expect("it is taken");
-                    let body = read_answer(&mut stream, &mut received, task.body_length);
-                    body_sender.send((number, body)).expect("somebody waits");
+                    let body = read_body(&mut stream, &mut received, task.body_length);
+                    body_sender
+                        .send((number, body))
+                        .expect("the receiver is alive");
                 }
             });
         }
         drop(body_sender);
-        let mut answers = Answers::to(task);
+        let mut responses = Responses::to(task);
         for (_, body) in bodies {
-            answers.add(body.len());
+            responses.add(body.len());
         }
-        answers.all_there()
+        responses.finish()
     })
 }
 
-fn read_answer(stream: &mut TcpStream, received: &mut Vec<u8>, length: usize) -> Vec<u8> {
+fn read_body(stream: &mut TcpStream, received: &mut Vec<u8>, length: usize) -> Vec<u8> {
     received.resize(64 << 10, 0);
     let mut filled = 0;
     let body_start = loop {
-        let read = stream.read(&mut received[filled..]).expect("an answer");
-        assert!(read > 0, "the server has gone");
+        let read = stream.read(&mut received[filled..]).expect("a response");
+        assert!(read > 0, "the server closed the connection");
         filled += read;
         let head = received[..filled]
             .windows(4)

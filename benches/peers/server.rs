@@ -1,4 +1,4 @@
-//! The server, in a process of its own. It costs as little as can be, so that the contenders differ in what they cost.
+//! The server, in a process of its own. It does as little as possible, so that the differences between contenders show.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::works::{Kind, Task, Work};
+use super::workloads::{Kind, Task, Workload};
 
 const KINDS: [Kind; 4] = [Kind::Small, Kind::Large, Kind::Slow, Kind::Secure];
 
-/// Ends with the process that has started it.
+/// Ends with the process that started it.
 pub(crate) struct ServerProcess {
     process: Child,
     ports: Vec<u16>,
@@ -50,18 +50,18 @@ impl ServerProcess {
         }
     }
 
-    pub(crate) fn task(&self, work: &Work, is_test: bool) -> Task {
-        let position = KINDS.iter().position(|kind| *kind == work.kind);
+    pub(crate) fn task(&self, workload: &Workload, is_test: bool) -> Task {
+        let position = KINDS.iter().position(|kind| *kind == workload.kind);
         let port = self.ports[position.expect("every kind is served")];
-        let scheme = match work.kind {
+        let scheme = match workload.kind {
             Kind::Secure => "https",
             _ => "http",
         };
         Task {
             base: format!("{scheme}://127.0.0.1:{port}"),
-            workers: if is_test { 2 } else { work.workers },
-            requests: if is_test { 20 } else { work.requests },
-            body_length: work.kind.body_length(),
+            workers: if is_test { 2 } else { workload.workers },
+            requests: if is_test { 20 } else { workload.requests },
+            body_length: workload.kind.body_length(),
             certificate: certificate(self.folder.path()),
         }
     }
@@ -78,7 +78,7 @@ impl Drop for ServerProcess {
     }
 }
 
-/// The life of the server's process: tells its ports, and serves until nobody holds its standard input any more.
+/// The server's process: prints its ports, and serves until its standard input is closed.
 pub(crate) fn serve(certificate: &str, key: &str) {
     std::thread::spawn(|| {
         let _ = std::io::stdin().lines().count();
@@ -102,7 +102,9 @@ pub(crate) fn serve(certificate: &str, key: &str) {
             println!("{}", listener.local_addr().expect("it is bound").port());
             tokio::spawn(accept(listener, kind, tls.clone()));
         }
-        std::io::stdout().flush().expect("somebody listens");
+        std::io::stdout()
+            .flush()
+            .expect("the parent reads its output");
         std::future::pending::<()>().await;
     });
 }
@@ -111,42 +113,42 @@ async fn accept(listener: TcpListener, kind: Kind, tls: TlsAcceptor) {
     let length = kind.body_length();
     let head =
         format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n");
-    let answer: Arc<[u8]> = [head.as_bytes(), &vec![b'x'; length]].concat().into();
+    let response: Arc<[u8]> = [head.as_bytes(), &vec![b'x'; length]].concat().into();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let (answer, tls) = (Arc::clone(&answer), tls.clone());
+        let (response, tls) = (Arc::clone(&response), tls.clone());
         tokio::spawn(async move {
             if kind == Kind::Secure {
                 if let Ok(stream) = tls.accept(stream).await {
-                    answer_all(stream, kind, &answer).await;
+                    respond_all(stream, kind, &response).await;
                 }
             } else {
-                answer_all(stream, kind, &answer).await;
+                respond_all(stream, kind, &response).await;
             }
         });
     }
 }
 
-async fn answer_all(mut stream: impl AsyncRead + AsyncWrite + Unpin, kind: Kind, answer: &[u8]) {
+async fn respond_all(mut stream: impl AsyncRead + AsyncWrite + Unpin, kind: Kind, response: &[u8]) {
     let mut received = Vec::with_capacity(4096);
     loop {
         match stream.read_buf(&mut received).await {
             Ok(1..) => {}
             _ => return,
         }
-        // Nobody here sends a second request before the first one is answered.
+        // No contender pipelines its requests.
         if !received.ends_with(b"\r\n\r\n") {
             continue;
         }
         received.clear();
         if kind == Kind::Slow {
-            // Its timers go off up to 1 ms late, half of that on average.
+            // Timers fire up to 1 ms late, half of that on average.
             tokio::time::sleep(Duration::from_micros(49_500)).await;
         }
-        let written = stream.write_all(answer).await;
+        let written = stream.write_all(response).await;
         if written.and(stream.flush().await).is_err() {
             return;
         }

@@ -7,19 +7,19 @@ use http::{Response, StatusCode};
 use proptest::prelude::*;
 use threaded::{Error, ErrorKind, Exchange, Pool, RequestSpec, ResponseBody, Session};
 
-use crate::support::pools::{Outcome, at_once, attempts, in_order, index, outcomes_of, says_ok};
+use crate::support::pools::{Outcome, at_once, attempts, in_order, index, outcomes_of, respond_ok};
 
-/// What a stub makes of an attempt.
+/// How a stub ends an attempt.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Answer {
+enum AttemptResult {
     Status(u16),
     Closed,
     Refused,
-    /// Nothing that passes.
+    /// A permanent error.
     Nonsense,
 }
 
-impl Answer {
+impl AttemptResult {
     fn error(self) -> Option<Error> {
         let source = "by the script";
         match self {
@@ -53,14 +53,14 @@ impl Answer {
     }
 }
 
-fn any_answer() -> impl Strategy<Value = Answer> {
+fn any_attempt_result() -> impl Strategy<Value = AttemptResult> {
     prop_oneof![
-        1 => Just(Answer::Status(200)),
-        3 => Just(Answer::Status(503)),
-        1 => Just(Answer::Status(404)),
-        2 => Just(Answer::Closed),
-        2 => Just(Answer::Refused),
-        1 => Just(Answer::Nonsense),
+        1 => Just(AttemptResult::Status(200)),
+        3 => Just(AttemptResult::Status(503)),
+        1 => Just(AttemptResult::Status(404)),
+        2 => Just(AttemptResult::Closed),
+        2 => Just(AttemptResult::Refused),
+        1 => Just(AttemptResult::Nonsense),
     ]
 }
 
@@ -71,8 +71,8 @@ fn what_one_attempt_has_sent_counts_for_the_job() {
         let exchanges = Arc::clone(&exchanges);
         move |_: Exchange<'_>| -> Result<Response<ResponseBody>, Error> {
             match exchanges.fetch_add(1, Ordering::SeqCst) {
-                0 => Err(Answer::Closed.error().unwrap()),
-                _ => Err(Answer::Refused.error().unwrap()),
+                0 => Err(AttemptResult::Closed.error().unwrap()),
+                _ => Err(AttemptResult::Refused.error().unwrap()),
             }
         }
     };
@@ -94,8 +94,8 @@ proptest! {
     fn each_job_ends_once_as_what_the_last_attempt_was(
         num_threads in 1..5usize,
         most in 0..4u32,
-        // Whether the request may be repeated, and what is made of its attempts; after that, it is answered.
-        scripts in prop::collection::vec((any::<bool>(), prop::collection::vec(any_answer(), 0..6)), 0..30),
+        // Whether the request may be repeated, and how its attempts end; any further one gets a 200.
+        scripts in prop::collection::vec((any::<bool>(), prop::collection::vec(any_attempt_result(), 0..6)), 0..30),
     ) {
         let made = Arc::new(Mutex::new(vec![0; scripts.len()]));
         let transport = {
@@ -107,11 +107,11 @@ proptest! {
                     made[job] += 1;
                     made[job] - 1
                 };
-                let answer = scripts[job].1.get(attempt).copied().unwrap_or(Answer::Status(200));
-                match (answer, answer.error()) {
+                let result = scripts[job].1.get(attempt).copied().unwrap_or(AttemptResult::Status(200));
+                match (result, result.error()) {
                     (_, Some(error)) => Err(error),
-                    (Answer::Status(status), None) => {
-                        let mut response = says_ok(exchange)?;
+                    (AttemptResult::Status(status), None) => {
+                        let mut response = respond_ok(exchange)?;
                         *response.status_mut() = StatusCode::from_u16(status).unwrap();
                         Ok(response)
                     }
@@ -137,11 +137,11 @@ proptest! {
         let mut retries = 0;
         for (job, outcome) in outcomes.iter().enumerate() {
             let (is_idempotent, script) = &scripts[job];
-            let all = script.iter().copied().chain([Answer::Status(200)]);
-            let mut tried: Vec<Answer> = Vec::new();
-            for answer in all.take(most as usize + 1) {
-                tried.push(answer);
-                if !answer.is_repeated(*is_idempotent) {
+            let all = script.iter().copied().chain([AttemptResult::Status(200)]);
+            let mut tried: Vec<AttemptResult> = Vec::new();
+            for result in all.take(most as usize + 1) {
+                tried.push(result);
+                if !result.is_repeated(*is_idempotent) {
                     break;
                 }
             }
@@ -150,7 +150,7 @@ proptest! {
             prop_assert_eq!(attempts(outcome) as usize, tried.len());
             prop_assert_eq!(made.lock().unwrap()[job], tried.len());
             if let Err(exception) = outcome {
-                let was_sent = tried.iter().any(|answer| *answer != Answer::Refused);
+                let was_sent = tried.iter().any(|result| *result != AttemptResult::Refused);
                 prop_assert_eq!(exception.was_sent(), was_sent);
             }
             retries += tried.len() - 1;

@@ -4,15 +4,15 @@
 use threaded::{Pool, PoolError, RequestSpec};
 
 use super::outcome;
-use crate::support::alone::alone;
-use crate::support::framing::{Framing, answer};
-use crate::support::keeper::Keeper;
+use crate::support::framing::{Framing, raw_response};
 use crate::support::pools::outcomes_of;
 use crate::support::raw::RawServer;
+use crate::support::recording_server::RecordingServer;
+use crate::support::subprocess::in_subprocess;
 
-/// A proxy that answers for all servers with its name.
-fn saying(name: &str) -> RawServer {
-    RawServer::answering(answer(Framing::CloseDelimited, "", name.as_bytes()))
+/// A proxy that responds to every request with its name.
+fn proxy_named(name: &str) -> RawServer {
+    RawServer::responding(raw_response(Framing::CloseDelimited, "", name.as_bytes()))
 }
 
 /// Runs the body where the environment names this proxy.
@@ -20,16 +20,16 @@ fn where_proxy_is(url: &str, test: &str, body: impl FnOnce()) {
     let none = ["NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"].map(|name| (name, ""));
     let named = ["HTTP_PROXY", "http_proxy"].map(|name| (name, url));
     let path = format!("{}::{test}", module_path!());
-    alone(&path, &[&none[..], &named[..]].concat(), body);
+    in_subprocess(&path, &[&none[..], &named[..]].concat(), body);
 }
 
 #[test]
 fn the_proxy_of_the_environment_is_used_unless_told_otherwise() {
-    let proxy = saying("proxy");
+    let proxy = proxy_named("proxy");
     let test = "the_proxy_of_the_environment_is_used_unless_told_otherwise";
     where_proxy_is(&proxy.url("/"), test, || {
-        let server = Keeper::saying_ok();
-        let other = saying("other");
+        let server = RecordingServer::responding_ok();
+        let other = proxy_named("other");
         let get = || RequestSpec::get(server.url("/"));
         let specs = [get(), get().proxy(other.url("/"))];
         let outcomes = outcomes_of(Pool::builder(), specs).into_iter();
@@ -45,7 +45,7 @@ fn the_proxy_of_the_environment_is_used_unless_told_otherwise() {
 fn a_bad_proxy_in_the_environment_is_not_passed_by() {
     let test = "a_bad_proxy_in_the_environment_is_not_passed_by";
     where_proxy_is("http://[::bad/", test, || {
-        let server = Keeper::saying_ok();
+        let server = RecordingServer::responding_ok();
         let built = Pool::builder().build_from_urls([server.url("/")]);
         assert!(matches!(built, Err(PoolError::Session(_))), "{built:?}");
         assert!(server.received().is_empty());

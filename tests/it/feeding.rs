@@ -1,17 +1,17 @@
-//! A pool may be fed while it runs, by submission, by channel, or by both.
+//! Jobs can be added while a pool runs: by `submit`, over a channel, or both.
 
 use threaded::crossbeam_channel::{bounded, unbounded};
 use threaded::{Exchange, Pool, RequestSpec, Session};
 
 use super::pool;
-use crate::support::pools::{in_order, index, says_ok};
+use crate::support::pools::{in_order, index, respond_ok};
 use crate::support::process::eventually;
 
 #[test]
 fn jobs_are_numbered_in_the_order_of_their_submission() {
     let pool = Pool::builder()
         .num_threads(2)
-        .session(|| Session::new(says_ok))
+        .session(|| Session::new(respond_ok))
         .build_from_urls(["http://stub.test/0", "http://stub.test/1"])
         .unwrap();
     assert_eq!(pool.submit("http://stub.test/2").unwrap(), 2);
@@ -33,7 +33,7 @@ fn jobs_are_numbered_in_the_order_of_their_submission() {
 #[test]
 fn a_submission_that_comes_too_late_is_given_back() {
     let mut pool = Pool::builder()
-        .session(|| Session::new(says_ok))
+        .session(|| Session::new(respond_ok))
         .build()
         .unwrap();
     pool.join_all();
@@ -56,7 +56,7 @@ fn iterating_over_a_pool_on_a_channel_ends_when_the_senders_are_gone() {
     let (jobs, receiver) = bounded::<RequestSpec>(2);
     let pool = Pool::builder()
         .num_threads(3)
-        .session(|| Session::new(says_ok))
+        .session(|| Session::new(respond_ok))
         .job_queue(receiver)
         .build()
         .unwrap();
@@ -77,7 +77,7 @@ fn a_pool_on_a_channel_also_takes_submissions() {
     let (jobs, receiver) = unbounded::<RequestSpec>();
     let mut pool = Pool::builder()
         .num_threads(2)
-        .session(|| Session::new(says_ok))
+        .session(|| Session::new(respond_ok))
         .job_queue(receiver)
         .build()
         .unwrap();
@@ -101,7 +101,7 @@ fn two_pools_can_share_one_channel() {
     let start = |receiver| {
         let builder = Pool::builder()
             .num_threads(2)
-            .session(|| Session::new(says_ok));
+            .session(|| Session::new(respond_ok));
         builder.job_queue(receiver).build().unwrap()
     };
     let (one, other) = (start(receiver.clone()), start(receiver));
@@ -120,7 +120,7 @@ fn the_statistics_tell_where_the_jobs_are() {
     let transport = move |exchange: Exchange<'_>| {
         begun_tx.send(()).unwrap();
         let _ = opened.recv();
-        says_ok(exchange)
+        respond_ok(exchange)
     };
     let pool = Pool::builder()
         .num_threads(2)
@@ -157,7 +157,7 @@ fn a_producer_is_not_kept_waiting_by_a_pool_that_takes_no_more() {
     let (jobs, receiver) = bounded::<RequestSpec>(1);
     let mut pool = Pool::builder()
         .num_threads(1)
-        .session(|| Session::new(says_ok))
+        .session(|| Session::new(respond_ok))
         .job_queue(receiver)
         .build()
         .unwrap();

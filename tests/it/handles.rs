@@ -1,4 +1,4 @@
-//! Promise 6: a pool may be fed from anywhere, and ends when there is nothing left to do.
+//! Promise 6: jobs can be submitted from anywhere, and a pool ends when no work is left.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -7,7 +7,7 @@ use std::thread;
 use threaded::crossbeam_channel::unbounded;
 use threaded::{Exchange, Handle, Pool, ResponseBody, Session};
 
-use crate::support::pools::says_ok;
+use crate::support::pools::respond_ok;
 
 /// Page n links to pages 2n and 2n + 1, as long as those are not above the last one.
 fn links(page: usize, last: usize) -> Vec<usize> {
@@ -61,7 +61,7 @@ fn outcomes_from_before_the_iteration_can_lead_to_jobs_too() {
     for _ in 0..200 {
         let pool = Pool::builder()
             .num_threads(2)
-            .session(|| Session::new(says_ok))
+            .session(|| Session::new(respond_ok))
             .build_from_urls(["http://stub.test/0"])
             .unwrap();
         let handle = pool.handle();
@@ -89,7 +89,7 @@ fn jobs_submitted_on_a_worker_are_part_of_the_work_that_is_joined() {
             for page in links(number(exchange.url().path()), LAST) {
                 handle.submit(format!("http://stub.test/{page}")).unwrap();
             }
-            says_ok(exchange)
+            respond_ok(exchange)
         }
     };
     let mut pool = Pool::builder()
@@ -111,7 +111,7 @@ fn jobs_submitted_on_a_worker_are_part_of_the_work_that_is_joined() {
 fn handles_of_many_threads_feed_one_pool() {
     let pool = Pool::builder()
         .num_threads(3)
-        .session(|| Session::new(says_ok))
+        .session(|| Session::new(respond_ok))
         .build()
         .unwrap();
     let indices = Mutex::new(HashSet::new());
@@ -136,7 +136,7 @@ fn a_handle_outlives_its_pool_and_keeps_nothing_alive() {
     let (ended_tx, ended) = unbounded::<()>();
     let transport = move |exchange: Exchange<'_>| {
         let _ended = &ended_tx;
-        says_ok(exchange)
+        respond_ok(exchange)
     };
     let mut pool = Pool::builder()
         .num_threads(2)

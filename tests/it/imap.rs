@@ -11,15 +11,15 @@ use proptest::prelude::*;
 use threaded::crossbeam_channel::unbounded;
 use threaded::{Exchange, Pool, PoolBuilder, PoolError, RequestSpec, Session, TransportBuilder};
 
-use crate::support::alone::alone;
-use crate::support::pools::{index, says_ok};
+use crate::support::pools::{index, respond_ok};
 use crate::support::process::{eventually, threads};
+use crate::support::subprocess::in_subprocess;
 
 fn stub() -> PoolBuilder<impl TransportBuilder + 'static> {
-    Pool::builder().session(|| Session::new(says_ok))
+    Pool::builder().session(|| Session::new(respond_ok))
 }
 
-/// Numbers of pages, and how many were drawn.
+/// Page numbers, counted as they are drawn.
 fn counted(drawn: &Cell<usize>) -> impl Iterator<Item = String> + '_ {
     (0..).map(|page| {
         drawn.set(drawn.get() + 1);
@@ -27,7 +27,7 @@ fn counted(drawn: &Cell<usize>) -> impl Iterator<Item = String> + '_ {
     })
 }
 
-/// Answers after a while that differs from request to request.
+/// Responds after a delay that differs from request to request.
 fn dawdles(
     exchange: Exchange<'_>,
 ) -> Result<http::Response<threaded::ResponseBody>, threaded::Error> {
@@ -36,7 +36,7 @@ fn dawdles(
         mix.wrapping_mul(31).wrapping_add(byte.into())
     }) % 50;
     (0..turns).for_each(|_| thread::yield_now());
-    says_ok(exchange)
+    respond_ok(exchange)
 }
 
 proptest! {
@@ -104,7 +104,7 @@ fn imap_unordered_hands_out_what_is_done_first() {
         if exchange.url().path() == "/0" {
             let _ = opened.recv();
         }
-        says_ok(exchange)
+        respond_ok(exchange)
     };
     let builder = Pool::builder()
         .num_threads(2)
@@ -157,7 +157,7 @@ fn a_window_without_room_is_refused() {
 }
 
 #[test]
-fn the_first_session_is_answered_for_before_anything_is_drawn() {
+fn an_error_of_the_first_session_is_returned_before_anything_is_drawn() {
     let drawn = Cell::new(0);
     let builder = stub().try_initializer(|_| Err("no session today"));
     assert!(matches!(
@@ -222,7 +222,7 @@ fn with_a_window_of_one_each_request_may_depend_on_the_outcome_before() {
 
 #[test]
 fn workers_are_started_as_jobs_are_admitted() {
-    alone(
+    in_subprocess(
         concat!(module_path!(), "::workers_are_started_as_jobs_are_admitted"),
         &[],
         || {
@@ -253,7 +253,7 @@ fn dropping_it_early_cancels_what_is_queued_and_does_not_wait() {
                 let _ = begun_tx.send(());
                 let _ = opened.recv();
             }
-            says_ok(exchange)
+            respond_ok(exchange)
         }
     };
     let builder = Pool::builder()
@@ -274,7 +274,7 @@ fn dropping_it_early_cancels_what_is_queued_and_does_not_wait() {
 
 #[test]
 fn an_input_that_panics_unwinds_to_the_caller_and_leaves_nothing_running() {
-    alone(
+    in_subprocess(
         concat!(
             module_path!(),
             "::an_input_that_panics_unwinds_to_the_caller_and_leaves_nothing_running"

@@ -3,13 +3,13 @@
 use threaded::crossbeam_channel::{Receiver, bounded, unbounded};
 use threaded::{Error, Exchange, Pool, RequestSpec, ResponseBody, Session, Transport};
 
-use crate::support::pools::says_ok;
+use crate::support::pools::respond_ok;
 use crate::support::process::eventually;
 
 #[test]
 fn joining_twice_is_joining_once() {
     let mut pool = Pool::builder()
-        .session(|| Session::new(says_ok))
+        .session(|| Session::new(respond_ok))
         .build_from_urls(["http://stub.test/"])
         .unwrap();
     pool.join_all();
@@ -20,7 +20,7 @@ fn joining_twice_is_joining_once() {
 #[test]
 fn joining_a_pool_without_jobs_returns() {
     let mut idle = Pool::builder()
-        .session(|| Session::new(says_ok))
+        .session(|| Session::new(respond_ok))
         .build()
         .unwrap();
     idle.join_all();
@@ -32,12 +32,12 @@ fn joining_a_pool_without_jobs_returns() {
     );
 }
 
-/// Hangs when it is dropped, until its gate is opened: as a client does that waits for a silent name server.
+/// Blocks in `drop` until its gate is opened, as a client does that waits for an unresponsive name server.
 struct HangsAtEnd(Receiver<()>);
 
 impl Transport for HangsAtEnd {
     fn exchange(&mut self, exchange: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> {
-        says_ok(exchange)
+        respond_ok(exchange)
     }
 }
 
@@ -74,11 +74,11 @@ fn iterating_does_not_wait_for_transports_to_be_torn_down() {
 }
 
 #[test]
-fn a_sender_that_somebody_still_holds_does_not_keep_join_all_waiting() {
+fn a_sender_that_is_still_alive_does_not_keep_join_all_waiting() {
     let (jobs, receiver) = unbounded::<RequestSpec>();
     let mut pool = Pool::builder()
         .num_threads(3)
-        .session(|| Session::new(says_ok))
+        .session(|| Session::new(respond_ok))
         .job_queue(receiver)
         .build()
         .unwrap();
@@ -89,7 +89,7 @@ fn a_sender_that_somebody_still_holds_does_not_keep_join_all_waiting() {
     pool.join_all();
     assert_eq!(pool.responses().count(), 200, "all that was queued is done");
 
-    // Nobody takes what comes later, and its sender learns that.
+    // No worker takes a later job, and the sender gets an error.
     eventually("sending fails", || {
         jobs.send("http://stub.test/late".into()).is_err()
     });
@@ -105,7 +105,7 @@ fn join_all_waits_for_the_job_in_flight_that_came_from_the_channel() {
     let transport = move |exchange: Exchange<'_>| {
         arrived_tx.send(()).unwrap();
         let _ = closed.recv();
-        says_ok(exchange)
+        respond_ok(exchange)
     };
     let mut pool = Pool::builder()
         .num_threads(1)

@@ -1,4 +1,4 @@
-//! The integration tests: one binary, one file per promise, and one per thing that users do.
+//! The integration tests: one binary, with a file for each promise and each task of a user.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -21,7 +21,7 @@ mod stopping;
 mod transports;
 mod workers;
 
-// The tests in `each_transport`, on one transport after the other.
+// Each includes the tests of `each_transport`.
 mod on_reqwest;
 #[cfg(feature = "ureq")]
 mod on_ureq;

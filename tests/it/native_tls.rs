@@ -1,4 +1,4 @@
-//! The system's TLS library reports faults in its own way; they are the same errors.
+//! The platform's TLS library reports faults in its own way; they map to the same errors.
 
 #![cfg(feature = "native-tls")]
 
@@ -20,7 +20,7 @@ fn pool() -> PoolBuilder {
 fn failures_to_agree_on_a_secure_connection_are_told_apart() {
     let certificate = certificate_for(&["localhost"]);
     let untrusted = Server::start_tls(certificate.config, |_| http::Response::default());
-    let plain = Server::saying("plain");
+    let plain = Server::responding("plain");
     let closing = RawServer::start(|stream, _| drop(stream));
     let https = |address| format!("https://{address}/");
     let urls = [
@@ -42,7 +42,7 @@ fn failures_to_agree_on_a_secure_connection_are_told_apart() {
 #[test]
 fn a_trusted_server_is_talked_to() {
     let certificate = certificate_for(&["localhost"]);
-    let server = Server::saying_over_tls(certificate.config, "secure");
+    let server = Server::responding_over_tls(certificate.config, "secure");
     let trusted = reqwest::Certificate::from_pem(certificate.pem.as_bytes()).unwrap();
     let builder = pool().initializer(move |session| {
         session.client(|client| client.tls_certs_merge([trusted.clone()]))
@@ -54,7 +54,7 @@ fn a_trusted_server_is_talked_to() {
 #[test]
 fn a_refusal_that_comes_after_the_handshake_is_one_too() {
     let certificate = certificate_for(&["localhost"]);
-    let config = certificate.asking_for_it(&rustls::version::TLS13);
+    let config = certificate.requiring_client_certificate(&rustls::version::TLS13);
     let server = RawServer::start(move |mut stream, _| {
         let mut connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
         connection.complete_io(&mut stream).unwrap_err();

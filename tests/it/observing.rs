@@ -1,4 +1,4 @@
-//! Observers are told what workers do, and statistics add up.
+//! Observers receive what workers do, and statistics add up.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,10 +7,10 @@ use threaded::{
 };
 
 use super::pool;
-use crate::support::pools::{in_order, says_ok};
+use crate::support::pools::{in_order, respond_ok};
 use crate::support::server::Server;
 
-/// Writes down what it is told.
+/// Records the events that it receives.
 #[derive(Clone, Default)]
 struct Journal(Arc<Mutex<Vec<(usize, &'static str)>>>);
 
@@ -38,7 +38,7 @@ impl Observer for Journal {
 
 #[test]
 fn an_observer_is_told_each_attempt_and_each_outcome_once() {
-    let server = Server::saying("hello");
+    let server = Server::responding("hello");
     let journal = Journal::default();
     let urls = (0..20).map(|page| match page % 4 {
         0 => "no URL".to_owned(),
@@ -81,7 +81,7 @@ fn a_closure_is_told_everything() {
             };
             counted.lock().unwrap()[kind] += 1;
         })
-        .session(|| Session::new(says_ok));
+        .session(|| Session::new(respond_ok));
     builder
         .map(["http://stub.test/", "http://stub.test/", "no URL"])
         .unwrap();
@@ -95,7 +95,7 @@ fn what_is_called_off_is_told_too() {
     let transport = move |exchange: Exchange<'_>| {
         let _ = begun_tx.send(());
         let _ = opened.recv();
-        says_ok(exchange)
+        respond_ok(exchange)
     };
     let journal = Journal::default();
     let mut pool = Pool::builder()
@@ -132,16 +132,16 @@ fn an_observer_that_panics_loses_no_job() {
             assert_ne!(now, moment, "the observer panicked");
         }
     };
-    for (moment, answered) in [(0, 0), (1, 10)] {
+    for (moment, with_response) in [(0, 0), (1, 10)] {
         let (responses, exceptions) = Pool::builder()
             .num_threads(2)
             .observer(panics_at(moment))
-            .session(|| Session::new(says_ok))
+            .session(|| Session::new(respond_ok))
             .map(["http://stub.test/"; 10])
             .unwrap();
         assert_eq!(
             (responses.len(), exceptions.len()),
-            (answered, 10 - answered)
+            (with_response, 10 - with_response)
         );
         for exception in exceptions {
             assert_eq!(exception.kind(), ErrorKind::Panicked, "{exception:?}");

@@ -1,4 +1,4 @@
-//! The transport on reqwest, and the tests that are for it alone.
+//! The tests of `each_transport` on the reqwest transport, and the tests of that transport alone.
 
 #[path = "each_transport/all.rs"]
 mod each_transport;
@@ -15,14 +15,15 @@ use crate::support::pools::{self, Outcome};
 type PoolBuilder = threaded::PoolBuilder;
 type Session = threaded::Session;
 
-const THREADS_OF_A_CLIENT: usize = 1;
-/// Whether an answer is told that came before the connection took no more of the body, or at times only that this was so.
-const ANSWERS_OUTLIVE_HALF_SENT_BODIES: bool = false;
-/// Whether the size of a chunk may have a sign or a space before it.
-const ODD_CHUNK_SIZES_ARE_READ: bool = false;
+const THREADS_PER_CLIENT: usize = 1;
+/// Whether a response that arrives before the server stops reading the request body is always the outcome, and not at times
+/// the failed write.
+const REPORTS_EARLY_RESPONSES: bool = false;
+/// Whether a sign or a space before the size of a chunk is accepted.
+const ACCEPTS_LENIENT_CHUNK_SIZES: bool = false;
 
-/// A pool's settings on the real transport, without what the system brings along: proxies of the environment, and
-/// certificates, which take longer to load than most of the tests take.
+/// A builder on the real transport that ignores the system's settings: proxies of the environment, and certificates, which
+/// take longer to load than most of the tests take.
 pub(crate) fn pool() -> PoolBuilder {
     Pool::builder().session(|| isolated([]))
 }
@@ -36,7 +37,7 @@ fn isolated(trusted: impl IntoIterator<Item = threaded::reqwest::Certificate>) -
     })
 }
 
-/// The same for servers that show this certificate (PEM).
+/// The same for servers with this certificate (PEM).
 fn trusting_pool(pem: &str) -> PoolBuilder {
     let trusted = threaded::reqwest::Certificate::from_pem(pem.as_bytes()).unwrap();
     Pool::builder().session(move || isolated([trusted.clone()]))

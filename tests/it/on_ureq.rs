@@ -1,4 +1,4 @@
-//! The transport on ureq, and the tests that are for it alone.
+//! The tests of `each_transport` on the ureq transport, and the tests of that transport alone.
 
 #[path = "each_transport/all.rs"]
 #[expect(clippy::duplicate_mod, reason = "the same tests, on another transport")]
@@ -18,14 +18,14 @@ use crate::support::pools::{self, Outcome};
 type PoolBuilder = threaded::PoolBuilder<UreqConfigBuilder>;
 type Session = threaded::Session<UreqConfigBuilder>;
 
-const THREADS_OF_A_CLIENT: usize = 0;
-/// Whether an answer is told that came before the connection took no more of the body, or at times only that this was so.
-const ANSWERS_OUTLIVE_HALF_SENT_BODIES: bool = true;
-/// Whether the size of a chunk may have a sign or a space before it.
-const ODD_CHUNK_SIZES_ARE_READ: bool = true;
+const THREADS_PER_CLIENT: usize = 0;
+/// Whether a response that arrives before the server stops reading the request body is always the outcome, and not at times
+/// the failed write.
+const REPORTS_EARLY_RESPONSES: bool = true;
+/// Whether a sign or a space before the size of a chunk is accepted.
+const ACCEPTS_LENIENT_CHUNK_SIZES: bool = true;
 
-/// A pool's settings on the real transport, without what the system brings along: proxies of the environment, and
-/// certificates.
+/// A builder on the real transport that ignores the system's settings: proxies of the environment, and certificates.
 fn pool() -> PoolBuilder {
     Pool::builder().session(|| isolated(&[]))
 }
@@ -39,7 +39,7 @@ fn isolated(trusted: &[Certificate<'static>]) -> Session {
     Session::ureq().client(|config| config.proxy(None).tls_config(tls))
 }
 
-/// The same for servers that show this certificate (PEM).
+/// The same for servers with this certificate (PEM).
 fn trusting_pool(pem: &str) -> PoolBuilder {
     let trusted = Certificate::from_pem(pem.as_bytes()).unwrap();
     Pool::builder().session(move || isolated(std::slice::from_ref(&trusted)))

@@ -12,7 +12,7 @@ use super::pool;
 use crate::support::raw::refused_address;
 use crate::support::server::Server;
 
-/// Tells what it got, as httpbin does.
+/// Echoes what it receives, as httpbin does.
 fn httpbin() -> Server {
     Server::start(|request: Request<Bytes>| {
         let header = |name| {
@@ -111,7 +111,7 @@ fn a_url_that_raises_is_among_the_exceptions() {
 
 #[test]
 fn the_exceptions_are_retried_by_a_new_pool() {
-    // Refuses the first half of what comes, by closing the connection.
+    // Refuses the first half of the requests by closing the connection.
     let server = httpbin();
     let seen = AtomicUsize::new(0);
     let upstream = server.address();

@@ -12,9 +12,9 @@ use threaded::{
     TransportOptions,
 };
 
-use crate::support::pools::{in_order, index, says_ok};
+use crate::support::pools::{in_order, index, respond_ok};
 
-/// Does with a request what its path says.
+/// Ends an exchange as the path of the request says.
 fn obeys(exchange: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> {
     match exchange.url().path() {
         "/panic" => panic!("the transport panicked"),
@@ -25,7 +25,7 @@ fn obeys(exchange: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> 
         "/fault-in-body" => Ok(http::Response::new(ResponseBody::from_reader(
             FailingReader,
         ))),
-        _ => says_ok(exchange),
+        _ => respond_ok(exchange),
     }
 }
 
@@ -176,7 +176,7 @@ fn jobs_that_many_threads_submit_get_one_index_and_one_outcome_each() {
 
     let pool = Pool::builder()
         .num_threads(3)
-        .session(|| Session::new(says_ok))
+        .session(|| Session::new(respond_ok))
         .build()
         .unwrap();
     let submitted: HashSet<(usize, String)> = thread::scope(|scope| {
@@ -217,7 +217,7 @@ fn a_panic_whose_payload_panics_too_is_one_more_outcome() {
     }
     let explodes = |exchange: Exchange<'_>| match exchange.url().path() {
         "/bomb" => std::panic::panic_any(Bomb),
-        _ => says_ok(exchange),
+        _ => respond_ok(exchange),
     };
     let pool = Pool::builder()
         .num_threads(1)

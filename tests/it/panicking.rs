@@ -1,5 +1,5 @@
-//! Promise 1, where other people's code panics, more often than there are workers: each job has its outcome, and the pool
-//! serves on.
+//! Promise 1 when user code panics, more often than there are workers: each job has its outcome, and the pool keeps
+//! working.
 
 use std::error::Error as _;
 use std::io;
@@ -11,7 +11,7 @@ use threaded::{
     Retry, Session, Transport, TransportBuilder, TransportOptions, Tried,
 };
 
-use crate::support::pools::{Outcome, in_order, index, says_ok};
+use crate::support::pools::{Outcome, in_order, index, respond_ok};
 use crate::support::process::eventually;
 
 const WORKERS: usize = 3;
@@ -28,7 +28,7 @@ impl io::Read for PanickingReader {
     }
 }
 
-/// A pool on which all workers are up.
+/// A pool whose workers have all started.
 fn started<B: TransportBuilder + 'static>(builder: PoolBuilder<B>) -> Pool {
     let pool = builder.num_threads(WORKERS).build().unwrap();
     eventually("all workers are up", || {
@@ -37,8 +37,8 @@ fn started<B: TransportBuilder + 'static>(builder: PoolBuilder<B>) -> Pool {
     pool
 }
 
-/// Hands over jobs that panic, mends what panics, and hands over as many good ones. Returns what became of the first lot.
-fn served(mut pool: Pool, bad: impl Into<RequestSpec>, mend: impl FnOnce()) -> Vec<Outcome> {
+/// Submits jobs that panic, repairs what panics, and submits as many good ones. Returns the outcomes of the first batch.
+fn served(mut pool: Pool, bad: impl Into<RequestSpec>, repair: impl FnOnce()) -> Vec<Outcome> {
     let bad = bad.into();
     for _ in 0..PANICS {
         pool.submit(bad.clone()).unwrap();
@@ -46,7 +46,7 @@ fn served(mut pool: Pool, bad: impl Into<RequestSpec>, mend: impl FnOnce()) -> V
     eventually("the jobs that panic are over", || {
         pool.stats().responses() + pool.stats().exceptions() == PANICS
     });
-    mend();
+    repair();
     for _ in 0..PANICS {
         pool.submit(GOOD).unwrap();
     }
@@ -56,10 +56,10 @@ fn served(mut pool: Pool, bad: impl Into<RequestSpec>, mend: impl FnOnce()) -> V
     let mut outcomes = in_order(pool.responses().map(Ok).chain(pool.exceptions().map(Err)));
     let indices: Vec<usize> = outcomes.iter().map(index).collect();
     assert_eq!(indices, (0..2 * PANICS).collect::<Vec<_>>());
-    let answered = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    let succeeded = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
     assert_eq!(stats.submitted(), 2 * PANICS);
-    assert_eq!(stats.responses(), answered);
-    assert_eq!(stats.exceptions(), 2 * PANICS - answered);
+    assert_eq!(stats.responses(), succeeded);
+    assert_eq!(stats.exceptions(), 2 * PANICS - succeeded);
     assert_eq!(
         [
             stats.queued(),
@@ -85,14 +85,14 @@ fn assert_each_panicked(outcomes: &[Outcome], message: &str) {
 }
 
 fn stub() -> PoolBuilder<impl TransportBuilder + 'static> {
-    Pool::builder().session(|| Session::new(says_ok))
+    Pool::builder().session(|| Session::new(respond_ok))
 }
 
 #[test]
 fn a_transport_may_panic_more_often_than_there_are_workers() {
     let transport = |exchange: Exchange<'_>| match exchange.url().path() {
         "/bad" => panic!("the exchange panicked"),
-        _ => says_ok(exchange),
+        _ => respond_ok(exchange),
     };
     let builder = Pool::builder().session(move || Session::new(transport));
     let outcomes = served(started(builder), BAD, || {});
@@ -105,7 +105,7 @@ fn a_body_may_panic_more_often_than_there_are_workers() {
         "/bad" => Ok(http::Response::new(ResponseBody::from_reader(
             PanickingReader,
         ))),
-        _ => says_ok(exchange),
+        _ => respond_ok(exchange),
     };
     let builder = || Pool::builder().session(move || Session::new(transport));
     let outcomes = served(started(builder()), BAD, || {});
@@ -137,7 +137,7 @@ fn an_observer_may_panic_more_often_than_there_are_workers() {
     let outcomes = served(started(stub().observer(at_the_start)), BAD, || {});
     assert_each_panicked(&outcomes, "the observer panicked");
 
-    // What it is told at the end stands.
+    // The events at the end are complete.
     let panics = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&panics);
     let at_the_end = move |event: &Event<'_>| match event {
@@ -191,14 +191,14 @@ impl Hook {
     }
 }
 
-/// Panics at what is bad, which costs the worker its session.
+/// Panics at bad requests, which costs the worker its session.
 struct Fragile;
 
 impl Transport for Fragile {
     fn exchange(&mut self, exchange: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> {
         match exchange.url().path() {
             "/bad" => panic!("the exchange panicked"),
-            _ => says_ok(exchange),
+            _ => respond_ok(exchange),
         }
     }
 }

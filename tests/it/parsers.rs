@@ -1,4 +1,5 @@
-//! Whatever bytes a server puts into the headers that are acted on, a job has one outcome, soon, and nothing panics.
+//! Property tests of the headers that the crate acts on: whatever bytes a server puts there, the job has one outcome, in
+//! time, and nothing panics.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,9 +9,9 @@ use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use proptest::prelude::*;
 use threaded::{Error, ErrorKind, Event, Exchange, Limits, Pool, ResponseBody, Retry, Session};
 
-use crate::support::pools::{in_order, outcome_of, says_ok};
+use crate::support::pools::{in_order, outcome_of, respond_ok};
 
-/// Beyond any time that these runs take, and far below what most values ask for.
+/// Longer than these runs take, and far shorter than most of the values.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The bytes that a header may hold.
@@ -26,21 +27,25 @@ fn value(bytes: &[u8]) -> HeaderValue {
     HeaderValue::from_bytes(bytes).unwrap()
 }
 
-fn answer(status: u16, name: http::HeaderName, bytes: &[u8]) -> http::Response<ResponseBody> {
+fn response_with(
+    status: u16,
+    name: http::HeaderName,
+    bytes: &[u8],
+) -> http::Response<ResponseBody> {
     let mut answer = http::Response::new(ResponseBody::from("look elsewhere"));
     *answer.status_mut() = http::StatusCode::from_u16(status).unwrap();
     answer.headers_mut().insert(name, value(bytes));
     answer
 }
 
-/// Answers the first exchange with 503 and this `Retry-After`, and all others with 200.
+/// Responds to the first exchange with 503 and this `Retry-After`, and to all others with 200.
 fn busy_once(
     retry_after: Vec<u8>,
 ) -> impl Fn(Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> + Send + Clone {
     let left = Arc::new(Mutex::new(Some(retry_after)));
     move |exchange| match left.lock().unwrap().take() {
-        Some(bytes) => Ok(answer(503, RETRY_AFTER, &bytes)),
-        None => says_ok(exchange),
+        Some(bytes) => Ok(response_with(503, RETRY_AFTER, &bytes)),
+        None => respond_ok(exchange),
     }
 }
 
@@ -107,7 +112,7 @@ proptest! {
             .num_threads(1)
             .session(move || Session::new(transport.clone()))
             .limits(Limits::new().cool_down(Duration::from_millis(20)))
-            // Would call off what waits longer.
+            // Would cancel what waits longer.
             .deadline(PATIENCE)
             .build_from_urls(["http://stub.test/"; 3])
             .unwrap();
@@ -156,8 +161,8 @@ proptest! {
             let mut visited = noted.lock().unwrap();
             visited.push(exchange.url().clone());
             match visited.len() {
-                1 => Ok(answer(302, LOCATION, &sent)),
-                _ => says_ok(exchange),
+                1 => Ok(response_with(302, LOCATION, &sent)),
+                _ => respond_ok(exchange),
             }
         };
         let builder = Pool::builder()
@@ -177,7 +182,7 @@ proptest! {
             Ok(response) => {
                 prop_assert_eq!(response.status(), 200);
                 prop_assert_eq!(response.history().len(), 1);
-                // Where a URL library says that it leads to, but for what is not for the wire.
+                // What the URL parser resolves it to, without what is not sent.
                 let mut expected = visited[0].join(std::str::from_utf8(&location).unwrap()).unwrap();
                 let _ = (expected.set_username(""), expected.set_password(None));
                 expected.set_fragment(None);

@@ -1,4 +1,4 @@
-//! Promise 14: each worker builds its own session on its own thread, and `build` answers for the first one.
+//! Promise 14: each worker builds its own session on its own thread, and `build` returns the error of the first one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use threaded::{
     TransportOptions,
 };
 
-use crate::support::pools::{outcomes_of, says_ok};
+use crate::support::pools::{outcomes_of, respond_ok};
 use crate::support::process::eventually;
 use crate::support::raw::refused_address;
 use crate::support::server::Server;
@@ -21,22 +21,22 @@ fn note(journal: &Journal, what: &'static str) {
     journal.lock().unwrap().push((what, thread::current().id()));
 }
 
-/// Writes into a journal when it is built and when it is used.
+/// Records in a journal when it is built and when it is used.
 struct Journaling(Journal);
 
 impl TransportBuilder for Journaling {
-    type Transport = Box<dyn FnMut(Exchange<'_>) -> Answer + Send>;
+    type Transport = Box<dyn FnMut(Exchange<'_>) -> ExchangeResult + Send>;
 
     fn build(self, _: &TransportOptions) -> Result<Self::Transport, BoxError> {
         note(&self.0, "transport");
         Ok(Box::new(move |exchange| {
             note(&self.0, "exchange");
-            says_ok(exchange)
+            respond_ok(exchange)
         }))
     }
 }
 
-type Answer = Result<http::Response<threaded::ResponseBody>, Error>;
+type ExchangeResult = Result<http::Response<threaded::ResponseBody>, Error>;
 
 #[test]
 fn each_worker_builds_one_session_on_its_own_thread_in_the_documented_order() {
@@ -96,7 +96,7 @@ fn each_worker_builds_one_session_on_its_own_thread_in_the_documented_order() {
     }
 }
 
-/// What `build` says when a step fails.
+/// The error of `build` when a step fails.
 fn build_error(builder: threaded::PoolBuilder) -> String {
     let started = builder
         .num_threads(3)
@@ -170,7 +170,7 @@ fn hooks_that_were_set_before_the_session_are_refused_by_name_whatever_its_type(
     ];
     for (setter, builder) in table {
         for message in [
-            refusal(builder().session(|| Session::new(says_ok)).build()),
+            refusal(builder().session(|| Session::new(respond_ok)).build()),
             refusal(builder().session(Session::default).build()),
             // Setting it again does not bring back what it was to do before.
             refusal(
@@ -190,7 +190,7 @@ fn hooks_that_were_set_before_the_session_are_refused_by_name_whatever_its_type(
     let builder = Pool::builder()
         .share_session(true)
         .share_session(false)
-        .session(|| Session::new(says_ok))
+        .session(|| Session::new(respond_ok))
         .initializer(|session| session);
     assert!(outcomes_of(builder, ["http://stub.test/"])[0].is_ok());
 }
@@ -200,7 +200,7 @@ fn a_later_worker_without_a_session_takes_no_jobs_and_the_statistics_say_so() {
     let sessions = AtomicUsize::new(0);
     let mut pool = Pool::builder()
         .num_threads(4)
-        .session(|| Session::new(says_ok))
+        .session(|| Session::new(respond_ok))
         .try_initializer(
             move |session| match sessions.fetch_add(1, Ordering::SeqCst) {
                 0 => Ok(session),
@@ -223,7 +223,7 @@ fn jobs_are_not_lost_when_the_last_session_cannot_be_replaced() {
     let sessions = AtomicUsize::new(0);
     let panics_once = |exchange: Exchange<'_>| match exchange.url().path() {
         "/panic" => panic!("the transport panicked"),
-        _ => says_ok(exchange),
+        _ => respond_ok(exchange),
     };
     let builder = Pool::builder()
         .session(move || Session::new(panics_once))
@@ -258,7 +258,7 @@ fn build_waits_for_the_first_session_only() {
     let (tried_tx, tried) = unbounded();
     let mut pool = Pool::builder()
         .num_threads(3)
-        .session(|| Session::new(says_ok))
+        .session(|| Session::new(respond_ok))
         .initializer(move |session| {
             let _ = tried_tx.send(());
             if sessions.fetch_add(1, Ordering::SeqCst) > 0 {
@@ -271,7 +271,7 @@ fn build_waits_for_the_first_session_only() {
     for _ in 0..3 {
         tried.recv().unwrap();
     }
-    // The other two are still at it: they hold up neither the jobs nor the end.
+    // The other two are still being built: they delay neither the jobs nor the end.
     pool.join_all();
     assert_eq!(pool.responses().count(), 50);
     drop(open);
@@ -279,7 +279,7 @@ fn build_waits_for_the_first_session_only() {
 
 #[test]
 fn a_transport_that_was_built_elsewhere_can_be_used() {
-    let server = Server::saying("hello");
+    let server = Server::responding("hello");
     let builder = Pool::builder().session(|| {
         let client = reqwest::blocking::Client::builder().no_proxy();
         Session::new(TransportBuilder::build(client, &TransportOptions::default()).unwrap())
@@ -306,7 +306,7 @@ fn a_worker_alone_tries_once_for_each_job_to_open_its_session_again() {
     let counted = Arc::clone(&tries);
     let panics = |exchange: Exchange<'_>| match exchange.url().path() {
         "/panic" => panic!("the transport panicked"),
-        _ => says_ok(exchange),
+        _ => respond_ok(exchange),
     };
     let builder = Pool::builder()
         .session(move || Session::new(panics))

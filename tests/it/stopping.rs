@@ -1,4 +1,4 @@
-//! Changing one's mind: shutdown gives back, cancel and deadline call off, and nobody waits in vain.
+//! Shutdown returns pending jobs, cancellation and the deadline end them, and no thread is left waiting.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,10 +12,10 @@ use threaded::{
     ErrorKind, Event, Exchange, Pool, PoolBuilder, RequestSpec, Session, TransportBuilder,
 };
 
-use crate::support::pools::{Outcome, in_order, index, says_ok};
+use crate::support::pools::{Outcome, in_order, index, respond_ok};
 use crate::support::process::eventually;
 
-/// A pool whose exchanges wait for the gate: one goes on for each message, all once it is dropped.
+/// A pool whose exchanges wait at a gate: each message lets one through, and dropping the sender all.
 fn gated() -> (
     PoolBuilder<impl TransportBuilder + 'static>,
     Receiver<()>,
@@ -26,7 +26,7 @@ fn gated() -> (
     let transport = move |exchange: Exchange<'_>| {
         let _ = begun_tx.send(());
         let _ = opened.recv();
-        says_ok(exchange)
+        respond_ok(exchange)
     };
     let builder = Pool::builder().session(move || Session::new(transport.clone()));
     (builder, begun, open)
@@ -97,7 +97,7 @@ fn cancel_ends_every_job_at_once_and_join_all_returns() {
         begun.recv().unwrap();
     }
     pool.handle().cancel();
-    // All three workers are still at their exchanges.
+    // All three workers are still in their exchanges.
     pool.join_all();
     let outcomes = in_order(pool.exceptions().map(Err));
     assert_eq!(outcomes.len(), 1_000);
@@ -174,7 +174,7 @@ fn cancel_leaves_what_is_in_the_job_channel_where_it_is() {
 fn cancelling_what_is_over_changes_nothing() {
     let mut pool = Pool::builder()
         .num_threads(2)
-        .session(|| Session::new(says_ok))
+        .session(|| Session::new(respond_ok))
         .build_from_urls(urls(5))
         .unwrap();
     pool.join_all();
@@ -213,7 +213,7 @@ fn a_deadline_that_is_not_reached_is_not_noticed() {
     let builder = || {
         Pool::builder()
             .num_threads(2)
-            .session(|| Session::new(says_ok))
+            .session(|| Session::new(respond_ok))
     };
     for limit in [Some(Duration::from_secs(3600)), Some(Duration::MAX), None] {
         let (responses, exceptions) = builder().deadline(limit).map(urls(10)).unwrap();
@@ -242,7 +242,7 @@ proptest! {
     ) {
         let mut pool = Pool::builder()
             .num_threads(num_threads)
-            .session(|| Session::new(says_ok))
+            .session(|| Session::new(respond_ok))
             .build()
             .unwrap();
         let handle = pool.handle();
@@ -251,8 +251,8 @@ proptest! {
             let produced = Arc::clone(&produced);
             move || format!("http://stub.test/{}", produced.fetch_add(1, Ordering::SeqCst))
         };
-        // Somebody else submits and cancels meanwhile.
-        let elsewhere = thread::spawn({
+        // Another thread submits and cancels meanwhile.
+        let other = thread::spawn({
             let (handle, acts, next_url) = (handle.clone(), acts.clone(), next_url.clone());
             move || {
                 let mut refused = Vec::new();
@@ -278,7 +278,7 @@ proptest! {
             }
         }
         pool.join_all();
-        back.extend(elsewhere.join().unwrap().into_iter().map(|error| error.into_request()));
+        back.extend(other.join().unwrap().into_iter().map(|error| error.into_request()));
         pool.join_all();
         let mut seen: Vec<String> = back.into_iter().map(|spec| spec.url().to_owned()).collect();
         let stats = pool.stats();
@@ -312,7 +312,7 @@ proptest! {
             let sent = Arc::clone(&sent);
             move |exchange: Exchange<'_>| {
                 sent.lock().unwrap().push(exchange.url().path().to_owned());
-                says_ok(exchange)
+                respond_ok(exchange)
             }
         };
         let note = Arc::clone(&told);

@@ -12,10 +12,10 @@ use threaded::{
 };
 use url::Url;
 
-use crate::support::framing::{Framing, answer};
-use crate::support::keeper::{Keeper, values};
-use crate::support::pools::{outcomes_of, says_ok};
+use crate::support::framing::{Framing, raw_response};
+use crate::support::pools::{outcomes_of, respond_ok};
 use crate::support::raw::{RawServer, refused_address};
+use crate::support::recording_server::{RecordingServer, values};
 
 /// Adds a header to what another transport sends.
 struct Signing<T>(T);
@@ -52,8 +52,8 @@ fn signing() -> PoolBuilder<impl TransportBuilder + 'static> {
 
 #[test]
 fn a_wrapping_transport_adds_a_header_to_each_exchange() {
-    let server = Keeper::start(|request| match request.uri().path() {
-        "/old" => crate::support::keeper::redirect(307, "/new"),
+    let server = RecordingServer::start(|request| match request.uri().path() {
+        "/old" => crate::support::recording_server::redirect(307, "/new"),
         _ => http::Response::new("ok".into()),
     });
     let post = RequestSpec::post(server.url("/old")).body("content");
@@ -77,8 +77,8 @@ fn a_wrapping_transport_adds_a_header_to_each_exchange() {
 
 #[test]
 fn a_wrapping_builder_passes_the_proxy_and_the_address_filter_on() {
-    let server = Keeper::saying_ok();
-    let proxy = RawServer::answering(answer(Framing::CloseDelimited, "", b"proxy"));
+    let server = RecordingServer::responding_ok();
+    let proxy = RawServer::responding(raw_response(Framing::CloseDelimited, "", b"proxy"));
     let get = || RequestSpec::get(server.url("/"));
     let outcomes = outcomes_of(signing(), [get().proxy(proxy.url("/")), get()]);
     let texts: Vec<_> = outcomes
@@ -101,7 +101,7 @@ impl TransportBuilder for Careless {
     type Transport = fn(Exchange<'_>) -> Result<http::Response<ResponseBody>, Error>;
 
     fn build(self, _: &TransportOptions) -> Result<Self::Transport, BoxError> {
-        Ok(says_ok)
+        Ok(respond_ok)
     }
 }
 
@@ -144,7 +144,7 @@ fn with_an_address_filter_a_request_that_names_a_proxy_builds_no_transport() {
         fn build(self, options: &TransportOptions) -> Result<Self::Transport, BoxError> {
             assert!(options.address_filter().is_some() && options.proxy().is_none());
             self.0.fetch_add(1, Ordering::SeqCst);
-            Ok(says_ok)
+            Ok(respond_ok)
         }
     }
 
@@ -169,7 +169,7 @@ fn what_a_builder_says_of_a_proxy_is_the_requests_error_and_all_else_the_session
 
         fn build(self, options: &TransportOptions) -> Result<Self::Transport, BoxError> {
             match options.proxy().and_then(Url::port) {
-                None => Ok(says_ok),
+                None => Ok(respond_ok),
                 Some(1) => Err(Error::invalid_request("port 1 is reserved").into()),
                 Some(_) => Err("out of memory".into()),
             }
@@ -201,7 +201,7 @@ fn what_a_builder_says_of_a_proxy_is_the_requests_error_and_all_else_the_session
 
 #[test]
 fn a_transport_can_be_tried_without_a_pool() {
-    let server = Keeper::start(|_| http::Response::new("pong".into()));
+    let server = RecordingServer::start(|_| http::Response::new("pong".into()));
     let mut transport = TransportBuilder::build(client(), &TransportOptions::default()).unwrap();
     let url = Url::parse(&server.url("/ping?q=1")).unwrap();
     let body = RequestBody::from("ping");
@@ -282,14 +282,14 @@ fn transports_as_their_own_builders_refuse_what_they_cannot_be_told() {
         // Whether they were looked at is no excuse for a transport that exists already.
         let _ = (refused.proxy(), refused.address_filter());
         for error in [
-            says_ok.build(&refused).err().unwrap(),
+            respond_ok.build(&refused).err().unwrap(),
             prebuilt.clone().build(&refused).err().unwrap(),
         ] {
             assert!(error.to_string().contains(reason), "{error}");
         }
     }
     assert!(
-        says_ok
+        respond_ok
             .build(&options().with_stall_timeout(Duration::from_secs(1)))
             .is_ok()
     );

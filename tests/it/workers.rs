@@ -1,4 +1,4 @@
-//! Promise 15: how many workers there are, and what their threads are like.
+//! Promise 15: the number of workers and the settings of their threads.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -8,12 +8,12 @@ use threaded::crossbeam_channel::unbounded;
 use threaded::{Exchange, Pool, PoolError, RequestSpec, Session};
 
 use super::pool;
-use crate::support::alone::alone;
-use crate::support::pools::{outcomes_of, says_ok};
+use crate::support::pools::{outcomes_of, respond_ok};
 use crate::support::process::{eventually, threads};
+use crate::support::subprocess::in_subprocess;
 
 fn stub() -> threaded::PoolBuilder<impl threaded::TransportBuilder + 'static> {
-    Pool::builder().session(|| Session::new(says_ok))
+    Pool::builder().session(|| Session::new(respond_ok))
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn no_more_workers_are_started_than_there_are_jobs() {
 
 #[test]
 fn an_empty_list_needs_no_worker_and_gives_two_empty_iterators() {
-    let never = || pool().try_initializer(|_| Err("nobody needs a session"));
+    let never = || pool().try_initializer(|_| Err("no session is needed"));
     assert_eq!(never().build_from_urls([""; 0]).unwrap().num_threads(), 0);
     let (responses, exceptions) = never().map(Vec::<RequestSpec>::new()).unwrap();
     assert_eq!((responses.count(), exceptions.count()), (0, 0));
@@ -113,7 +113,7 @@ fn worker_threads_have_the_stack_that_is_asked_for() {
     }
     let transport = |exchange: Exchange<'_>| {
         assert_eq!(deep(4_000), 0);
-        says_ok(exchange)
+        respond_ok(exchange)
     };
     let builder = Pool::builder()
         .session(move || Session::new(transport))
@@ -122,7 +122,7 @@ fn worker_threads_have_the_stack_that_is_asked_for() {
 }
 
 #[test]
-fn a_stack_that_nobody_can_have_is_an_error_of_build() {
+fn a_stack_that_cannot_be_allocated_is_an_error_of_build() {
     let error = stub()
         .thread_stack_size(usize::MAX / 2)
         .build()
@@ -159,7 +159,7 @@ fn a_name_that_panics_is_the_usual_one() {
 #[test]
 fn each_worker_takes_one_thread() {
     let name = concat!(module_path!(), "::each_worker_takes_one_thread");
-    alone(name, &[], || {
+    in_subprocess(name, &[], || {
         let before = threads();
         let pool = stub().num_threads(7).build().unwrap();
         eventually("all are up", || pool.stats().live_workers() == 7);

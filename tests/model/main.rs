@@ -4,7 +4,7 @@
 //! RUSTFLAGS="--cfg shuttle" cargo test --no-default-features --test model --target-dir target/model
 //! ```
 //!
-//! A thread that waits in vain is a deadlock to the checker, so each body also shows that nobody does. What is checked is
+//! A thread that waits in vain is a deadlock to the checker, so each body also shows that none does. What is checked is
 //! every interleaving of steps on locks, atomics and channels, but not what weaker orderings of memory would allow.
 #![cfg(shuttle)]
 
@@ -36,7 +36,7 @@ fn on_every_fair_schedule(body: impl Fn() + Send + Sync + 'static) {
     shuttle::check_random(body, SCHEDULES);
 }
 
-fn says_ok(_: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> {
+fn respond_ok(_: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> {
     thread::yield_now();
     Ok(http::Response::new(ResponseBody::from("ok")))
 }
@@ -44,7 +44,7 @@ fn says_ok(_: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> {
 fn pool(num_threads: usize) -> PoolBuilder<impl TransportBuilder + 'static> {
     Pool::builder()
         .num_threads(num_threads)
-        .session(|| Session::new(says_ok))
+        .session(|| Session::new(respond_ok))
 }
 
 fn urls(jobs: usize) -> impl Iterator<Item = String> {
@@ -67,7 +67,7 @@ fn assert_complete(
     assert_eq!(indices, (0..jobs).collect::<Vec<_>>());
 }
 
-/// With somebody else who feeds it and goes.
+/// The jobs come from another thread, which then drops its sender.
 fn assert_drains_a_channel<B: TransportBuilder + 'static>(builder: PoolBuilder<B>) {
     let (jobs, receiver) = unbounded::<RequestSpec>();
     let pool = builder.job_queue(receiver).build().unwrap();
@@ -135,7 +135,7 @@ fn what_a_worker_submits_while_it_is_at_a_job_is_part_of_the_work() {
                         let handle = submitter.get().unwrap();
                         handle.submit("http://stub.test/leaf").unwrap();
                     }
-                    says_ok(exchange)
+                    respond_ok(exchange)
                 })
             })
             .build()
@@ -162,7 +162,7 @@ fn a_channel_is_drained_when_its_senders_are_gone() {
 }
 
 #[test]
-fn join_all_does_not_wait_for_a_sender_that_somebody_holds() {
+fn join_all_does_not_wait_for_a_sender_that_is_still_alive() {
     on_every_schedule(|| {
         let (jobs, receiver) = unbounded::<RequestSpec>();
         let mut pool = pool(2).job_queue(receiver).build().unwrap();
@@ -182,7 +182,7 @@ fn join_all_does_not_wait_for_a_sender_that_somebody_holds() {
     });
 }
 
-/// Whatever happens at the same time, each request has one outcome, or comes back.
+/// Whatever runs at the same time, each request has one outcome or is returned.
 fn nothing_is_lost_in_a_race<B: TransportBuilder + 'static>(builder: PoolBuilder<B>) {
     let mut pool = builder.build_from_urls(urls(1)).unwrap();
     let refused = Arc::new(AtomicUsize::new(0));
@@ -243,11 +243,11 @@ fn waiting_pool(num_threads: usize) -> PoolBuilder<impl TransportBuilder + 'stat
             .lock()
             .unwrap()
             .insert(exchange.url().path().to_owned());
-        let mut answer = says_ok(exchange)?;
+        let mut response = respond_ok(exchange)?;
         if is_first {
-            *answer.status_mut() = threaded::http::StatusCode::SERVICE_UNAVAILABLE;
+            *response.status_mut() = threaded::http::StatusCode::SERVICE_UNAVAILABLE;
         }
-        Ok(answer)
+        Ok(response)
     };
     Pool::builder()
         .num_threads(num_threads)
@@ -281,7 +281,7 @@ fn jobs_that_are_submitted_while_retries_are_due_have_their_outcomes() {
             let fails = failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
                 left.checked_sub(1)
             });
-            let mut response = says_ok(exchange)?;
+            let mut response = respond_ok(exchange)?;
             if fails.is_ok() {
                 *response.status_mut() = threaded::http::StatusCode::SERVICE_UNAVAILABLE;
             }
@@ -303,7 +303,7 @@ fn jobs_that_are_submitted_while_retries_are_due_have_their_outcomes() {
 }
 
 #[test]
-fn with_three_workers_somebody_always_keeps_the_time() {
+fn with_three_workers_one_of_them_always_keeps_the_time() {
     on_every_schedule(|| {
         let pool = waiting_pool(3).build_from_urls(urls(3)).unwrap();
         assert_complete(pool, 3);

@@ -1,34 +1,34 @@
-//! Answers byte by byte, in each way in which HTTP/1.1 tells where a body ends.
+//! The bytes of HTTP/1.1 responses, in each way in which the end of a body is marked (RFC 9112, section 6).
 
 use std::time::Duration;
 use std::{io::Write, net::TcpStream, thread};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Framing {
-    Announced,
+    ContentLength,
     Chunked,
     CloseDelimited,
 }
 
 pub(crate) const FRAMINGS: [Framing; 3] = [
-    Framing::Announced,
+    Framing::ContentLength,
     Framing::Chunked,
     Framing::CloseDelimited,
 ];
 
-/// A whole answer of status 200; `headers` are lines that end in CRLF.
-pub(crate) fn answer(framing: Framing, headers: &str, body: &[u8]) -> Vec<u8> {
+/// A complete response with status 200; `headers` are lines that end in CRLF.
+pub(crate) fn raw_response(framing: Framing, headers: &str, body: &[u8]) -> Vec<u8> {
     let (field, body) = match framing {
-        Framing::Announced => (format!("Content-Length: {}\r\n", body.len()), body.to_vec()),
+        Framing::ContentLength => (format!("Content-Length: {}\r\n", body.len()), body.to_vec()),
         Framing::Chunked => (
             "Transfer-Encoding: chunked\r\n".to_owned(),
             chunked(body.chunks(1000)),
         ),
         Framing::CloseDelimited => ("Connection: close\r\n".to_owned(), body.to_vec()),
     };
-    let mut answer = format!("HTTP/1.1 200 OK\r\n{headers}{field}\r\n").into_bytes();
-    answer.extend(body);
-    answer
+    let mut response = format!("HTTP/1.1 200 OK\r\n{headers}{field}\r\n").into_bytes();
+    response.extend(body);
+    response
 }
 
 pub(crate) fn chunked<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
@@ -42,7 +42,7 @@ pub(crate) fn chunked<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8>
     all
 }
 
-/// Sends pieces with a pause after each, so that they travel apart. Ends early when the peer has gone.
+/// Sends pieces with a pause after each, so that they arrive separately. Ends early when the peer has closed the connection.
 pub(crate) fn drip<'a>(
     stream: &mut TcpStream,
     pause: Duration,

@@ -1,12 +1,13 @@
-//! Servers and probes for the tests. All of them listen on a free port of the loopback interface.
+//! Support for the tests: servers, each on a free port of the loopback interface, certificates, subprocesses, and figures
+//! of this process.
 
-pub(crate) mod alone;
 #[cfg(feature = "gzip")]
-pub(crate) mod codings;
+pub(crate) mod encodings;
 pub(crate) mod framing;
-pub(crate) mod keeper;
 pub(crate) mod pools;
 pub(crate) mod process;
 pub(crate) mod raw;
+pub(crate) mod recording_server;
 pub(crate) mod server;
+pub(crate) mod subprocess;
 pub(crate) mod tls;

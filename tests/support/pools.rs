@@ -1,4 +1,4 @@
-//! Pools and outcomes for tests that want to say only what they are about.
+//! Stub transports, and short ways to run requests and to read outcomes.
 
 use std::time::Duration;
 
@@ -23,12 +23,12 @@ pub(crate) fn index(outcome: &Outcome) -> usize {
     }
 }
 
-/// A transport that says `ok` to everything.
-pub(crate) fn says_ok(_: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> {
+/// A transport that responds to everything with `ok`.
+pub(crate) fn respond_ok(_: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> {
     Ok(http::Response::new(ResponseBody::from("ok")))
 }
 
-/// A pool of one worker that is done with these requests: their outcomes, in order.
+/// The outcomes of these requests, in order, by one worker.
 pub(crate) fn outcomes_of<B, I>(builder: PoolBuilder<B>, requests: I) -> Vec<Outcome>
 where
     B: TransportBuilder + 'static,
@@ -42,7 +42,7 @@ where
     in_order(pool)
 }
 
-/// The outcome of one request, by a pool of its own.
+/// The outcome of one request.
 pub(crate) fn outcome_of<B>(builder: PoolBuilder<B>, request: impl Into<RequestSpec>) -> Outcome
 where
     B: TransportBuilder + 'static,
@@ -52,7 +52,7 @@ where
     outcomes.remove(0)
 }
 
-/// At most so many further attempts, with nothing else that bounds or delays them.
+/// A policy of at most `retries` further attempts, without delays and without a budget.
 pub(crate) fn at_once(retries: u32) -> Retry {
     Retry::new(retries)
         .backoff(Duration::ZERO, Duration::ZERO)

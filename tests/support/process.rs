@@ -1,4 +1,4 @@
-//! What this process holds, as the operating system tells it.
+//! Threads, file descriptors and memory of this process, as the operating system reports them.
 
 use std::time::{Duration, Instant};
 
@@ -12,12 +12,12 @@ pub(crate) fn file_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// What of this process is in memory, in KiB.
+/// Resident memory of this process, in KiB.
 pub(crate) fn resident_kib() -> usize {
     status("VmRSS")
 }
 
-/// The most of this process that ever was in memory, in KiB.
+/// Peak resident memory of this process, in KiB.
 pub(crate) fn peak_kib() -> usize {
     status("VmHWM")
 }
@@ -30,11 +30,11 @@ fn status(name: &str) -> usize {
     number.parse().unwrap()
 }
 
-/// Waits for something that another thread is about to bring about.
-pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(30);
-    while !is_so() {
-        assert!(Instant::now() < patience, "waited in vain: {what}");
+/// Waits up to 30 s for a condition that another thread brings about.
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < deadline, "timed out waiting until {what}");
         std::thread::park_timeout(Duration::from_millis(2));
     }
 }

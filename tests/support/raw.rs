@@ -1,4 +1,4 @@
-//! A misbehaving server: it does with a connection whatever the test says.
+//! A server of raw bytes, to misbehave with: the test scripts each connection.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -47,8 +47,8 @@ impl RawServer {
         }
     }
 
-    /// Reads each request and answers it with these bytes, then closes the connection.
-    pub(crate) fn answering(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
+    /// Reads one request of each connection, responds with these bytes, then closes it.
+    pub(crate) fn responding(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
         Self::start(move |mut stream, _| {
             read_request(&mut stream);
             let _ = stream.write_all(bytes.as_ref());
@@ -71,7 +71,7 @@ impl RawServer {
 impl Drop for RawServer {
     fn drop(&mut self) {
         self.is_stopping.store(true, Ordering::SeqCst);
-        // Wakes the thread, which waits for a connection.
+        // Wakes the thread, which blocks in `accept`.
         let _ = TcpStream::connect(self.address);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -79,7 +79,7 @@ impl Drop for RawServer {
     }
 }
 
-/// Reads one request, head and `Content-Length` body, and returns its head. Empty if the peer has gone.
+/// Reads one request, head and `Content-Length` body, and returns its head. Empty if the peer has closed the connection.
 pub(crate) fn read_request(stream: &mut impl Read) -> String {
     let mut reader = BufReader::new(stream);
     let mut head = String::new();
@@ -106,14 +106,14 @@ pub(crate) fn read_request(stream: &mut impl Read) -> String {
     head
 }
 
-/// Closes a connection with a reset instead of an orderly end: by leaving data unread.
+/// Closes a connection with a reset (RST) instead of an orderly end (FIN).
 pub(crate) fn reset(stream: TcpStream) {
     let socket = socket2::SockRef::from(&stream);
     socket.set_linger(Some(std::time::Duration::ZERO)).unwrap();
     drop(stream);
 }
 
-/// An address where nobody listens.
+/// An address on which no socket listens.
 pub(crate) fn refused_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()

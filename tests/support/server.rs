@@ -1,4 +1,4 @@
-//! A well-behaved server on hyper: HTTP/1.1 and HTTP/2, plain or TLS, that counts what it sees.
+//! A well-behaved server on hyper: HTTP/1.1 and HTTP/2, plain or over TLS, that counts connections and requests.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,26 +16,26 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
-/// What a server says.
+/// How a server responds.
 #[derive(Clone)]
-enum Answers {
-    /// The same body to everybody, at once.
+enum Responder {
+    /// With the same body to every request, at once.
     Fixed(Bytes),
-    /// What the handler makes of the request, on a thread of its own: it may block while others are served.
+    /// With what the handler returns. It runs on a thread of its own, so that it may block while others are served.
     Handler(Arc<dyn Fn(Request<Bytes>) -> Response<Bytes> + Send + Sync>),
 }
 
-/// Answers each request with what the handler makes of it. A handler that panicked fails the test that drops the server.
+/// Responds to each request with what the handler returns. A handler that panicked fails the test that drops the server.
 pub(crate) struct Server {
     address: SocketAddr,
     scheme: &'static str,
-    seen: Arc<Seen>,
+    counters: Arc<Counters>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct Counters {
     connections: AtomicUsize,
     requests: AtomicUsize,
     panics: Mutex<Vec<String>>,
@@ -46,36 +46,36 @@ impl Server {
     where
         F: Fn(Request<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
     {
-        Self::start_with(Answers::Handler(Arc::new(handler)), None)
+        Self::start_with(Responder::Handler(Arc::new(handler)), None)
     }
 
     pub(crate) fn start_tls<F>(config: Arc<rustls::ServerConfig>, handler: F) -> Self
     where
         F: Fn(Request<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
     {
-        let answers = Answers::Handler(Arc::new(handler));
-        Self::start_with(answers, Some(TlsAcceptor::from(config)))
+        let responder = Responder::Handler(Arc::new(handler));
+        Self::start_with(responder, Some(TlsAcceptor::from(config)))
     }
 
-    /// A server that answers everything with 200 and this body.
-    pub(crate) fn saying(body: impl Into<Bytes>) -> Self {
-        Self::start_with(Answers::Fixed(body.into()), None)
+    /// A server that responds to everything with 200 and this body.
+    pub(crate) fn responding(body: impl Into<Bytes>) -> Self {
+        Self::start_with(Responder::Fixed(body.into()), None)
     }
 
     /// The same over TLS.
-    pub(crate) fn saying_over_tls(
+    pub(crate) fn responding_over_tls(
         config: Arc<rustls::ServerConfig>,
         body: impl Into<Bytes>,
     ) -> Self {
-        let answers = Answers::Fixed(body.into());
-        Self::start_with(answers, Some(TlsAcceptor::from(config)))
+        let responder = Responder::Fixed(body.into());
+        Self::start_with(responder, Some(TlsAcceptor::from(config)))
     }
 
-    fn start_with(answers: Answers, tls: Option<TlsAcceptor>) -> Self {
+    fn start_with(responder: Responder, tls: Option<TlsAcceptor>) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let seen = Arc::new(Seen::default());
+        let counters = Arc::new(Counters::default());
         let (stop, stopped) = oneshot::channel();
         let scheme = if tls.is_some() { "https" } else { "http" };
         let thread = thread::Builder::new()
@@ -84,7 +84,7 @@ impl Server {
                 thread::current().name().unwrap_or("?")
             ))
             .spawn({
-                let seen = Arc::clone(&seen);
+                let counters = Arc::clone(&counters);
                 move || {
                     let runtime = tokio::runtime::Builder::new_current_thread()
                         .enable_all()
@@ -93,7 +93,7 @@ impl Server {
                     runtime.block_on(async {
                         let listener = TcpListener::from_std(listener).unwrap();
                         tokio::select! {
-                            () = accept(listener, tls, answers, seen) => {}
+                            () = accept(listener, tls, responder, counters) => {}
                             _ = stopped => {}
                         }
                     });
@@ -104,7 +104,7 @@ impl Server {
         Self {
             address,
             scheme,
-            seen,
+            counters,
             stop: Some(stop),
             thread: Some(thread),
         }
@@ -124,33 +124,33 @@ impl Server {
     }
 
     pub(crate) fn connections(&self) -> usize {
-        self.seen.connections.load(Ordering::SeqCst)
+        self.counters.connections.load(Ordering::SeqCst)
     }
 
     pub(crate) fn requests(&self) -> usize {
-        self.seen.requests.load(Ordering::SeqCst)
+        self.counters.requests.load(Ordering::SeqCst)
     }
 }
 
 async fn accept(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    answers: Answers,
-    seen: Arc<Seen>,
+    responder: Responder,
+    counters: Arc<Counters>,
 ) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             continue;
         };
         let _ = stream.set_nodelay(true);
-        seen.connections.fetch_add(1, Ordering::SeqCst);
-        let (tls, answers, seen) = (tls.clone(), answers.clone(), Arc::clone(&seen));
+        counters.connections.fetch_add(1, Ordering::SeqCst);
+        let (tls, responder, counters) = (tls.clone(), responder.clone(), Arc::clone(&counters));
         tokio::spawn(async move {
             match tls {
-                None => serve(stream, answers, seen).await,
+                None => serve(stream, responder, counters).await,
                 Some(tls) => {
                     if let Ok(stream) = tls.accept(stream).await {
-                        serve(stream, answers, seen).await;
+                        serve(stream, responder, counters).await;
                     }
                 }
             }
@@ -158,23 +158,23 @@ async fn accept(
     }
 }
 
-async fn serve<S>(stream: S, answers: Answers, seen: Arc<Seen>)
+async fn serve<S>(stream: S, responder: Responder, counters: Arc<Counters>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let (answers, seen) = (answers.clone(), Arc::clone(&seen));
+        let (responder, counters) = (responder.clone(), Arc::clone(&counters));
         async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
-            seen.requests.fetch_add(1, Ordering::SeqCst);
-            let response = match answers {
-                Answers::Fixed(body) => Response::new(body),
-                Answers::Handler(handler) => {
+            counters.requests.fetch_add(1, Ordering::SeqCst);
+            let response = match responder {
+                Responder::Fixed(body) => Response::new(body),
+                Responder::Handler(handler) => {
                     let request = Request::from_parts(parts, body);
-                    let answered = tokio::task::spawn_blocking(move || handler(request)).await;
-                    answered.unwrap_or_else(|panic| {
-                        seen.panics.lock().unwrap().push(panic.to_string());
+                    let response = tokio::task::spawn_blocking(move || handler(request)).await;
+                    response.unwrap_or_else(|panic| {
+                        counters.panics.lock().unwrap().push(panic.to_string());
                         let response = Response::builder().status(500);
                         response.body(Bytes::new()).unwrap()
                     })
@@ -183,7 +183,7 @@ where
             Ok::<_, hyper::Error>(response.map(Full::new))
         }
     });
-    // A client that goes away is none of the server's business.
+    // A client may close its connection at any time.
     let _ = auto::Builder::new(TokioExecutor::new())
         .serve_connection(TokioIo::new(stream), service)
         .await;
@@ -194,7 +194,7 @@ impl Drop for Server {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             let ended = thread.join();
-            let panics = self.seen.panics.lock().unwrap().clone();
+            let panics = self.counters.panics.lock().unwrap().clone();
             if !thread::panicking() {
                 ended.expect("the server's thread panicked");
                 assert!(

@@ -1,4 +1,4 @@
-//! Certificates made on the spot, and servers that show them.
+//! Certificates generated for the test, and TLS settings of servers that use them.
 
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) fn certificate_for(names: &[&str]) -> TestCertificate {
     certificate_with(names, |_| {})
 }
 
-/// The same, with something else changed about it.
+/// The same, with changed parameters.
 pub(crate) fn certificate_with(
     names: &[&str],
     change: impl FnOnce(&mut CertificateParams),
@@ -49,8 +49,8 @@ pub(crate) fn certificate_with(
 }
 
 impl TestCertificate {
-    /// The configuration of a server that speaks this version, and only with clients that show this certificate too.
-    pub(crate) fn asking_for_it(
+    /// The configuration of a server that supports this version only, and only clients with this certificate.
+    pub(crate) fn requiring_client_certificate(
         &self,
         version: &'static SupportedProtocolVersion,
     ) -> Arc<ServerConfig> {
@@ -70,7 +70,7 @@ impl TestCertificate {
         Arc::new(config)
     }
 
-    /// The server's end of a connection, for a script that does with it what it likes. It agrees on HTTP/1.1.
+    /// The server's end of a connection, for a script. It negotiates HTTP/1.1.
     pub(crate) fn serve(&self, stream: TcpStream) -> StreamOwned<ServerConnection, TcpStream> {
         let mut config = (*self.config).clone();
         config.alpn_protocols.clear();

@@ -1,4 +1,4 @@
-//! With affinity, connections are used again instead of opened by each worker, and no origin waits for long.
+//! Affinity: workers reuse connections instead of opening one each to every origin, and no origin starves.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -18,7 +18,7 @@ use crate::support::server::Server;
 fn workers_stay_with_the_origins_that_they_are_connected_to() {
     const WORKERS: usize = 4;
     const ORIGINS: usize = 8;
-    // Answers four at a time, so that no worker gets ahead of the others and takes over what is theirs.
+    // Responds to four at a time, so that no worker gets ahead of the others and takes over what is theirs.
     let barrier = Arc::new(Barrier::new(WORKERS));
     let servers: Vec<Server> = (0..ORIGINS)
         .map(|_| {
@@ -49,7 +49,7 @@ fn workers_stay_with_the_origins_that_they_are_connected_to() {
 fn an_origin_beside_two_that_never_rest_is_not_forgotten() {
     // One worker makes two runs of 64 for the others first. Of two, one may be held up for a while with what is rare.
     for (workers, bound) in [(1, 140), (2, 10_000)] {
-        let servers = [(); 3].map(|()| Server::saying("ok"));
+        let servers = [(); 3].map(|()| Server::responding("ok"));
         let [.., rare] = &servers;
         let mut first = (0..40).map(|page| match page {
             20 => rare.url("/"),

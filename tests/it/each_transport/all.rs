@@ -1,4 +1,6 @@
-//! What must hold on each transport. Included once for each of them, in a module that has `pool` and its like.
+//! The tests that run on every transport. They are ordinary tests: `pool` and the other names imported below are those of
+//! the transport's own file (`on_reqwest.rs`, `on_ureq.rs`), which includes this module, so that it is compiled once for
+//! each of them.
 
 mod affinity;
 mod bodies;
@@ -39,6 +41,6 @@ mod statuses;
 mod whole_runs;
 
 use super::{
-    ANSWERS_OUTLIVE_HALF_SENT_BODIES, ODD_CHUNK_SIZES_ARE_READ, PoolBuilder, Session,
-    THREADS_OF_A_CLIENT, outcome, pool, trusting_pool,
+    ACCEPTS_LENIENT_CHUNK_SIZES, PoolBuilder, REPORTS_EARLY_RESPONSES, Session, THREADS_PER_CLIENT,
+    outcome, pool, trusting_pool,
 };

@@ -7,10 +7,10 @@ use http::Response;
 use threaded::{ErrorKind, RequestSpec};
 
 use super::{outcome, pool};
-use crate::support::framing::{FRAMINGS, Framing, answer};
-use crate::support::keeper::Keeper;
+use crate::support::framing::{FRAMINGS, Framing, raw_response};
 use crate::support::pools::{Outcome, outcomes_of};
 use crate::support::raw::RawServer;
+use crate::support::recording_server::RecordingServer;
 
 /// Bytes without a short period.
 fn content(length: usize) -> Vec<u8> {
@@ -39,10 +39,10 @@ fn bodies_come_whole_in_every_framing() {
     for length in [0, 1, 8192, 2 << 20] {
         let content = content(length);
         for framing in FRAMINGS {
-            let server = RawServer::answering(answer(framing, "", &content));
+            let server = RawServer::responding(raw_response(framing, "", &content));
             let response = outcome(server.url("/")).unwrap();
             assert!(*response.bytes() == content, "{length}, {framing:?}");
-            let expected = (framing == Framing::Announced).then_some(length as u64);
+            let expected = (framing == Framing::ContentLength).then_some(length as u64);
             assert_eq!(response.content_length(), expected, "{framing:?}");
         }
     }
@@ -55,9 +55,9 @@ fn a_body_may_be_as_large_as_the_limit_and_not_larger() {
             let what = format!("limit {limit}, {framing:?}");
             let servers = [limit, limit + 1].map(|length| {
                 let content = content(length as usize);
-                RawServer::answering(answer(framing, "", &content))
+                RawServer::responding(raw_response(framing, "", &content))
             });
-            let good = Keeper::saying_ok();
+            let good = RecordingServer::responding_ok();
             let specs = [
                 RequestSpec::get(servers[0].url("/")).max_body(limit),
                 RequestSpec::get(servers[1].url("/")).max_body(limit),
@@ -74,7 +74,7 @@ fn a_body_may_be_as_large_as_the_limit_and_not_larger() {
 
 #[test]
 fn the_limit_of_the_spec_goes_before_that_of_the_pool() {
-    let server = Keeper::start(|_| Response::new(Bytes::from_static(&[b'x'; 100])));
+    let server = RecordingServer::start(|_| Response::new(Bytes::from_static(&[b'x'; 100])));
     let get = || RequestSpec::get(server.url("/"));
     let specs = [
         get(),
@@ -93,17 +93,17 @@ fn the_limit_of_the_spec_goes_before_that_of_the_pool() {
 fn an_announcement_beyond_the_default_limit_is_enough() {
     const LIMIT: u64 = 64 << 20;
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", LIMIT + 1);
-    let server = RawServer::answering(head);
+    let server = RawServer::responding(head);
     assert_too_large(outcome(server.url("/")), LIMIT, "the default");
 }
 
 #[cfg(feature = "gzip")]
 #[test]
 fn the_limit_counts_decoded_bytes() {
-    use crate::support::codings::gzip;
+    use crate::support::encodings::gzip;
 
     let gzipped = |content: &[u8], framing| {
-        RawServer::answering(answer(
+        RawServer::responding(raw_response(
             framing,
             "Content-Encoding: gzip\r\nConnection: close\r\n",
             &gzip(content),
@@ -131,7 +131,7 @@ fn the_limit_counts_decoded_bytes() {
 }
 
 #[test]
-fn some_answers_have_no_body_whatever_they_announce() {
+fn some_responses_have_no_body_whatever_they_announce() {
     let rows = [
         ("HEAD", "200 OK"),
         ("HEAD", "404 Not Found"),
@@ -140,7 +140,7 @@ fn some_answers_have_no_body_whatever_they_announce() {
     ];
     for (method, status) in rows {
         let server =
-            RawServer::answering(format!("HTTP/1.1 {status}\r\nContent-Length: 5000\r\n\r\n"));
+            RawServer::responding(format!("HTTP/1.1 {status}\r\nContent-Length: 5000\r\n\r\n"));
         let spec = RequestSpec::new(method, server.url("/")).max_body(10);
         let response = outcome(spec).unwrap();
         assert!(response.bytes().is_empty(), "{method}, {status}");
@@ -151,7 +151,7 @@ fn some_answers_have_no_body_whatever_they_announce() {
 
 #[test]
 fn a_body_that_ends_before_its_time_is_cut() {
-    let cut_chunk = answer(Framing::Chunked, "", b"hello")[..]
+    let cut_chunk = raw_response(Framing::Chunked, "", b"hello")[..]
         .strip_suffix(b"\r\n0\r\n\r\n")
         .unwrap()
         .to_vec();
@@ -164,22 +164,22 @@ fn a_body_that_ends_before_its_time_is_cut() {
     ];
     for bytes in rows {
         let what = String::from_utf8_lossy(&bytes).into_owned();
-        let exception = outcome(RawServer::answering(bytes).url("/")).expect_err(&what);
+        let exception = outcome(RawServer::responding(bytes).url("/")).expect_err(&what);
         let is_expected = exception.kind() == ErrorKind::BodyTruncated;
         assert!(is_expected, "{what}: {exception:?}");
         assert!(exception.was_sent());
     }
 }
 
-/// The answer to a GET of a server that says this and calls it that.
-fn answered(content_type: Option<&'static str>, body: &'static [u8]) -> threaded::Response {
-    let server = Keeper::start(move |_| {
-        let mut answer = Response::new(Bytes::from_static(body));
+/// The response of a server that sends this body with this content type.
+fn response_with(content_type: Option<&'static str>, body: &'static [u8]) -> threaded::Response {
+    let server = RecordingServer::start(move |_| {
+        let mut response = Response::new(Bytes::from_static(body));
         if let Some(content_type) = content_type {
             let value = http::HeaderValue::from_static(content_type);
-            answer.headers_mut().insert("content-type", value);
+            response.headers_mut().insert("content-type", value);
         }
-        answer
+        response
     });
     outcome(server.url("/path#top")).unwrap().into_parts().1
 }
@@ -209,7 +209,7 @@ fn text_is_read_in_its_encoding() {
         (None, b"\xfe\xff\0c\0a\0f\0\xe9", "café"),
     ];
     for (content_type, body, expected) in rows {
-        let response = answered(content_type, body);
+        let response = response_with(content_type, body);
         assert_eq!(response.text(), expected, "{content_type:?}, {body:?}");
         // Reading does not consume.
         assert_eq!(response.text(), expected);
@@ -220,7 +220,7 @@ fn text_is_read_in_its_encoding() {
 #[cfg(feature = "json")]
 #[test]
 fn json_is_read_or_an_error() {
-    let response = answered(None, br#"{"a": 1, "b": 2}"#);
+    let response = response_with(None, br#"{"a": 1, "b": 2}"#);
     let read: BTreeMap<String, u8> = response.json().unwrap();
     assert_eq!(
         read,
@@ -229,10 +229,10 @@ fn json_is_read_or_an_error() {
     // Of another type, and none at all.
     for error in [
         response.json::<Vec<u8>>().unwrap_err(),
-        answered(None, b"{\"a\": ")
+        response_with(None, b"{\"a\": ")
             .json::<BTreeMap<String, u8>>()
             .unwrap_err(),
-        answered(None, b"")
+        response_with(None, b"")
             .json::<BTreeMap<String, u8>>()
             .unwrap_err(),
     ] {
@@ -243,7 +243,7 @@ fn json_is_read_or_an_error() {
 
 #[test]
 fn a_response_becomes_that_of_other_crates() {
-    let response = answered(Some("text/plain"), b"hello");
+    let response = response_with(Some("text/plain"), b"hello");
     let url = response.url().clone();
     for http in [
         response.clone().into_http(),
@@ -264,7 +264,7 @@ fn a_response_becomes_that_of_other_crates() {
 
 #[test]
 fn a_response_tells_who_sent_it() {
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     let response = outcome(server.url("/")).unwrap();
     let address = response.remote_addr().unwrap();
     assert_eq!(address.port(), server.port());
@@ -273,9 +273,9 @@ fn a_response_tells_who_sent_it() {
 
 /// With both, the length is what an attacker says and the coding is what counts (RFC 9112, section 6.3).
 #[test]
-fn a_length_beside_a_transfer_coding_is_not_believed() {
-    let chunked = answer(Framing::Chunked, "Content-Length: 5\r\n", &content(100_000));
-    let server = RawServer::answering(chunked);
+fn a_length_beside_a_transfer_coding_is_ignored() {
+    let chunked = raw_response(Framing::Chunked, "Content-Length: 5\r\n", &content(100_000));
+    let server = RawServer::responding(chunked);
     let get = RequestSpec::get(server.url("/"));
     assert_too_large(outcome(get.clone().max_body(1000)), 1000, "chunked");
     let response = outcome(get).unwrap();

@@ -1,4 +1,4 @@
-//! A small body that unpacks to a huge one costs no more memory than its limit.
+//! Decompression bombs: a small body that decodes to a huge one costs no more memory than its limit.
 
 use std::io::{self, Write};
 
@@ -7,17 +7,17 @@ use flate2::{Compress, Compression, Crc, FlushCompress};
 use threaded::{ErrorKind, RequestSpec};
 
 use super::pool;
-use crate::support::alone::alone;
-use crate::support::framing::{Framing, answer};
-use crate::support::keeper::Keeper;
+use crate::support::framing::{Framing, raw_response};
 use crate::support::pools::in_order;
 use crate::support::process::peak_kib;
 use crate::support::raw::RawServer;
+use crate::support::recording_server::RecordingServer;
+use crate::support::subprocess::in_subprocess;
 
 const WORKERS: usize = 8;
 const MIB: usize = 1 << 20;
 
-/// So many MiB of zeros as one gzip member.
+/// This many MiB of zeros as one gzip member.
 fn bomb(mebibytes: usize) -> Vec<u8> {
     let zeros = vec![0; MIB];
     // Packed once: after a full flush, the same input gives the same bytes.
@@ -43,11 +43,11 @@ fn bomb(mebibytes: usize) -> Vec<u8> {
     bomb
 }
 
-/// Has all workers at the bomb at once, and each of them at a good answer after it.
+/// All workers receive the bomb at once, and each of them a good response after it.
 fn assert_all_too_large(spec: impl Fn(usize, String) -> RequestSpec, limit: usize, bomb: &[u8]) {
     let coded = "Content-Encoding: gzip\r\nConnection: close\r\n";
-    let server = RawServer::answering(answer(Framing::Announced, coded, bomb));
-    let good = Keeper::saying_ok();
+    let server = RawServer::responding(raw_response(Framing::ContentLength, coded, bomb));
+    let good = RecordingServer::responding_ok();
     let bombs = (0..WORKERS).map(|number| spec(number, server.url("/")));
     let good = (0..WORKERS).map(|_| RequestSpec::get(good.url("/")));
     let pool = pool().num_threads(WORKERS);
@@ -74,7 +74,7 @@ fn a_body_that_is_packed_as_densely_as_a_bomb_is_whole_if_its_limit_allows_it() 
     assert!(packed.len() < content.len() / 200, "{}", packed.len());
 
     let coded = "Content-Encoding: gzip\r\n";
-    let server = RawServer::answering(answer(Framing::Announced, coded, &packed));
+    let server = RawServer::responding(raw_response(Framing::ContentLength, coded, &packed));
     for (max_body, is_whole) in [(content.len(), true), (content.len() - 1, false)] {
         let spec = RequestSpec::get(server.url("/")).max_body(max_body as u64);
         match super::outcome(spec) {
@@ -87,7 +87,7 @@ fn a_body_that_is_packed_as_densely_as_a_bomb_is_whole_if_its_limit_allows_it() 
     }
 
     let cut = &packed[..packed.len() - 20];
-    let server = RawServer::answering(answer(Framing::Announced, coded, cut));
+    let server = RawServer::responding(raw_response(Framing::ContentLength, coded, cut));
     let exception = super::outcome(server.url("/")).unwrap_err();
     assert_eq!(exception.kind(), ErrorKind::Decode, "{exception:?}");
 }
@@ -103,10 +103,14 @@ fn bombs_on_all_workers_cost_no_more_memory_than_the_limits_allow() {
         module_path!(),
         "::bombs_on_all_workers_cost_no_more_memory_than_the_limits_allow"
     );
-    alone(name, &[], || {
-        // The bomb is one: as long as nobody limits it, all of it comes out.
-        let small = answer(Framing::Announced, "Content-Encoding: gzip\r\n", &bomb(2));
-        let whole = super::outcome(RawServer::answering(small).url("/")).unwrap();
+    in_subprocess(name, &[], || {
+        // It is a valid bomb: without a limit, all of it is decoded.
+        let small = raw_response(
+            Framing::ContentLength,
+            "Content-Encoding: gzip\r\n",
+            &bomb(2),
+        );
+        let whole = super::outcome(RawServer::responding(small).url("/")).unwrap();
         assert_eq!(whole.bytes().len(), 2 * MIB);
         let bomb = bomb(256);
         assert!(bomb.len() < 400 << 10, "{}", bomb.len());

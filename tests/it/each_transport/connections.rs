@@ -1,4 +1,4 @@
-//! Connections are kept and used again, counted by the server.
+//! Connection reuse, counted by the server.
 
 use bytes::Bytes;
 use threaded::RequestSpec;
@@ -8,7 +8,7 @@ use crate::support::pools::outcomes_of;
 use crate::support::raw::{RawServer, read_request};
 use crate::support::server::Server;
 
-/// Runs the requests one after the other on one worker; all must be answered.
+/// Runs the requests one after the other on one worker; all must have a response.
 fn run(requests: impl IntoIterator<Item = RequestSpec>) {
     for outcome in outcomes_of(pool(), requests) {
         outcome.unwrap();
@@ -17,7 +17,7 @@ fn run(requests: impl IntoIterator<Item = RequestSpec>) {
 
 #[test]
 fn one_worker_needs_one_connection() {
-    let server = Server::saying(vec![b'x'; 100_000]);
+    let server = Server::responding(vec![b'x'; 100_000]);
     run((0..50).map(|page| server.url(&format!("/{page}")).into()));
     assert_eq!((server.requests(), server.connections()), (50, 1));
 }
@@ -39,7 +39,7 @@ fn redirects_and_refused_statuses_leave_the_connection_usable() {
 }
 
 #[test]
-fn answers_without_a_body_leave_the_connection_usable() {
+fn responses_without_a_body_leave_the_connection_usable() {
     let server = Server::start(|request| {
         let status: u16 = request
             .uri()
@@ -60,7 +60,7 @@ fn answers_without_a_body_leave_the_connection_usable() {
 
 #[test]
 fn a_body_too_large_costs_the_connection_and_nothing_else() {
-    let server = Server::saying(vec![b'x'; 1 << 20]);
+    let server = Server::responding(vec![b'x'; 1 << 20]);
     let spec = RequestSpec::get(server.url("/"));
     let outcomes = outcomes_of(pool(), [spec.clone().max_body(1), spec]);
     assert!(outcomes[0].is_err());
@@ -68,9 +68,9 @@ fn a_body_too_large_costs_the_connection_and_nothing_else() {
 }
 
 #[test]
-fn a_server_that_closes_after_each_answer_without_saying_so_costs_at_most_the_request_that_crosses()
-{
-    let server = RawServer::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+fn a_server_that_closes_after_each_response_without_saying_so_costs_at_most_the_request_that_crosses()
+ {
+    let server = RawServer::responding("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     let outcomes = outcomes_of(pool(), (0..20).map(|page| server.url(&format!("/{page}"))));
     assert_eq!(outcomes.len(), 20);
     assert!(outcomes[0].is_ok());
@@ -111,7 +111,7 @@ fn a_connection_that_the_server_closes_on_the_second_request_ends_that_job_as_cl
 
 #[test]
 fn the_address_of_the_server_is_told() {
-    let server = Server::saying("hello");
+    let server = Server::responding("hello");
     let outcomes = outcomes_of(pool(), [server.url("/")]);
     assert_eq!(
         outcomes[0].as_ref().unwrap().remote_addr(),

@@ -11,10 +11,10 @@ use http::Response;
 use threaded::{Error, ErrorKind, Exchange, Pool, RequestSpec, ResponseBody, Session};
 
 use super::{PoolBuilder, outcome, pool};
-use crate::support::framing::{Framing, answer, drip};
-use crate::support::keeper::{Keeper, redirect};
+use crate::support::framing::{Framing, drip, raw_response};
 use crate::support::pools::{Outcome, outcomes_of};
 use crate::support::raw::{RawServer, read_request};
+use crate::support::recording_server::{RecordingServer, redirect};
 
 const LIMIT: Duration = Duration::from_millis(300);
 
@@ -25,7 +25,7 @@ fn hold(mut stream: TcpStream) {
 
 /// The outcome of the first request is this timeout, and the next job of the same worker is fine.
 fn assert_times_out(builder: PoolBuilder, spec: RequestSpec, limit: Duration, sent: bool) {
-    let good = Keeper::saying_ok();
+    let good = RecordingServer::responding_ok();
     let next = RequestSpec::get(good.url("/")).timeout(Duration::from_secs(30));
     let mut outcomes = outcomes_of(builder, [spec, next]);
     assert_eq!(outcomes.remove(1).unwrap().text(), "ok");
@@ -42,7 +42,7 @@ fn assert_timeout(outcome: Outcome, limit: Duration, sent: bool) {
     assert!(exception.elapsed() < limit * 10 + Duration::from_secs(5));
 }
 
-/// An address that answers no SYN: its queue of connections is full. It stays so as long as the rest is kept.
+/// An address that does not respond to a SYN: its accept queue is full. It stays so as long as the rest is kept.
 fn deaf_address() -> (SocketAddr, impl Drop) {
     use socket2::{Domain, Socket, Type};
 
@@ -67,7 +67,7 @@ fn deaf_address() -> (SocketAddr, impl Drop) {
 }
 
 #[test]
-fn no_answer_is_a_timeout() {
+fn no_response_is_a_timeout() {
     let server = RawServer::start(|stream, _| hold(stream));
     let spec = RequestSpec::post(server.url("/")).body("content");
     assert_times_out(pool(), spec.timeout(LIMIT), LIMIT, true);
@@ -113,7 +113,7 @@ fn a_body_that_drips_is_a_timeout_in_every_framing() {
 #[test]
 fn an_encoded_body_that_drips_is_a_timeout() {
     let content: Vec<u8> = (0..2000_u32).flat_map(|n| (n * n).to_le_bytes()).collect();
-    let body = crate::support::codings::gzip(&content);
+    let body = crate::support::encodings::gzip(&content);
     let server = RawServer::start(move |mut stream, _| {
         read_request(&mut stream);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n");
@@ -125,7 +125,7 @@ fn an_encoded_body_that_drips_is_a_timeout() {
 
 #[test]
 fn head_and_body_share_one_limit() {
-    let whole = answer(Framing::Announced, "", b"late");
+    let whole = raw_response(Framing::ContentLength, "", b"late");
     let server = RawServer::start(move |mut stream, _| {
         read_request(&mut stream);
         thread::sleep(LIMIT * 8 / 10);
@@ -138,7 +138,7 @@ fn head_and_body_share_one_limit() {
 
 #[test]
 fn all_hops_share_one_limit() {
-    let server = Keeper::start(|request| {
+    let server = RecordingServer::start(|request| {
         thread::sleep(LIMIT * 4 / 10);
         match request.uri().path().len() {
             6.. => Response::new(Bytes::new()),
@@ -153,7 +153,7 @@ fn all_hops_share_one_limit() {
 #[test]
 fn a_timeout_while_connecting_after_a_redirect_counts_as_sent() {
     let (address, _kept) = deaf_address();
-    let server = Keeper::start(move |_| redirect(307, format!("http://{address}/")));
+    let server = RecordingServer::start(move |_| redirect(307, format!("http://{address}/")));
     let spec = RequestSpec::post(server.url("/")).body("content");
     assert_times_out(pool(), spec.timeout(LIMIT), LIMIT, true);
 }
@@ -169,7 +169,7 @@ fn the_limit_of_the_spec_goes_before_that_of_the_pool() {
 
 #[test]
 fn a_limit_can_be_lifted_and_raised() {
-    let slow = Keeper::start(|_| {
+    let slow = RecordingServer::start(|_| {
         thread::sleep(LIMIT);
         Response::new(Bytes::from_static(b"slow"))
     });
@@ -193,14 +193,14 @@ fn a_limit_can_be_lifted_and_raised() {
 
 #[test]
 fn no_time_at_all_is_a_timeout() {
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     let spec = RequestSpec::get(server.url("/")).timeout(Duration::ZERO);
     let exception = outcome(spec).unwrap_err();
     assert_eq!(exception.kind(), ErrorKind::Timeout, "{exception:?}");
     assert_eq!(exception.time_limit(), Some(Duration::ZERO));
 }
 
-/// What a transport is told of the time, one line for each exchange of these requests.
+/// The time limits that a transport receives, one line for each exchange of these requests.
 fn told(
     change: impl FnOnce(threaded::PoolBuilder) -> threaded::PoolBuilder,
     spec: RequestSpec,
@@ -209,12 +209,12 @@ fn told(
     let stub = move |exchange: Exchange<'_>| {
         tell.send((exchange.timeout(), exchange.deadline()))
             .unwrap();
-        let answer = Response::builder();
-        let answer = match exchange.url().path() {
-            "/redirect" => answer.status(302).header("location", "/"),
-            _ => answer,
+        let response = Response::builder();
+        let response = match exchange.url().path() {
+            "/redirect" => response.status(302).header("location", "/"),
+            _ => response,
         };
-        Ok(answer.body(ResponseBody::from("ok")).unwrap())
+        Ok(response.body(ResponseBody::from("ok")).unwrap())
     };
     let builder = change(Pool::builder()).session(move || Session::new(stub.clone()));
     for outcome in outcomes_of(builder, [spec]) {
@@ -291,7 +291,7 @@ fn a_timeout_during_the_tls_handshake_has_sent_nothing() {
 fn a_timeout_on_a_connection_that_served_before_counts_as_sent() {
     let server = RawServer::start(|mut stream, _| {
         read_request(&mut stream);
-        let _ = stream.write_all(&answer(Framing::Announced, "", b"first"));
+        let _ = stream.write_all(&raw_response(Framing::ContentLength, "", b"first"));
         hold(stream);
     });
     let get = RequestSpec::get(server.url("/"));

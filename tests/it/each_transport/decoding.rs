@@ -1,4 +1,4 @@
-//! Promise 10: bodies are decoded by the crate, whole, and faults of the coding are told from faults of the connection.
+//! Promise 10: bodies are decoded by the crate, as a whole, and decoding errors are told from connection errors.
 #![cfg(feature = "gzip")]
 
 use std::io::Write;
@@ -10,56 +10,56 @@ use threaded::{ErrorKind, RequestSpec};
 
 use super::{outcome, pool};
 #[cfg(feature = "brotli")]
-use crate::support::codings::brotli;
-use crate::support::codings::{TEXT, codings, gzip, gzip_text, many_times_gzip, zlib};
-use crate::support::framing::{FRAMINGS, Framing, answer, chunked, drip};
-use crate::support::keeper::{Keeper, values};
+use crate::support::encodings::brotli;
+use crate::support::encodings::{TEXT, encodings, gzip, gzip_text, nested_gzip, zlib};
+use crate::support::framing::{FRAMINGS, Framing, chunked, drip, raw_response};
 use crate::support::pools::{Outcome, outcomes_of};
 use crate::support::raw::{RawServer, read_request};
+use crate::support::recording_server::{RecordingServer, values};
 
-/// A server whose answers have this `Content-Encoding` and this body.
-fn labelled(coding: &'static str, body: Vec<u8>) -> Keeper {
+/// A server whose responses have this `Content-Encoding` and this body.
+fn labelled(encoding: &'static str, body: Vec<u8>) -> RecordingServer {
     let body = Bytes::from(body);
-    Keeper::start(move |_| {
-        let answer = Response::builder().header("content-encoding", coding);
-        answer.body(body.clone()).unwrap()
+    RecordingServer::start(move |_| {
+        let response = Response::builder().header("content-encoding", encoding);
+        response.body(body.clone()).unwrap()
     })
 }
 
-/// The outcomes of GETs that are answered with these bytes, by one worker.
-fn outcomes_of_answers(answers: Vec<Vec<u8>>) -> Vec<Outcome> {
-    let servers: Vec<_> = answers.into_iter().map(RawServer::answering).collect();
+/// The outcomes of GETs whose responses are these bytes, by one worker.
+fn outcomes_of_responses(responses: Vec<Vec<u8>>) -> Vec<Outcome> {
+    let servers: Vec<_> = responses.into_iter().map(RawServer::responding).collect();
     outcomes_of(pool(), servers.iter().map(|server| server.url("/")))
 }
 
 fn outcome_of(bytes: Vec<u8>) -> Outcome {
-    outcomes_of_answers(vec![bytes]).remove(0)
+    outcomes_of_responses(vec![bytes]).remove(0)
 }
 
-/// Answers that differ in one thing each, and what to call them.
+/// Responses that differ in one thing each, and their names.
 #[derive(Default)]
 struct Table(Vec<(String, Vec<u8>)>);
 
 impl Table {
-    fn add(&mut self, what: String, answer: Vec<u8>) {
-        self.0.push((what, answer));
+    fn add(&mut self, what: String, response: Vec<u8>) {
+        self.0.push((what, response));
     }
 
     fn outcomes(self) -> impl Iterator<Item = (String, Outcome)> {
-        let (names, answers): (Vec<_>, Vec<_>) = self.0.into_iter().unzip();
+        let (names, responses): (Vec<_>, Vec<_>) = self.0.into_iter().unzip();
         assert!(!names.is_empty());
-        names.into_iter().zip(outcomes_of_answers(answers))
+        names.into_iter().zip(outcomes_of_responses(responses))
     }
 }
 
 #[test]
-fn every_coding_is_undone_in_every_framing() {
+fn every_content_encoding_is_decoded_in_every_framing() {
     let mut table = Table::default();
-    for (coding, body) in codings() {
+    for (encoding, body) in encodings() {
         for framing in FRAMINGS {
-            let headers = format!("Content-Encoding: {coding}\r\n");
-            let what = format!("{coding}, {framing:?}");
-            table.add(what, answer(framing, &headers, &body));
+            let headers = format!("Content-Encoding: {encoding}\r\n");
+            let what = format!("{encoding}, {framing:?}");
+            table.add(what, raw_response(framing, &headers, &body));
         }
     }
     for (what, outcome) in table.outcomes() {
@@ -68,33 +68,33 @@ fn every_coding_is_undone_in_every_framing() {
 }
 
 #[test]
-fn codings_may_stand_in_several_header_fields() {
+fn content_encodings_may_stand_in_several_header_fields() {
     let headers = "Content-Encoding: deflate\r\nContent-Encoding: gzip\r\n";
     let body = gzip(&zlib(TEXT.as_bytes()));
-    let response = outcome_of(answer(Framing::Announced, headers, &body)).unwrap();
+    let response = outcome_of(raw_response(Framing::ContentLength, headers, &body)).unwrap();
     assert_eq!(response.text(), TEXT);
 }
 
 #[test]
 fn headers_tell_of_the_decoded_body_and_content_length_of_the_wire() {
-    for (coding, body) in codings() {
-        let (length, server) = (body.len() as u64, labelled(coding, body));
+    for (encoding, body) in encodings() {
+        let (length, server) = (body.len() as u64, labelled(encoding, body));
         let response = outcome(server.url("/")).unwrap();
         for name in ["content-encoding", "content-length"] {
-            assert!(!response.headers().contains_key(name), "{coding}: {name}");
+            assert!(!response.headers().contains_key(name), "{encoding}: {name}");
         }
         assert!(response.headers().contains_key("date"));
-        assert_eq!(response.content_length(), Some(length), "{coding}");
+        assert_eq!(response.content_length(), Some(length), "{encoding}");
     }
-    let chunked = answer(Framing::Chunked, "Content-Encoding: gzip\r\n", &gzip_text());
+    let chunked = raw_response(Framing::Chunked, "Content-Encoding: gzip\r\n", &gzip_text());
     assert_eq!(outcome_of(chunked).unwrap().content_length(), None);
 }
 
 #[test]
-fn six_codings_are_refused() {
+fn six_content_encodings_are_refused() {
     let six = "gzip, gzip, gzip, gzip, gzip, gzip";
-    let server = labelled(six, many_times_gzip(6));
-    let good = Keeper::saying_ok();
+    let server = labelled(six, nested_gzip(6));
+    let good = RecordingServer::responding_ok();
     let mut outcomes = outcomes_of(pool(), [server.url("/"), good.url("/")]);
     assert_eq!(outcomes.remove(1).unwrap().text(), "ok");
     let exception = outcomes.remove(0).unwrap_err();
@@ -102,22 +102,22 @@ fn six_codings_are_refused() {
 }
 
 #[test]
-fn a_coding_that_nobody_knows_is_handed_on() {
-    for coding in ["rot13", "gzip, rot13", "rot13, gzip", "gzip;q=1"] {
-        let response = outcome(labelled(coding, gzip_text()).url("/")).unwrap();
-        assert_eq!(*response.bytes(), gzip_text(), "{coding}");
-        assert_eq!(response.headers()["content-encoding"], coding);
+fn an_unknown_content_encoding_is_passed_through() {
+    for encoding in ["rot13", "gzip, rot13", "rot13, gzip", "gzip;q=1"] {
+        let response = outcome(labelled(encoding, gzip_text()).url("/")).unwrap();
+        assert_eq!(*response.bytes(), gzip_text(), "{encoding}");
+        assert_eq!(response.headers()["content-encoding"], encoding);
         assert_eq!(response.content_length(), Some(gzip_text().len() as u64));
     }
 }
 
 #[test]
 fn without_decoding_the_body_stays_as_it_came() {
-    for (coding, body) in codings() {
-        let server = labelled(coding, body.clone());
+    for (encoding, body) in encodings() {
+        let server = labelled(encoding, body.clone());
         let response = outcome(RequestSpec::get(server.url("/")).decode(false)).unwrap();
-        assert_eq!(*response.bytes(), body, "{coding}");
-        assert_eq!(response.headers()["content-encoding"], coding);
+        assert_eq!(*response.bytes(), body, "{encoding}");
+        assert_eq!(response.headers()["content-encoding"], encoding);
         assert!(response.headers().contains_key("content-length"));
         assert_eq!(values(&server.only(), "accept-encoding"), [""; 0]);
     }
@@ -125,7 +125,7 @@ fn without_decoding_the_body_stays_as_it_came() {
 
 #[test]
 fn what_can_be_decoded_is_asked_for() {
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     let get = RequestSpec::get(server.url("/"));
     let specs = [
         get.clone(),
@@ -140,13 +140,13 @@ fn what_can_be_decoded_is_asked_for() {
         .map(|request| values(request, "accept-encoding"))
         .collect();
     let offered: Vec<&str> = sent[0][0].split(", ").collect();
-    for (coding, is_offered) in [
+    for (encoding, is_offered) in [
         ("gzip", true),
         ("deflate", true),
         ("br", cfg!(feature = "brotli")),
         ("zstd", cfg!(feature = "zstd")),
     ] {
-        assert_eq!(offered.contains(&coding), is_offered, "{coding}");
+        assert_eq!(offered.contains(&encoding), is_offered, "{encoding}");
     }
     assert_eq!(sent[1], ["identity"]);
     assert_eq!(sent[2], ["gzip"]);
@@ -155,7 +155,7 @@ fn what_can_be_decoded_is_asked_for() {
 }
 
 #[test]
-fn what_follows_the_last_member_and_is_none_is_left_alone() {
+fn data_after_the_last_gzip_member_is_ignored_unless_it_begins_another() {
     let one = gzip_text();
     for rest in [&[0; 4][..], b"junk", &[0; 100_000]] {
         let body = [&*one, rest].concat();
@@ -219,7 +219,7 @@ fn two_members_come_whole_however_they_were_cut() {
 }
 
 #[test]
-fn a_body_that_is_not_what_its_coding_says_cannot_be_decoded() {
+fn a_body_that_does_not_match_its_content_encoding_cannot_be_decoded() {
     let whole = gzip_text();
     let bad_checksum = {
         let mut body = whole.clone();
@@ -252,11 +252,11 @@ fn a_body_that_is_not_what_its_coding_says_cannot_be_decoded() {
         ),
     ];
     let mut table = Table::default();
-    for (row, (coding, body)) in rows.into_iter().enumerate() {
+    for (row, (encoding, body)) in rows.into_iter().enumerate() {
         for framing in FRAMINGS {
-            let headers = format!("Content-Encoding: {coding}\r\n");
-            let what = format!("row {row}, {coding}, {framing:?}");
-            table.add(what, answer(framing, &headers, &body));
+            let headers = format!("Content-Encoding: {encoding}\r\n");
+            let what = format!("row {row}, {encoding}, {framing:?}");
+            table.add(what, raw_response(framing, &headers, &body));
         }
     }
     for (what, outcome) in table.outcomes() {
@@ -267,17 +267,17 @@ fn a_body_that_is_not_what_its_coding_says_cannot_be_decoded() {
 }
 
 #[test]
-fn a_connection_that_ends_early_is_not_the_codings_fault() {
+fn a_connection_that_ends_early_is_no_decoding_error() {
     let mut table = Table::default();
-    for (coding, body) in codings() {
-        for framing in [Framing::Announced, Framing::Chunked] {
+    for (encoding, body) in encodings() {
+        for framing in [Framing::ContentLength, Framing::Chunked] {
             for left in [0, 1, body.len() / 2, body.len() - 1] {
-                let headers = format!("Content-Encoding: {coding}\r\n");
-                let mut bytes = answer(framing, &headers, &body);
+                let headers = format!("Content-Encoding: {encoding}\r\n");
+                let mut bytes = raw_response(framing, &headers, &body);
                 // Of a chunked one, the line that ends it and that of its last chunk go too.
                 let extra = if framing == Framing::Chunked { 7 } else { 0 };
                 bytes.truncate(bytes.len() - extra - (body.len() - left));
-                table.add(format!("{coding}, {framing:?}, {left} bytes came"), bytes);
+                table.add(format!("{encoding}, {framing:?}, {left} bytes came"), bytes);
             }
         }
     }
@@ -291,11 +291,11 @@ fn a_connection_that_ends_early_is_not_the_codings_fault() {
 #[test]
 fn an_empty_body_is_empty_whatever_its_label() {
     let mut table = Table::default();
-    for coding in ["gzip", "deflate", "gzip, gzip", "br", "zstd"] {
+    for encoding in ["gzip", "deflate", "gzip, gzip", "br", "zstd"] {
         for framing in FRAMINGS {
-            let headers = format!("Content-Encoding: {coding}\r\n");
-            let what = format!("{coding}, {framing:?}");
-            table.add(what, answer(framing, &headers, b""));
+            let headers = format!("Content-Encoding: {encoding}\r\n");
+            let what = format!("{encoding}, {framing:?}");
+            table.add(what, raw_response(framing, &headers, b""));
         }
     }
     for (what, outcome) in table.outcomes() {
@@ -304,7 +304,7 @@ fn an_empty_body_is_empty_whatever_its_label() {
 }
 
 #[test]
-fn the_answer_to_a_head_has_nothing_to_decode() {
+fn the_response_to_a_head_has_nothing_to_decode() {
     for label in ["gzip", "gzip, gzip, gzip, gzip, gzip, gzip"] {
         let server = labelled(label, gzip_text());
         let response = outcome(RequestSpec::head(server.url("/"))).unwrap();
@@ -318,11 +318,11 @@ fn the_answer_to_a_head_has_nothing_to_decode() {
 }
 
 #[test]
-fn the_connection_serves_again_after_a_decoded_answer() {
-    for (coding, body) in codings() {
-        for framing in [Framing::Announced, Framing::Chunked] {
-            let headers = format!("Content-Encoding: {coding}\r\n");
-            let bytes = answer(framing, &headers, &body);
+fn the_connection_serves_again_after_a_decoded_response() {
+    for (encoding, body) in encodings() {
+        for framing in [Framing::ContentLength, Framing::Chunked] {
+            let headers = format!("Content-Encoding: {encoding}\r\n");
+            let bytes = raw_response(framing, &headers, &body);
             let server = RawServer::start(move |mut stream, _| {
                 while !read_request(&mut stream).is_empty() {
                     stream.write_all(&bytes).unwrap();
@@ -331,7 +331,7 @@ fn the_connection_serves_again_after_a_decoded_answer() {
             for outcome in outcomes_of(pool(), vec![server.url("/"); 4]) {
                 assert_eq!(outcome.unwrap().text(), TEXT);
             }
-            assert_eq!(server.connections(), 1, "{coding}, {framing:?}");
+            assert_eq!(server.connections(), 1, "{encoding}, {framing:?}");
         }
     }
 }

@@ -9,13 +9,13 @@ use threaded::crossbeam_channel::{Receiver, Sender, unbounded};
 use threaded::{Exchange, Pool, PoolBuilder, RequestSpec, Session, TransportBuilder};
 
 use super::pool;
-use crate::support::alone::alone;
-use crate::support::pools::says_ok;
+use crate::support::pools::respond_ok;
 use crate::support::process::{eventually, file_descriptors, threads};
 use crate::support::raw::RawServer;
 use crate::support::server::Server;
+use crate::support::subprocess::in_subprocess;
 
-/// Watches and holds the exchanges of a pool.
+/// Observes the exchanges of a pool and holds them up.
 struct Gate {
     /// Gets a message when an exchange begins.
     begun: Receiver<()>,
@@ -35,7 +35,7 @@ fn gated() -> (PoolBuilder<impl TransportBuilder + 'static>, Gate) {
             exchanges.fetch_add(1, Ordering::SeqCst);
             let _ = begun_tx.send(());
             let _ = opened.recv();
-            says_ok(exchange)
+            respond_ok(exchange)
         }
     };
     let builder = Pool::builder().session(move || Session::new(transport.clone()));
@@ -85,7 +85,7 @@ fn dropping_an_iterator_early_cancels_the_rest() {
 }
 
 #[test]
-fn a_pool_whose_server_never_answers_can_be_dropped() {
+fn a_pool_whose_server_never_responds_can_be_dropped() {
     let server = RawServer::start(|mut stream, _| {
         let _ = stream.read_to_end(&mut Vec::new());
     });
@@ -103,7 +103,7 @@ fn a_sender_learns_that_the_pool_was_dropped() {
     let (jobs, receiver) = unbounded::<RequestSpec>();
     let pool = Pool::builder()
         .num_threads(2)
-        .session(|| Session::new(says_ok))
+        .session(|| Session::new(respond_ok))
         .job_queue(receiver)
         .build()
         .unwrap();
@@ -120,8 +120,8 @@ fn threads_and_file_descriptors_return_to_where_they_were() {
         module_path!(),
         "::threads_and_file_descriptors_return_to_where_they_were"
     );
-    alone(name, &[], || {
-        let server = Server::saying("hello");
+    in_subprocess(name, &[], || {
+        let server = Server::responding("hello");
         let urls: Vec<String> = (0..40)
             .map(|page| server.url(&format!("/{page}")))
             .collect();
@@ -131,7 +131,7 @@ fn threads_and_file_descriptors_return_to_where_they_were() {
             let wanted = if leave_early { 5 } else { urls.len() };
             assert_eq!(pool.into_iter().take(wanted).count(), wanted);
         };
-        // The server is up when it has answered.
+        // The server has started when it has responded.
         let mut first = TcpStream::connect(server.address()).unwrap();
         first.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
         first.read_to_end(&mut Vec::new()).unwrap();

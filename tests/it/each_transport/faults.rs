@@ -1,4 +1,5 @@
-//! What goes wrong on the way: each fault is made for real, ends in its own kind of error, and leaves the pool working.
+//! Faults of connections and responses: each is produced for real, ends in its own kind of error, and leaves the pool
+//! working.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -18,7 +19,7 @@ pub(super) fn outcome_before_another(
     builder: PoolBuilder,
     request: impl Into<RequestSpec>,
 ) -> Outcome {
-    let fine = Server::saying("fine");
+    let fine = Server::responding("fine");
     let mut outcomes = outcomes_of(builder, [request.into(), fine.url("/").into()]);
     assert_eq!(outcomes.len(), 2);
     assert_eq!(
@@ -117,7 +118,7 @@ fn a_head_that_is_not_http() {
         "SSH-2.0-OpenSSH_9.2p1\r\n\r\n",
         "HTTP/1.1 2x0 OK\r\n\r\n",
         "HTTP/9.9 200 OK\r\n\r\n",
-        "<html>an answer of HTTP/0.9</html>\r\n\r\n",
+        "<html>a response of HTTP/0.9</html>\r\n\r\n",
         "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
         "HTTP/1.1 200 OK\r\nno colon here\r\n\r\n",
         "HTTP/1.1 200 OK\r\nbad name: x\r\n\r\n",
@@ -129,7 +130,7 @@ fn a_head_that_is_not_http() {
         &huge,
     ];
     for head in heads {
-        let server = RawServer::answering(head.to_owned());
+        let server = RawServer::responding(head.to_owned());
         let exception = exception(server.url("/"));
         assert!(!exception.is_retryable());
         assert_kind!(exception, Protocol, sent: true);
@@ -144,7 +145,7 @@ fn a_body_that_is_cut() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12",
     ];
     for head in heads {
-        let server = RawServer::answering(head);
+        let server = RawServer::responding(head);
         let exception = exception(server.url("/"));
         assert!(exception.is_retryable());
         assert_kind!(exception, BodyTruncated, sent: true);
@@ -163,17 +164,17 @@ fn a_connection_reset_inside_the_body() {
 }
 
 #[test]
-fn a_chunk_size_that_is_none() {
+fn an_invalid_chunk_size() {
     for size in ["nonsense", "-5", "fffffffffffffffff"] {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let server = RawServer::answering(format!("{head}{size}\r\n12345\r\n0\r\n\r\n"));
+        let server = RawServer::responding(format!("{head}{size}\r\n12345\r\n0\r\n\r\n"));
         assert_kind!(exception(server.url("/")), Protocol, sent: true);
     }
 }
 
 #[test]
 fn a_body_that_ends_with_its_connection_cannot_be_told_from_a_cut_one() {
-    let server = RawServer::answering("HTTP/1.1 200 OK\r\n\r\nall there is");
+    let server = RawServer::responding("HTTP/1.1 200 OK\r\n\r\nall there is");
     let outcomes = outcomes_of(pool(), [server.url("/")]);
     let response = outcomes[0].as_ref().unwrap();
     assert_eq!(
@@ -216,7 +217,7 @@ fn a_certificate_that_is_not_trusted() {
 
 #[test]
 fn a_server_that_does_not_speak_tls() {
-    let server = Server::saying("plain");
+    let server = Server::responding("plain");
     let url = format!("https://{}/", server.address());
     assert_kind!(exception(url), Tls, sent: false);
 }
@@ -236,8 +237,8 @@ fn a_place_that_cannot_be_connected_to_is_no_matter_of_tls() {
 }
 
 #[test]
-fn a_transfer_coding_that_nobody_undoes() {
-    let server = RawServer::answering(
+fn an_unsupported_transfer_coding() {
+    let server = RawServer::responding(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
     );
     assert_kind!(exception(server.url("/")), Protocol, sent: true);

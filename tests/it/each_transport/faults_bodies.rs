@@ -1,4 +1,4 @@
-//! Bodies in both directions that do not go through.
+//! Bodies in both directions that are not transferred as a whole.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -8,12 +8,12 @@ use std::time::Duration;
 use threaded::{ErrorKind, RequestSpec};
 
 use super::faults::{after_request, assert_kind, exception, outcome_before_another};
-use super::{ANSWERS_OUTLIVE_HALF_SENT_BODIES, ODD_CHUNK_SIZES_ARE_READ, pool};
-use crate::support::framing::{FRAMINGS, Framing, answer};
+use super::{ACCEPTS_LENIENT_CHUNK_SIZES, REPORTS_EARLY_RESPONSES, pool};
+use crate::support::framing::{FRAMINGS, Framing, raw_response};
 use crate::support::pools::Outcome;
 use crate::support::raw::{RawServer, reset};
 
-/// More than the system takes in advance.
+/// More than the socket buffers hold.
 const LARGE: usize = 32 << 20;
 
 /// Reads the head of a request and nothing beyond it.
@@ -28,7 +28,7 @@ fn read_head(stream: &mut TcpStream) {
 const TOO_LARGE: &[u8] =
     b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\nConnection: close\r\n\r\ntoo much";
 
-/// Answers each request before it has read its body, and then does this with the connection.
+/// Responds to each request before it has read the body, and then does this with the connection.
 fn hasty(then: impl Fn(TcpStream) + Send + Sync + 'static) -> RawServer {
     RawServer::start(move |mut stream, _| {
         read_head(&mut stream);
@@ -49,18 +49,18 @@ fn outcomes(server: &RawServer) -> [Outcome; 2] {
     .map(|spec| outcome_before_another(pool(), spec))
 }
 
-/// It is the answer, or else the connection was closed, on transports that do not look for an answer then.
-fn assert_is_the_answer_if_it_can_be(outcome: &Outcome) {
+/// The outcome is the response; on transports that do not look for one after a failed write, it may be `Closed`.
+fn assert_is_the_response_if_it_can_be(outcome: &Outcome) {
     match outcome {
-        Err(exception) if !ANSWERS_OUTLIVE_HALF_SENT_BODIES => {
+        Err(exception) if !REPORTS_EARLY_RESPONSES => {
             let is_closed = exception.kind() == ErrorKind::Closed;
             assert!(is_closed && exception.was_sent(), "{exception:?}");
         }
-        answered => assert_is_the_answer(answered),
+        outcome => assert_is_the_response(outcome),
     }
 }
 
-fn assert_is_the_answer(outcome: &Outcome) {
+fn assert_is_the_response(outcome: &Outcome) {
     let response = outcome.as_ref().unwrap().response();
     assert_eq!(
         (response.status().as_u16(), &*response.text()),
@@ -69,29 +69,29 @@ fn assert_is_the_answer(outcome: &Outcome) {
 }
 
 #[test]
-fn an_answer_that_comes_before_the_body_was_sent_is_the_answer() {
+fn a_response_that_comes_before_the_body_was_sent_is_the_response() {
     // As servers do it that are careful: they say that nothing more will come, and read on for a while.
     let patient = hasty(|mut stream| {
         let _ = stream.shutdown(Shutdown::Write);
         let _ = io::copy(&mut stream, &mut io::sink());
     });
     let [in_memory, of_a_file] = outcomes(&patient);
-    assert_is_the_answer(&in_memory);
-    assert_is_the_answer_if_it_can_be(&of_a_file);
+    assert_is_the_response(&in_memory);
+    assert_is_the_response_if_it_can_be(&of_a_file);
 }
 
 #[test]
-fn an_answer_outlives_the_connection_that_is_closed_while_the_body_is_sent() {
+fn a_response_outlives_the_connection_that_is_closed_while_the_body_is_sent() {
     let brisk = hasty(drop);
     for _ in 0..10 {
         outcomes(&brisk)
             .iter()
-            .for_each(assert_is_the_answer_if_it_can_be);
+            .for_each(assert_is_the_response_if_it_can_be);
     }
 }
 
 #[test]
-fn a_connection_that_is_closed_without_an_answer_while_the_body_is_sent() {
+fn a_connection_that_is_closed_without_a_response_while_the_body_is_sent() {
     for end in [drop as fn(TcpStream), reset] {
         let server = RawServer::start(move |mut stream, _| {
             read_head(&mut stream);
@@ -104,7 +104,7 @@ fn a_connection_that_is_closed_without_an_answer_while_the_body_is_sent() {
 }
 
 #[test]
-fn a_body_that_nobody_takes_is_a_timeout() {
+fn a_request_body_that_the_server_does_not_read_is_a_timeout() {
     let (over, wait) = mpsc::channel::<()>();
     let wait = Mutex::new(wait);
     let server = RawServer::start(move |mut stream, _| {
@@ -126,7 +126,7 @@ fn a_body_that_nobody_takes_is_a_timeout() {
 #[test]
 fn a_connection_reset_inside_a_body_of_any_framing() {
     for framing in FRAMINGS {
-        let whole = answer(framing, "", &[b'x'; 3000]);
+        let whole = raw_response(framing, "", &[b'x'; 3000]);
         let part = whole[..whole.len() - 1500].to_vec();
         let server = after_request(move |mut stream| {
             stream.write_all(&part).unwrap();
@@ -141,8 +141,8 @@ fn a_connection_reset_inside_a_body_of_any_framing() {
 #[test]
 fn a_body_that_is_cut_by_an_orderly_end_is_told_where_that_can_be_told() {
     for framing in FRAMINGS {
-        let whole = answer(framing, "", &[b'x'; 3000]);
-        let server = RawServer::answering(whole[..whole.len() - 1500].to_vec());
+        let whole = raw_response(framing, "", &[b'x'; 3000]);
+        let server = RawServer::responding(whole[..whole.len() - 1500].to_vec());
         let outcome = outcome_before_another(pool(), server.url("/"));
         match framing {
             Framing::CloseDelimited => {
@@ -150,7 +150,7 @@ fn a_body_that_is_cut_by_an_orderly_end_is_told_where_that_can_be_told() {
                 let length = (response.bytes().len(), response.content_length());
                 assert_eq!(length, (1500, None));
             }
-            Framing::Announced | Framing::Chunked => {
+            Framing::ContentLength | Framing::Chunked => {
                 assert_kind!(outcome.unwrap_err(), BodyTruncated, sent: true);
             }
         }
@@ -158,7 +158,7 @@ fn a_body_that_is_cut_by_an_orderly_end_is_told_where_that_can_be_told() {
 }
 
 #[test]
-fn chunks_that_are_none() {
+fn invalid_chunks() {
     let rows = [
         "",
         "nonsense",
@@ -173,7 +173,7 @@ fn chunks_that_are_none() {
     let mut wrong = Vec::new();
     for chunk in rows {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let server = RawServer::answering(format!("{head}{chunk}\r\nhello\r\n0\r\n\r\n"));
+        let server = RawServer::responding(format!("{head}{chunk}\r\nhello\r\n0\r\n\r\n"));
         match outcome_before_another(pool(), server.url("/")) {
             Err(exception) if exception.kind() == ErrorKind::Protocol => {
                 assert!(exception.was_sent() && !exception.is_retryable());
@@ -188,9 +188,9 @@ fn chunks_that_are_none() {
 fn chunk_sizes_that_only_some_take_for_one() {
     for size in ["+5", " 5"] {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let server = RawServer::answering(format!("{head}{size}\r\nhello\r\n0\r\n\r\n"));
+        let server = RawServer::responding(format!("{head}{size}\r\nhello\r\n0\r\n\r\n"));
         let outcome = outcome_before_another(pool(), server.url("/"));
-        match ODD_CHUNK_SIZES_ARE_READ {
+        match ACCEPTS_LENIENT_CHUNK_SIZES {
             true => assert_eq!(outcome.unwrap().text(), "hello", "{size:?}"),
             false => {
                 assert_kind!(outcome.unwrap_err(), Protocol, sent: true);
@@ -204,7 +204,7 @@ fn chunk_sizes_that_only_some_take_for_one() {
 fn a_chunk_larger_than_anything_is_cut_or_too_large() {
     for size in ["7fffffffffffffff", "ffffffffffffffff"] {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let server = RawServer::answering(format!("{head}{size}\r\nhello"));
+        let server = RawServer::responding(format!("{head}{size}\r\nhello"));
         let exception = exception(server.url("/"));
         assert!(
             matches!(
@@ -220,21 +220,21 @@ fn a_chunk_larger_than_anything_is_cut_or_too_large() {
 #[cfg(all(feature = "gzip", target_os = "linux"))]
 #[test]
 fn a_bomb_takes_no_more_memory_than_the_limit_lets_it() {
-    use crate::support::alone::alone;
-    use crate::support::codings::gzip;
+    use crate::support::encodings::gzip;
     use crate::support::process::peak_kib;
+    use crate::support::subprocess::in_subprocess;
 
     let name = concat!(
         module_path!(),
         "::a_bomb_takes_no_more_memory_than_the_limit_lets_it"
     );
-    alone(name, &[], || {
+    in_subprocess(name, &[], || {
         const MIB: usize = 1 << 20;
         // 256 MiB, in members of which each is a kilobyte on the wire.
         let bomb = gzip(&vec![0; MIB]).repeat(256);
         assert!(bomb.len() < MIB);
         let coded = "Content-Encoding: gzip\r\n";
-        let server = RawServer::answering(answer(Framing::Announced, coded, &bomb));
+        let server = RawServer::responding(raw_response(Framing::ContentLength, coded, &bomb));
         let spec = RequestSpec::get(server.url("/"));
         let before = peak_kib() * 1024;
         let exception = exception(spec.max_body(4 * MIB as u64));

@@ -1,4 +1,4 @@
-//! Heads that never end, heads that contradict themselves, and heads that look odd and are all right.
+//! Heads that never end, heads that contradict themselves, and heads that are odd but valid.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::pool;
 use crate::support::framing::drip;
 use crate::support::raw::RawServer;
 
-/// Says `start` once, and then `more` for as long as anybody listens. Counts the bytes that were taken.
+/// Sends `start` once, and then `more` for as long as the client reads. Counts the bytes that were written.
 fn endless(start: &'static str, more: &'static str) -> (RawServer, Arc<AtomicUsize>) {
     let taken = Arc::new(AtomicUsize::new(0));
     let server = after_request({
@@ -72,11 +72,11 @@ fn assert_times_out(spec: RequestSpec) {
 }
 
 #[test]
-fn interim_answers_that_never_end_are_a_timeout() {
+fn interim_responses_that_never_end_are_a_timeout() {
     for interim in INTERIM {
         let server = after_request(move |mut stream| {
-            let answers = std::iter::repeat(interim.as_bytes());
-            drip(&mut stream, Duration::from_millis(5), answers);
+            let responses = std::iter::repeat(interim.as_bytes());
+            drip(&mut stream, Duration::from_millis(5), responses);
         });
         assert_times_out(RequestSpec::get(server.url("/")));
         assert_times_out(RequestSpec::post(server.url("/")).body("content"));
@@ -84,26 +84,26 @@ fn interim_answers_that_never_end_are_a_timeout() {
 }
 
 #[test]
-fn a_flood_of_interim_answers_is_a_timeout() {
+fn a_flood_of_interim_responses_is_a_timeout() {
     let (server, taken) = endless("", INTERIM[0]);
     assert_times_out(RequestSpec::get(server.url("/")));
     assert!(taken.load(Ordering::SeqCst) > 0);
 }
 
-/// The response to a request that is answered with these bytes.
-fn response(answer: impl Into<Vec<u8>>) -> Response {
-    let server = RawServer::answering(answer.into());
+/// The response that these bytes are read as.
+fn response(bytes: impl Into<Vec<u8>>) -> Response {
+    let server = RawServer::responding(bytes.into());
     let outcome = outcome_before_another(pool(), server.url("/"));
     outcome.unwrap().into_parts().1
 }
 
 #[test]
-fn interim_answers_are_passed_over() {
+fn interim_responses_are_passed_over() {
     for count in [1, 5] {
         let interim = INTERIM.concat();
-        let answer =
+        let bytes =
             interim.repeat(count) + "HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nlate";
-        let response = response(answer);
+        let response = response(bytes);
         assert_eq!(
             (response.status().as_u16(), &*response.text()),
             (404, "late")
@@ -128,15 +128,15 @@ fn headers_in_latin_1_are_handed_on_as_they_are() {
     ];
     for field in fields {
         for status in ["200 OK", "503 Busy"] {
-            let mut answer = format!("HTTP/1.1 {status}\r\n{field}: caf").into_bytes();
-            answer.extend(b"\xe9\r\nContent-Length: 5\r\n\r\nh\xe9llo");
-            let response = response(answer.clone());
+            let mut bytes = format!("HTTP/1.1 {status}\r\n{field}: caf").into_bytes();
+            bytes.extend(b"\xe9\r\nContent-Length: 5\r\n\r\nh\xe9llo");
+            let response = response(bytes.clone());
             assert_eq!(response.headers()[field].as_bytes(), b"caf\xe9", "{field}");
             assert_eq!(&response.bytes()[..], b"h\xe9llo", "{field}");
             assert_eq!(response.text(), "h\u{fffd}llo", "{field}");
             let printed = format!("{response:?}");
             assert!(!printed.is_empty());
-            let server = RawServer::answering(answer);
+            let server = RawServer::responding(bytes);
             let outcome = outcome_before_another(pool().error_for_status(true), server.url("/"));
             assert_eq!(outcome.is_ok(), status == "200 OK");
             assert!(!format!("{outcome:?}").is_empty());
@@ -145,7 +145,7 @@ fn headers_in_latin_1_are_handed_on_as_they_are() {
 }
 
 #[test]
-fn framing_that_contradicts_itself_or_is_none() {
+fn framing_that_is_contradictory_or_invalid() {
     let rows = [
         "Content-Length: 5, 6",
         "Content-Length: +5",
@@ -163,7 +163,7 @@ fn framing_that_contradicts_itself_or_is_none() {
     ];
     let mut wrong = Vec::new();
     for fields in rows {
-        let server = RawServer::answering(format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\nhello"));
+        let server = RawServer::responding(format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\nhello"));
         match outcome_before_another(pool(), server.url("/")) {
             Err(exception) if exception.kind() == ErrorKind::Protocol => {
                 assert!(exception.was_sent() && !exception.is_retryable());
@@ -176,13 +176,13 @@ fn framing_that_contradicts_itself_or_is_none() {
 
 #[test]
 fn a_length_that_is_told_twice_alike_is_believed() {
-    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello";
-    assert_eq!(response(answer).text(), "hello");
+    let bytes = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello";
+    assert_eq!(response(bytes).text(), "hello");
 }
 
 #[test]
-fn a_connection_that_is_answered_before_the_request_came_is_none_of_http() {
-    // As servers do that are not made for it: they greet.
+fn a_server_that_sends_before_the_request_came_does_not_speak_http() {
+    // As servers of other protocols do: they send a greeting.
     let server = RawServer::start(|mut stream, _| {
         let _ = stream.write_all(b"220 mail.example.test ESMTP\r\n");
         let _ = stream.read(&mut [0; 4096]);

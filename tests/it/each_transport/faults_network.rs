@@ -1,4 +1,4 @@
-//! What the network and the system refuse, in networks and processes of the tests' own.
+//! Faults of the network and of the system, in network namespaces and processes of the tests' own.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -9,10 +9,10 @@ use threaded::{ErrorKind, Pool, RequestSpec};
 
 use super::faults::{assert_kind, exception};
 use super::pool;
-use crate::support::alone::{alone_in_a_network, alone_with_few_files};
 use crate::support::pools::Outcome;
 use crate::support::raw::reset;
 use crate::support::server::Server;
+use crate::support::subprocess::{in_subprocess_with_file_limit, in_subprocess_with_network};
 
 #[test]
 fn a_place_that_no_way_leads_to() {
@@ -22,7 +22,7 @@ fn a_place_that_no_way_leads_to() {
         "ip route add prohibit 192.0.2.2/32",
         "ip route add blackhole 192.0.2.3/32",
     ];
-    alone_in_a_network(name, &ways, || {
+    in_subprocess_with_network(name, &ways, || {
         // To the last one, the network has no way at all.
         for last in 1..=4 {
             for scheme in ["http", "https"] {
@@ -37,7 +37,7 @@ fn a_place_that_no_way_leads_to() {
 #[test]
 fn a_proxy_that_no_way_leads_to() {
     let name = concat!(module_path!(), "::a_proxy_that_no_way_leads_to");
-    alone_in_a_network(name, &["ip route add unreachable 192.0.2.1/32"], || {
+    in_subprocess_with_network(name, &["ip route add unreachable 192.0.2.1/32"], || {
         for scheme in ["http", "https"] {
             let spec = RequestSpec::post(format!("{scheme}://192.0.2.9/"));
             let exception = exception(spec.proxy("http://192.0.2.1:3128/"));
@@ -66,7 +66,7 @@ fn outcomes_without_and_with<T>(
         }
         std::thread::yield_now();
     };
-    // The session is up, whatever that takes.
+    // The session has been built, with all that it needs.
     assert!(next().is_ok());
     let taken = take_all();
     pool.submit(url).unwrap();
@@ -81,8 +81,8 @@ fn outcomes_without_and_with<T>(
 fn no_local_port_that_is_left() {
     let name = concat!(module_path!(), "::no_local_port_that_is_left");
     let few = "echo 20000 20007 > /proc/sys/net/ipv4/ip_local_port_range";
-    alone_in_a_network(name, &[few], || {
-        let (server, other) = (Server::saying("fine"), Server::saying("first"));
+    in_subprocess_with_network(name, &[few], || {
+        let (server, other) = (Server::responding("fine"), Server::responding("first"));
         // Gives its ports back at once: closed in order, they would be taken for a while longer.
         struct Taken(Vec<TcpStream>);
         impl Drop for Taken {
@@ -110,9 +110,9 @@ fn no_local_port_that_is_left() {
 #[test]
 fn no_file_descriptor_that_is_left() {
     let name = concat!(module_path!(), "::no_file_descriptor_that_is_left");
-    alone_with_few_files(name, 64, || {
-        let (server, other) = (Server::saying("fine"), Server::saying("first"));
-        // It is up when it has answered; until then, it needs files too.
+    in_subprocess_with_file_limit(name, 64, || {
+        let (server, other) = (Server::responding("fine"), Server::responding("first"));
+        // It has started when it has responded; until then, it needs files too.
         let mut first = TcpStream::connect(server.address()).unwrap();
         first
             .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -147,7 +147,7 @@ fn no_file_descriptor_that_is_left() {
     });
 }
 
-/// Has names looked up at an address of this network that is as patient as it can be.
+/// Makes the resolver use a name server at an address of this network, with the longest timeouts.
 const ONE_NAME_SERVER: [&str; 2] = [
     r"printf 'nameserver 127.0.0.1\noptions timeout:30 attempts:5\n' > $THREADED_TEST_FOLDER/names",
     "mount --bind $THREADED_TEST_FOLDER/names /etc/resolv.conf",
@@ -156,7 +156,7 @@ const ONE_NAME_SERVER: [&str; 2] = [
 #[test]
 fn a_name_server_that_says_nothing() {
     let name = concat!(module_path!(), "::a_name_server_that_says_nothing");
-    alone_in_a_network(name, &ONE_NAME_SERVER, || {
+    in_subprocess_with_network(name, &ONE_NAME_SERVER, || {
         let mute = UdpSocket::bind("127.0.0.1:53").unwrap();
         let _mute_too = TcpListener::bind("127.0.0.1:53").unwrap();
         let limit = Duration::from_millis(300);
@@ -194,9 +194,9 @@ fn a_name_server_that_says_nothing() {
 #[test]
 fn a_name_server_that_is_not_there() {
     let name = concat!(module_path!(), "::a_name_server_that_is_not_there");
-    // Whether or not the resolver learns that nobody listens, it gives up before the time of the attempt is over.
+    // Whether or not the resolver learns that the port is closed, it gives up before the attempt times out.
     let impatient = ONE_NAME_SERVER[0].replace("timeout:30 attempts:5", "timeout:1 attempts:1");
-    alone_in_a_network(name, &[&impatient, ONE_NAME_SERVER[1]], || {
+    in_subprocess_with_network(name, &[&impatient, ONE_NAME_SERVER[1]], || {
         let exception = exception("http://name.test/");
         assert!(exception.is_connect() && exception.is_retryable());
         assert_kind!(exception, Dns, sent: false);

@@ -1,4 +1,4 @@
-//! What goes wrong while a secure connection is agreed on, and how one may end.
+//! Faults of TLS handshakes, and the ways in which a TLS connection ends.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -23,7 +23,7 @@ fn https(address: SocketAddr) -> String {
     format!("https://localhost:{}/", address.port())
 }
 
-/// The exception of a pool that trusts this certificate and repeats what may be repeated, but not this.
+/// The exception of a pool that trusts this certificate and retries, which must not retry this fault.
 fn exception_after_one_attempt(certificate: &TestCertificate, url: String) -> ThreadException {
     let retry = Retry::new(3).backoff(Duration::ZERO, Duration::ZERO);
     let builder = trusting_pool(&certificate.pem).retry(retry);
@@ -48,7 +48,7 @@ fn a_certificate_that_is_out_of_date_or_for_another_host() {
         certificate_for(&["other.test"]),
     ];
     for certificate in certificates {
-        let server = Server::saying_over_tls(Arc::clone(&certificate.config), "never");
+        let server = Server::responding_over_tls(Arc::clone(&certificate.config), "never");
         let exception = exception_after_one_attempt(&certificate, server.url("/"));
         assert_kind!(exception, Tls, sent: false);
         assert_eq!((server.connections(), server.requests()), (1, 0));
@@ -64,7 +64,7 @@ fn a_server_that_wants_a_certificate_of_the_client() {
         (&rustls::version::TLS13, true),
     ] {
         for protocol in ["http/1.1", "h2"] {
-            let mut config = (*certificate.asking_for_it(version)).clone();
+            let mut config = (*certificate.requiring_client_certificate(version)).clone();
             config.alpn_protocols = vec![protocol.into(), b"http/1.1".to_vec()];
             let config = Arc::new(config);
             let server = RawServer::start(move |mut stream, _| {
@@ -103,7 +103,7 @@ fn a_handshake_that_the_server_refuses() {
 /// A server that speaks TLS 1.1 and nothing newer.
 struct OldServer {
     process: Child,
-    /// It would not survive that nobody could read it.
+    /// Held open, since it would end if its output could not be written.
     _output: BufReader<ChildStdout>,
     address: SocketAddr,
 }
@@ -171,24 +171,24 @@ fn a_server_that_speaks_only_an_old_version() {
     assert_kind!(exception, Tls, sent: false);
 }
 
-/// How the server ends a connection, after it has answered as far as it does.
+/// How the server ends a connection after its response, or the part of one.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// As TLS wants it: the end is announced.
+    /// With a `close_notify` alert, as TLS requires.
     Announced,
-    /// By closing the connection below, as anybody on the way could.
+    /// By closing the TCP connection, as any machine in between could.
     Cut,
     Reset,
 }
 
-/// The outcome of a request that is answered with these bytes, before the connection ends like that.
-fn outcome_of(answer: &'static str, end: End) -> Outcome {
+/// The outcome of a request whose response is these bytes, after which the connection ends like that.
+fn outcome_of(response: &'static str, end: End) -> Outcome {
     let certificate = certificate_for(&["localhost"]);
     let builder = trusting_pool(&certificate.pem);
     let server = RawServer::start(move |stream, _| {
         let mut secured: Secured = certificate.serve(stream);
         read_request(&mut secured);
-        secured.write_all(answer.as_bytes()).unwrap();
+        secured.write_all(response.as_bytes()).unwrap();
         if let End::Announced = end {
             secured.conn.send_close_notify();
         }
@@ -218,39 +218,39 @@ fn a_connection_that_ends_unannounced_cuts_a_body_that_nothing_else_ends() {
 
 #[test]
 fn a_connection_that_ends_inside_an_announced_body_cuts_it() {
-    let answers = [
+    let responses = [
         "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n12345",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12",
     ];
-    for answer in answers {
+    for response in responses {
         for end in [End::Announced, End::Cut] {
-            let exception = outcome_of(answer, end).unwrap_err();
+            let exception = outcome_of(response, end).unwrap_err();
             assert_kind!(exception, BodyTruncated, sent: true);
         }
-        let exception = outcome_of(answer, End::Reset).unwrap_err();
+        let exception = outcome_of(response, End::Reset).unwrap_err();
         assert_kind!(exception, Closed, sent: true);
     }
 }
 
 #[test]
 fn a_body_that_is_whole_is_not_cut_by_what_comes_after_it() {
-    let answers = [
+    let responses = [
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12345",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n0\r\n\r\n",
     ];
-    for answer in answers {
+    for response in responses {
         for end in [End::Announced, End::Cut] {
-            assert_eq!(outcome_of(answer, end).unwrap().text(), "12345");
+            assert_eq!(outcome_of(response, end).unwrap().text(), "12345");
         }
     }
 }
 
 #[test]
 fn a_secure_connection_that_ends_inside_the_head() {
-    for answer in ["", "HTTP/1.1 200 OK\r\nContent-Le"] {
+    for response in ["", "HTTP/1.1 200 OK\r\nContent-Le"] {
         for end in [End::Announced, End::Cut, End::Reset] {
-            let exception = outcome_of(answer, end).unwrap_err();
+            let exception = outcome_of(response, end).unwrap_err();
             assert!(exception.is_retryable(), "{end:?}");
             assert_kind!(exception, Closed, sent: true);
         }

@@ -1,4 +1,4 @@
-//! Credentials that grow stale are renewed, and those for one origin are sent to no other.
+//! Expired credentials are renewed, and those for one origin are sent to no other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use crate::support::pools::{in_order, outcomes_of};
 use crate::support::process::eventually;
 use crate::support::server::Server;
 
-/// Lets in who shows the token with this number, or a later one, and echoes it.
+/// Accepts the token with this number and later ones, and echoes it; responds to all others with 401.
 fn server_that_wants(least: usize) -> Server {
     Server::start(move |request| {
         let shown = token(&request);
@@ -43,7 +43,7 @@ fn tokens() -> (
 }
 
 #[test]
-fn a_401_is_answered_with_fresh_credentials_that_last() {
+fn a_401_leads_to_fresh_credentials_that_last() {
     let server = server_that_wants(1);
     let (generator, issued) = tokens();
     let numbers = Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -128,8 +128,8 @@ fn nothing_is_repeated_with_the_same_credentials_or_with_those_of_the_request() 
 
 #[test]
 fn a_401_of_another_origin_renews_nothing() {
-    let elsewhere = server_that_wants(usize::MAX);
-    let location = elsewhere.url("/");
+    let other = server_that_wants(usize::MAX);
+    let location = other.url("/");
     let server = Server::start(move |_| {
         let moved = Response::builder()
             .status(302)
@@ -302,7 +302,7 @@ fn what_is_no_origin_is_an_error_of_build() {
 }
 
 #[test]
-fn nothing_is_renewed_once_nothing_is_to_be_sent() {
+fn nothing_is_renewed_once_no_request_is_pending() {
     let (begun_tx, begun) = std::sync::mpsc::channel();
     let (go_on, waiting) = std::sync::mpsc::channel::<()>();
     let (begun_tx, waiting) = (
@@ -342,8 +342,8 @@ fn what_the_first_request_has_sent_counts_after_the_second() {
         Arc::new(
             move |_: threaded::Exchange<'_>| match refuses.fetch_add(1, Ordering::SeqCst) {
                 0 => {
-                    let answer = http::Response::builder().status(401);
-                    Ok(answer.body(threaded::ResponseBody::empty()).unwrap())
+                    let response = http::Response::builder().status(401);
+                    Ok(response.body(threaded::ResponseBody::empty()).unwrap())
                 }
                 _ => Err(threaded::Error::connect("refused")),
             },

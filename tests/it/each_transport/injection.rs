@@ -1,13 +1,13 @@
-//! Nothing that is put into a request makes two of it, or adds a line to it.
+//! Header and request injection: no text in a spec adds a line or a second request.
 
 use std::sync::{Arc, Mutex};
 
 use threaded::{ErrorKind, RequestSpec};
 
 use super::pool;
-use crate::support::keeper::{Keeper, values};
 use crate::support::pools::outcomes_of;
 use crate::support::raw::{RawServer, read_request};
+use crate::support::recording_server::{RecordingServer, values};
 
 /// Texts that end a line, a head or a string somewhere.
 const ENDS: [&str; 8] = [
@@ -59,18 +59,18 @@ fn what_ends_a_line_elsewhere_ends_none_here() {
                     return;
                 }
                 heads.lock().unwrap().push(head);
-                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-                if std::io::Write::write_all(&mut stream, answer).is_err() {
+                let response = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                if std::io::Write::write_all(&mut stream, response).is_err() {
                     return;
                 }
             }
         }
     });
     let outcomes = outcomes_of(pool(), attacks(&server.url("/")));
-    let mut answered = 0;
+    let mut sent = 0;
     for outcome in &outcomes {
         match outcome {
-            Ok(_) => answered += 1,
+            Ok(_) => sent += 1,
             Err(exception) => assert!(
                 exception.kind() == ErrorKind::InvalidRequest && !exception.was_sent(),
                 "{exception:?}"
@@ -80,10 +80,10 @@ fn what_ends_a_line_elsewhere_ends_none_here() {
     let heads = heads.lock().unwrap();
     assert_eq!(
         heads.len(),
-        answered,
-        "one request for each answer: {heads:#?}"
+        sent,
+        "one request for each response: {heads:#?}"
     );
-    assert!(answered > ENDS.len(), "what can be escaped is sent");
+    assert!(sent > ENDS.len(), "what can be escaped is sent");
     for head in heads.iter() {
         let lines = head.split("\r\n").map(str::to_lowercase);
         let injected = lines
@@ -95,7 +95,7 @@ fn what_ends_a_line_elsewhere_ends_none_here() {
 
 #[test]
 fn framing_is_not_the_users_and_the_host_is() {
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     let post = || RequestSpec::post(server.url("/")).body("12345");
     let refused = [
         post().header("Transfer-Encoding", "chunked"),

@@ -1,4 +1,4 @@
-//! Promise 12: what is wrong with a spec surfaces as that job's outcome, and nowhere else.
+//! Promise 12: an invalid spec is the outcome of its job alone.
 
 use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
@@ -95,7 +95,7 @@ fn each_mistake_ends_its_own_job_and_is_named() {
 
 #[test]
 fn the_other_jobs_are_not_affected() {
-    let server = Server::saying("hello");
+    let server = Server::responding("hello");
     let specs = invalid_specs();
     let mixed = specs
         .iter()
@@ -131,11 +131,11 @@ fn a_value_that_bytes_may_hold_is_sent() {
 }
 
 #[test]
-fn what_an_invalid_request_was_can_be_mended_and_sent() {
-    let server = Server::saying("hello");
+fn an_invalid_request_can_be_fixed_and_sent() {
+    let server = Server::responding("hello");
     let exception = outcome("example.com").unwrap_err();
-    let mended = exception.into_request().with_url(server.url("/"));
-    assert_eq!(outcome(mended).unwrap().text(), "hello");
+    let fixed = exception.into_request().with_url(server.url("/"));
+    assert_eq!(outcome(fixed).unwrap().text(), "hello");
 }
 
 /// Opening a named pipe waits for its other end, which no time limit could bound.

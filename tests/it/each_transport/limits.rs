@@ -1,4 +1,7 @@
-//! A pool keeps to its limits, and what has to wait for one holds up neither workers nor other origins.
+//! Rate limits and in-flight limits hold, and a job that waits for one delays neither workers nor other origins.
+
+mod cool_downs;
+mod stopping;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,7 +13,7 @@ use http::Response;
 use threaded::crossbeam_channel::{bounded, unbounded};
 use threaded::{ErrorKind, Limits, OriginLimits, Pool, PoolError, RequestSpec, Retry};
 
-use super::{PoolBuilder, pool};
+use super::pool;
 use crate::support::pools::{Outcome, in_order, index};
 use crate::support::process::eventually;
 use crate::support::server::Server;
@@ -22,7 +25,7 @@ fn one_a_minute(server: &Server) -> Limits {
     Limits::new().for_origin(server.url(""), OriginLimits::new().rate(ONE_A_MINUTE, 1))
 }
 
-/// Says 429 and this `Retry-After` to the first request, `ok` to all others, and notes when they came.
+/// Responds to the first request with 429 and this `Retry-After`, to all others with `ok`, and records when they arrived.
 fn asking_for_patience(retry_after: &'static str) -> (Server, Arc<Mutex<Vec<Instant>>>) {
     noting(move |number| {
         let response = Response::builder();
@@ -34,9 +37,9 @@ fn asking_for_patience(retry_after: &'static str) -> (Server, Arc<Mutex<Vec<Inst
     })
 }
 
-/// Answers by the request's number, and notes when it came.
+/// Responds according to the request's number, and records when it arrived.
 fn noting(
-    answer: impl Fn(usize) -> Response<Bytes> + Send + Sync + 'static,
+    response: impl Fn(usize) -> Response<Bytes> + Send + Sync + 'static,
 ) -> (Server, Arc<Mutex<Vec<Instant>>>) {
     let seen = Arc::<Mutex<Vec<Instant>>>::default();
     let server = Server::start({
@@ -44,7 +47,7 @@ fn noting(
         move |_| {
             let mut seen = seen.lock().unwrap();
             seen.push(Instant::now());
-            answer(seen.len() - 1)
+            response(seen.len() - 1)
         }
     });
     (server, seen)
@@ -126,7 +129,7 @@ fn an_origin_has_no_more_requests_at_a_time_than_it_may_however_it_is_written() 
             Response::default()
         }
     });
-    let other = Server::saying("ok");
+    let other = Server::responding("ok");
     let port = server.address().port();
     let urls = (0..100).map(|page| match page % 3 {
         0 => format!("http://localhost:{port}/{page}"),
@@ -143,7 +146,7 @@ fn an_origin_has_no_more_requests_at_a_time_than_it_may_however_it_is_written() 
     // soon all of them.
     for done in 1..=40 {
         pool.submit(other.url("/")).unwrap();
-        eventually("the other server answers", || {
+        eventually("the other server responds", || {
             pool.stats().responses() == done
         });
     }
@@ -210,7 +213,7 @@ fn the_whole_pool_sends_at_its_rate_wherever_it_sends_to() {
 
 /// A pool of one worker and these limits: all jobs for one server are done, of those for the other only the first.
 fn only_the_other_is_held_up(limits: Limits, held_up: &Server) {
-    let free = Server::saying("ok");
+    let free = Server::responding("ok");
     let mut pool = pool()
         .num_threads(1)
         .limits(limits)
@@ -232,164 +235,9 @@ fn only_the_other_is_held_up(limits: Limits, held_up: &Server) {
 }
 
 #[test]
-fn a_slow_origin_delays_nobody_else() {
-    let slow = Server::saying("ok");
+fn a_slow_origin_delays_no_other() {
+    let slow = Server::responding("ok");
     only_the_other_is_held_up(one_a_minute(&slow), &slow);
-}
-
-#[test]
-fn an_origin_that_asks_for_patience_is_left_alone_and_nobody_else() {
-    let (server, _) = asking_for_patience("60");
-    only_the_other_is_held_up(Limits::new(), &server);
-}
-
-#[test]
-fn without_a_cool_down_the_others_jobs_are_sent() {
-    let (server, _) = asking_for_patience("3600");
-    let (responses, _) = pool()
-        .num_threads(1)
-        .limits(Limits::new().cool_down(None))
-        .map(pages(&server, 10))
-        .unwrap();
-    let statuses: Vec<u16> = responses
-        .map(|response| response.status().as_u16())
-        .collect();
-    assert_eq!(statuses, [&[429][..], &[200; 9]].concat());
-}
-
-#[test]
-fn after_a_cool_down_the_origin_is_sent_to_again() {
-    let (server, seen) = asking_for_patience("1");
-    let (responses, _) = pool()
-        .num_threads(1)
-        .limits(Limits::new())
-        .map(pages(&server, 5))
-        .unwrap();
-    assert_eq!(responses.count(), 5);
-    let seen = seen.lock().unwrap();
-    assert_eq!(seen.len(), 5);
-    assert!(seen[1] - seen[0] >= Duration::from_secs(1));
-}
-
-#[test]
-fn a_cool_down_is_never_longer_than_it_may_be() {
-    let (server, seen) = asking_for_patience("3600");
-    let longest = Duration::from_millis(200);
-    let (responses, _) = pool()
-        .num_threads(3)
-        .limits(Limits::new().in_flight_per_origin(1).cool_down(longest))
-        .map(pages(&server, 5))
-        .unwrap();
-    assert_eq!(responses.count(), 5);
-    let seen = seen.lock().unwrap();
-    assert!(seen[1] - seen[0] >= longest);
-}
-
-#[test]
-fn an_overloaded_server_is_left_alone_by_the_job_that_is_repeated_too() {
-    let (server, seen) = asking_for_patience("1");
-    let (responses, _) = pool()
-        .num_threads(1)
-        .limits(Limits::new())
-        .retry(Retry::new(1).backoff(Duration::ZERO, Duration::ZERO))
-        .map(pages(&server, 3))
-        .unwrap();
-    let mut attempts: Vec<(usize, u32, u16)> = responses
-        .map(|response| {
-            let status = response.status().as_u16();
-            (response.index(), response.attempts(), status)
-        })
-        .collect();
-    attempts.sort_unstable();
-    assert_eq!(attempts, [(0, 2, 200), (1, 1, 200), (2, 1, 200)]);
-    let seen = seen.lock().unwrap();
-    assert!(seen[1] - seen[0] >= Duration::from_secs(1));
-}
-
-/// A pool of three workers with ten jobs for a server, of which one is answered and nine have to wait for a minute.
-fn stuck(by_its_rate: bool) -> (Pool, Server) {
-    stuck_with(pool(), by_its_rate)
-}
-
-fn stuck_with(builder: PoolBuilder, by_its_rate: bool) -> (Pool, Server) {
-    let (server, limits) = match by_its_rate {
-        true => {
-            let server = Server::saying("ok");
-            let limits = one_a_minute(&server);
-            (server, limits)
-        }
-        false => {
-            let (server, _) = asking_for_patience("60");
-            (server, Limits::new().in_flight_per_origin(1))
-        }
-    };
-    let pool = builder
-        .num_threads(3)
-        .limits(limits)
-        .build_from_urls(pages(&server, 10))
-        .unwrap();
-    (pool, server)
-}
-
-#[test]
-fn shutdown_gives_back_what_waits_for_a_limit() {
-    for by_its_rate in [true, false] {
-        let (mut pool, server) = stuck(by_its_rate);
-        eventually("the first is answered", || pool.stats().responses() == 1);
-        let unsent = pool.shutdown();
-        let given_back: Vec<&str> = unsent.iter().map(RequestSpec::url).collect();
-        assert_eq!(given_back, pages(&server, 10)[1..]);
-        let stats = pool.stats();
-        assert_eq!(
-            (stats.submitted(), stats.given_back(), stats.queued()),
-            (10, 9, 0)
-        );
-        assert_eq!(
-            (pool.responses().count(), pool.exceptions().count()),
-            (1, 0)
-        );
-        assert_eq!(server.requests(), 1);
-    }
-}
-
-#[test]
-fn cancelling_ends_what_waits_for_a_limit() {
-    for by_its_rate in [true, false] {
-        let (mut pool, server) = stuck(by_its_rate);
-        eventually("the first is answered", || pool.stats().responses() == 1);
-        pool.handle().cancel();
-        pool.join_all();
-        let outcomes = in_order(pool.exceptions().map(Err));
-        assert_eq!((outcomes.len(), server.requests()), (9, 1));
-        outcomes.iter().for_each(assert_never_sent);
-    }
-}
-
-#[test]
-fn a_deadline_ends_what_waits_for_a_limit() {
-    for by_its_rate in [true, false] {
-        let started = Instant::now();
-        let builder = pool().deadline(Duration::from_secs(1));
-        let (pool, _server) = stuck_with(builder, by_its_rate);
-        let outcomes = in_order(pool);
-        assert_eq!(outcomes.len(), 10);
-        outcomes[1..].iter().for_each(assert_never_sent);
-        assert!(started.elapsed() < Duration::from_secs(40));
-    }
-}
-
-#[test]
-fn dropping_a_pool_forgets_what_waits_for_a_limit() {
-    for by_its_rate in [true, false] {
-        let (pool, server) = stuck(by_its_rate);
-        eventually("the first is answered", || pool.stats().responses() == 1);
-        let handle = pool.handle();
-        let started = Instant::now();
-        drop(pool);
-        eventually("the workers end", || handle.stats().live_workers() == 0);
-        assert!(started.elapsed() < Duration::from_secs(40));
-        assert_eq!(server.requests(), 1);
-    }
 }
 
 #[test]
@@ -427,24 +275,8 @@ fn a_lazy_run_keeps_to_its_limits_its_window_and_its_order() {
 }
 
 #[test]
-fn dropping_a_lazy_run_that_waits_for_a_limit_does_not_wait() {
-    let slow = Server::saying("ok");
-    let started = Instant::now();
-    let mut run = pool()
-        .num_threads(2)
-        .window(4)
-        .limits(one_a_minute(&slow))
-        .imap_unordered(std::iter::repeat(slow.url("/")))
-        .unwrap();
-    assert!(run.next().unwrap().is_ok());
-    drop(run);
-    assert!(started.elapsed() < Duration::from_secs(40));
-    assert_eq!(slow.requests(), 1);
-}
-
-#[test]
-fn limits_hold_back_who_feeds_the_job_channel() {
-    let (slow, free) = (Server::saying("ok"), Server::saying("ok"));
+fn limits_hold_back_the_producer_of_the_job_channel() {
+    let (slow, free) = (Server::responding("ok"), Server::responding("ok"));
     let (jobs, receiver) = bounded::<RequestSpec>(1);
     let mut pool = pool()
         .num_threads(1)
@@ -462,12 +294,12 @@ fn limits_hold_back_who_feeds_the_job_channel() {
             }
         }
     });
-    // One is answered, four wait.
+    // One has a response, four wait.
     eventually("the pool is full", || pool.stats().submitted() == 5);
     // After each of these, the worker looks for what to do next.
     for done in 1..=20 {
         pool.submit(free.url("/")).unwrap();
-        eventually("the free server answers", || {
+        eventually("the free server responds", || {
             pool.stats().responses() == 1 + done
         });
     }
@@ -484,8 +316,8 @@ fn limits_hold_back_who_feeds_the_job_channel() {
 }
 
 #[test]
-fn what_has_no_origin_is_held_up_by_the_limits_of_none() {
-    let server = Server::saying("ok");
+fn a_request_without_an_origin_is_held_up_by_no_limit() {
+    let server = Server::responding("ok");
     let limits = Limits::new()
         .rate_per_origin(ONE_A_MINUTE, 1)
         .in_flight_per_origin(1);
@@ -503,7 +335,7 @@ fn what_has_no_origin_is_held_up_by_the_limits_of_none() {
         .build_from_urls(urls)
         .unwrap();
     eventually("the bad ones have ended", || pool.exceptions().len() == 3);
-    eventually("the first is answered", || pool.responses().len() == 1);
+    eventually("the first has a response", || pool.responses().len() == 1);
     assert_eq!((pool.stats().queued(), server.requests()), (1, 1));
     for exception in pool.exceptions() {
         assert_eq!(exception.kind(), ErrorKind::InvalidRequest, "{exception:?}");

@@ -1,4 +1,4 @@
-//! Forms with files, as a server receives them.
+//! Multipart forms, as a server receives them.
 #![cfg(feature = "multipart")]
 
 use bytes::Bytes;
@@ -7,11 +7,11 @@ use threaded::multipart::{Form, Part};
 use threaded::{ErrorKind, RequestSpec};
 
 use super::outcome;
-use crate::support::keeper::{Keeper, redirect, values};
+use crate::support::recording_server::{RecordingServer, redirect, values};
 
 /// What a server receives of a form.
 fn received(form: Form) -> Request<Bytes> {
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     outcome(RequestSpec::post(server.url("/")).multipart(form)).unwrap();
     server.only()
 }
@@ -116,7 +116,7 @@ fn a_file_of_an_unknown_kind_is_a_stream_of_bytes() {
 
 #[test]
 fn a_form_may_be_empty() {
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     outcome(RequestSpec::post(server.url("/")).multipart(Form::new())).unwrap();
     let request = server.only();
     let content_type = values(&request, "content-type").concat();
@@ -132,7 +132,7 @@ fn a_form_is_the_same_when_it_is_sent_again() {
         Form::new().text("title", "Holiday").file("photo", path),
     ];
     for form in forms {
-        let server = Keeper::start(|request| match request.uri().path() {
+        let server = RecordingServer::start(|request| match request.uri().path() {
             "/" => redirect(307, "/again"),
             _ => Response::new(Bytes::new()),
         });
@@ -155,7 +155,7 @@ fn a_missing_file_is_an_invalid_request() {
         .text("a", "1")
         .file("ok", path)
         .file("photo", missing);
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     let exception = outcome(RequestSpec::post(server.url("/")).multipart(form)).unwrap_err();
     assert_eq!(exception.kind(), ErrorKind::InvalidRequest, "{exception:?}");
     assert!(exception.to_string().contains("missing.jpg"), "{exception}");
@@ -182,7 +182,7 @@ fn names_cannot_break_out_of_their_quotes() {
 
 #[test]
 fn a_content_type_with_a_line_break_is_an_invalid_request() {
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     let form = Form::new().part("f", Part::bytes("1").content_type("x/y\r\nX-Evil: 1"));
     let exception = outcome(RequestSpec::post(server.url("/")).multipart(form)).unwrap_err();
     assert_eq!(exception.kind(), ErrorKind::InvalidRequest, "{exception:?}");

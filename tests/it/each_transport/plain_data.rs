@@ -11,7 +11,7 @@ use crate::support::server::Server;
 
 #[test]
 fn map_works_inside_an_async_runtime() {
-    let server = Server::saying("hello");
+    let server = Server::responding("hello");
     let refused = format!("http://{}/", refused_address());
     let runtimes = [
         tokio::runtime::Builder::new_current_thread()
@@ -38,7 +38,7 @@ fn map_works_inside_an_async_runtime() {
 
 #[test]
 fn a_pool_can_be_made_used_and_dropped_inside_an_async_runtime() {
-    let server = Server::saying("hello");
+    let server = Server::responding("hello");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
@@ -59,7 +59,7 @@ fn a_pool_can_be_made_used_and_dropped_inside_an_async_runtime() {
 
 #[test]
 fn an_outcome_outlives_its_pool_its_worker_and_its_server() {
-    let server = Server::saying(vec![b'x'; 200_000]);
+    let server = Server::responding(vec![b'x'; 200_000]);
     let url = server.url("/");
     let mut pool = pool().num_threads(1).build_from_urls([&url]).unwrap();
     pool.join_all();
@@ -67,19 +67,19 @@ fn an_outcome_outlives_its_pool_its_worker_and_its_server() {
     drop(pool);
     drop(server);
 
-    let read_elsewhere = thread::spawn(move || {
+    let read_on_another_thread = thread::spawn(move || {
         let copy = response.clone();
         let (request, response): (_, Response) = response.into_parts();
         assert_eq!(request.url(), url);
         assert_eq!(copy.bytes(), response.bytes());
         response.bytes().len()
     });
-    assert_eq!(read_elsewhere.join().unwrap(), 200_000);
+    assert_eq!(read_on_another_thread.join().unwrap(), 200_000);
 }
 
 #[test]
-fn outcomes_that_nobody_has_read_go_with_the_pool() {
-    let server = Server::saying("hello");
+fn unread_outcomes_are_dropped_with_the_pool() {
+    let server = Server::responding("hello");
     let pool = pool()
         .num_threads(2)
         .build_from_urls([server.url("/"), String::new()])
@@ -90,7 +90,7 @@ fn outcomes_that_nobody_has_read_go_with_the_pool() {
     let (responses, exceptions) = (pool.responses(), pool.exceptions());
     drop(pool);
 
-    // Who still holds the iterators can read what was there.
+    // Iterators that are still alive can read what was there.
     let responses: Vec<ThreadResponse> = responses.collect();
     let exceptions: Vec<ThreadException> = exceptions.collect();
     assert_eq!((responses.len(), exceptions.len()), (1, 1));

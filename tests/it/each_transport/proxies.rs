@@ -1,4 +1,4 @@
-//! Proxies: used when they are named, never mixed up, and told nothing that is not for them.
+//! Proxies: used when a request names one, never confused, and sent no secret that is not for them.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -10,11 +10,11 @@ use std::time::Duration;
 use threaded::{ErrorKind, Exchange, Pool, RequestSpec, Session};
 
 use super::{outcome, pool};
-use crate::support::keeper::{Keeper, values};
-use crate::support::pools::{outcomes_of, says_ok};
+use crate::support::pools::{outcomes_of, respond_ok};
 use crate::support::raw::{RawServer, read_request, refused_address};
+use crate::support::recording_server::{RecordingServer, values};
 
-/// A proxy that answers for all servers with its own name, opens tunnels, and keeps the heads that it sees.
+/// A proxy that responds to every request with its own name, opens tunnels, and records the heads that it receives.
 struct Proxy {
     server: RawServer,
     heads: Arc<Mutex<Vec<String>>>,
@@ -38,9 +38,9 @@ impl Proxy {
                     Some((target, _)) => return tunnel(stream, target),
                     None => {
                         let length = name.len();
-                        let answer =
+                        let response =
                             format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{name}");
-                        stream.write_all(answer.as_bytes()).unwrap();
+                        stream.write_all(response.as_bytes()).unwrap();
                     }
                 }
             }
@@ -84,7 +84,7 @@ fn fields<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
 }
 
 fn assert_proxy_error(spec: RequestSpec, what: &str) {
-    let good = Keeper::saying_ok();
+    let good = RecordingServer::responding_ok();
     let mut outcomes = outcomes_of(pool(), [spec, good.url("/").into()]);
     assert_eq!(outcomes.remove(1).unwrap().text(), "ok", "{what}");
     let exception = outcomes.remove(0).expect_err(what);
@@ -125,7 +125,7 @@ fn a_request_goes_through_the_proxy_that_it_names() {
 #[test]
 fn connections_are_not_shared_between_proxies_nor_with_none() {
     let (one, two) = (Proxy::start("one"), Proxy::start("two"));
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     let get = || RequestSpec::get(server.url("/"));
     let round = [
         (get().proxy(one.url()), "one"),
@@ -163,7 +163,7 @@ fn connections_are_not_shared_between_proxies_nor_with_none() {
 
 #[test]
 fn redirects_go_through_the_proxy_too() {
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     let heads = Arc::new(Mutex::new(Vec::new()));
     let location = server.url("/to");
     let proxy = RawServer::start({
@@ -176,10 +176,10 @@ fn redirects_go_through_the_proxy_too() {
                 "302 Found"
             };
             heads.lock().unwrap().push(head);
-            let answer = format!(
+            let response = format!(
                 "HTTP/1.1 {status}\r\nLocation: {location}\r\nConnection: close\r\n\r\nproxy"
             );
-            stream.write_all(answer.as_bytes()).unwrap();
+            stream.write_all(response.as_bytes()).unwrap();
         }
     });
     let spec = RequestSpec::get("http://nobody.test/").proxy(proxy.url("/"));
@@ -199,7 +199,7 @@ fn the_user_info_of_a_proxy_is_for_the_proxy() {
     ];
     for (user_info, expected) in rows {
         let proxy = Proxy::start("proxy");
-        let server = Keeper::saying_ok();
+        let server = RecordingServer::responding_ok();
         let get = RequestSpec::get(server.url("/"));
         let specs = [get.clone().proxy(proxy.url_with(user_info)), get];
         for outcome in outcomes_of(pool(), specs) {
@@ -214,7 +214,7 @@ fn the_user_info_of_a_proxy_is_for_the_proxy() {
 #[test]
 fn credentials_that_a_request_brings_for_its_proxy_are_the_only_ones() {
     let proxy = Proxy::start("proxy");
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     let spec = RequestSpec::get(server.url("/"))
         .proxy(proxy.url_with("user:pass"))
         .header("Proxy-Authorization", "own");
@@ -229,7 +229,7 @@ fn a_tunnel_keeps_the_secrets_of_both_ends_apart() {
 
     let certificate = certificate_for(&["localhost"]);
     let proxy = Proxy::start("proxy");
-    let server = Keeper::start_tls(certificate.config.clone(), |_| {
+    let server = RecordingServer::start_tls(certificate.config.clone(), |_| {
         http::Response::new("tls".into())
     });
     let spec = RequestSpec::get(server.url("/"))
@@ -261,7 +261,7 @@ fn a_tunnel_keeps_the_secrets_of_both_ends_apart() {
 #[cfg(any(feature = "default-tls", feature = "native-tls"))]
 #[test]
 fn a_tunnel_that_does_not_open_is_the_proxys_fault() {
-    let answers = [
+    let responses = [
         "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 3\r\n\r\nbad",
         "HTTP/1.1 403 Forbidden\r\n\r\n",
@@ -269,10 +269,10 @@ fn a_tunnel_that_does_not_open_is_the_proxys_fault() {
         "HTTP/1.1 2",
         "",
     ];
-    for answer in answers {
-        let proxy = RawServer::answering(answer);
+    for response in responses {
+        let proxy = RawServer::responding(response);
         let spec = RequestSpec::post("https://nobody.test/").body("content");
-        assert_proxy_error(spec.proxy(proxy.url("/")), answer);
+        assert_proxy_error(spec.proxy(proxy.url("/")), response);
     }
 }
 
@@ -334,14 +334,14 @@ fn a_proxy_that_refuses_is_a_proxy_error() {
     #[cfg(feature = "socks")]
     for scheme in ["socks4", "socks5", "socks5h"] {
         let proxy = refused.replace("http", scheme);
-        let server = Keeper::saying_ok();
+        let server = RecordingServer::responding_ok();
         assert_proxy_error(RequestSpec::get(server.url("/")).proxy(proxy), scheme);
     }
 }
 
 #[test]
 fn what_is_no_proxy_is_an_invalid_request() {
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     let mut proxies = vec![
         "ftp://127.0.0.1/",
         "file:///etc/passwd",
@@ -365,7 +365,7 @@ fn a_transport_that_knows_no_proxies_refuses_them() {
         let calls = Arc::clone(&calls);
         move |exchange: Exchange<'_>| {
             calls.fetch_add(1, Ordering::SeqCst);
-            says_ok(exchange)
+            respond_ok(exchange)
         }
     };
     let builder = Pool::builder().session(move || Session::new(stub.clone()));

@@ -1,11 +1,11 @@
-//! URLs from strangers lead to public addresses only, if that is asked for.
+//! SSRF protection: with `public_addresses_only`, untrusted URLs lead to public addresses only.
 
 use threaded::{ErrorKind, Pool, PoolError, RequestSpec, Session};
 
 use super::{PoolBuilder, pool};
-use crate::support::keeper::{Keeper, redirect};
 use crate::support::pools::{Outcome, outcomes_of};
 use crate::support::raw::RawServer;
+use crate::support::recording_server::{RecordingServer, redirect};
 
 fn guarded() -> PoolBuilder {
     pool().public_addresses_only(true)
@@ -21,7 +21,7 @@ fn assert_refused(outcome: &Outcome) {
 
 #[test]
 fn loopback_is_refused_in_every_spelling() {
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     let hosts = [
         "127.0.0.1",
         "127.1",
@@ -41,7 +41,7 @@ fn loopback_is_refused_in_every_spelling() {
         "[64:ff9b::127.0.0.1]",
         "[2002:7f00:1::]",
         "[::127.0.0.1]",
-        // By name: what the system makes of it is vetted before anything is connected to.
+        // By name: the addresses it resolves to are checked before the connection is made.
         "localhost",
         "LOCALHOST",
     ];
@@ -76,9 +76,9 @@ fn the_networks_that_this_machine_may_be_in_are_refused() {
 
 #[test]
 fn an_origin_may_be_excepted_and_its_redirects_lead_nowhere_else() {
-    let secret = Keeper::saying_ok();
+    let secret = RecordingServer::responding_ok();
     let secret_port = secret.port();
-    let server = Keeper::start(move |request| match request.uri().path() {
+    let server = RecordingServer::start(move |request| match request.uri().path() {
         "/by-address" => redirect(302, format!("http://127.0.0.1:{secret_port}/")),
         "/in-disguise" => redirect(307, format!("http://0x7f000001:{secret_port}/")),
         "/by-name" => redirect(302, format!("http://localhost:{secret_port}/")),
@@ -109,8 +109,11 @@ fn an_origin_may_be_excepted_and_its_redirects_lead_nowhere_else() {
 
 #[test]
 fn an_origin_that_is_excepted_by_name_opens_no_other_port_of_that_host() {
-    let (allowed, other) = (Keeper::saying_ok(), Keeper::saying_ok());
-    let by_name = |server: &Keeper| format!("http://localhost:{}/", server.port());
+    let (allowed, other) = (
+        RecordingServer::responding_ok(),
+        RecordingServer::responding_ok(),
+    );
+    let by_name = |server: &RecordingServer| format!("http://localhost:{}/", server.port());
     let builder = guarded().allow_origin(by_name(&allowed));
     let outcomes = outcomes_of(builder, [by_name(&allowed), by_name(&other)]);
     assert_eq!(outcomes[0].as_ref().unwrap().text(), "ok");
@@ -120,8 +123,8 @@ fn an_origin_that_is_excepted_by_name_opens_no_other_port_of_that_host() {
 
 #[test]
 fn nothing_goes_through_a_proxy() {
-    let proxy = RawServer::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
-    let server = Keeper::saying_ok();
+    let proxy = RawServer::responding("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let server = RecordingServer::responding_ok();
     let builder = guarded().allow_origin(server.url("/"));
     let spec = RequestSpec::get(server.url("/")).proxy(proxy.url("/"));
     let outcomes = outcomes_of(builder, [spec]);
@@ -134,7 +137,7 @@ fn nothing_goes_through_a_proxy() {
 
 #[test]
 fn without_it_nothing_is_refused() {
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     let builder = pool().allow_origin("http://unused.test");
     assert!(outcomes_of(builder, [server.url("/")])[0].is_ok());
 }
@@ -148,9 +151,9 @@ fn what_is_no_origin_cannot_be_excepted() {
 
 #[test]
 fn a_transport_that_cannot_keep_to_it_is_not_built() {
-    let answers =
+    let transport =
         |_: threaded::Exchange<'_>| Ok(http::Response::new(threaded::ResponseBody::empty()));
-    let builder = Pool::builder().session(move || Session::new(answers));
+    let builder = Pool::builder().session(move || Session::new(transport));
     let error = builder.public_addresses_only(true).build().unwrap_err();
     assert!(matches!(error, PoolError::Session(_)), "{error:?}");
 }

@@ -7,20 +7,20 @@ use http::{HeaderValue, Request, Response};
 use threaded::{Exchange, Pool, RequestSpec, ResponseBody, Session};
 
 use super::{PoolBuilder, outcome, pool};
-use crate::support::keeper::{Keeper, redirect, values};
 use crate::support::pools::outcomes_of;
+use crate::support::recording_server::{RecordingServer, redirect, values};
 
-/// What a secret is in these tests.
+/// The secret of these tests.
 const SECRET: &str = "s3cr3t";
 
 /// `/start` → the other server's `/1` → its `/2` → back to the first server's `/end`.
-fn round_trip() -> (Keeper, Keeper) {
-    let other = Keeper::start(|request| match request.uri().path() {
+fn round_trip() -> (RecordingServer, RecordingServer) {
+    let other = RecordingServer::start(|request| match request.uri().path() {
         "/1" => redirect(307, "/2"),
         _ => redirect(307, request.headers()["x-way-back"].as_bytes()),
     });
     let away = other.url("/1");
-    let first = Keeper::start(move |request| match request.uri().path() {
+    let first = RecordingServer::start(move |request| match request.uri().path() {
         "/start" => redirect(307, &away),
         "/near" => redirect(307, "/end"),
         _ => Response::new(Bytes::from_static(b"end")),
@@ -40,7 +40,7 @@ type Row = (
     fn(RequestSpec) -> RequestSpec,
 );
 
-/// Every way to bring a secret along, by the header that carries it.
+/// Every way to add a secret to a request, by the header that carries it.
 const WAYS: [Row; 10] = [
     ("authorization", pool, |spec| spec.bearer_auth(SECRET)),
     ("authorization", pool, |spec| {
@@ -77,7 +77,7 @@ fn has(request: &Request<Bytes>, name: &str) -> bool {
 }
 
 /// Whether each request carried the header, in the order in which they came.
-fn carried(server: &Keeper, name: &str) -> Vec<bool> {
+fn carried(server: &RecordingServer, name: &str) -> Vec<bool> {
     let received = server.received();
     received.iter().map(|request| has(request, name)).collect()
 }
@@ -155,15 +155,15 @@ fn the_same_secret_serves_the_next_job_again() {
 
 #[test]
 fn the_user_info_of_a_location_is_not_sent() {
-    let target = Keeper::saying_ok();
+    let target = RecordingServer::responding_ok();
     let location = target.url("/to").replace("http://", "http://user:pass@");
-    let server = Keeper::start(move |_| redirect(302, &location));
+    let server = RecordingServer::start(move |_| redirect(302, &location));
     let response = outcome(server.url("/")).unwrap();
     assert!(!has(&target.only(), "authorization"));
     assert_eq!(response.url().as_str(), target.url("/to"));
 
     // Nor does it replace what the request brings along.
-    let server = Keeper::start(move |request| match request.uri().path() {
+    let server = RecordingServer::start(move |request| match request.uri().path() {
         "/end" => Response::new(Bytes::new()),
         _ => {
             let host = request.headers()["host"].to_str().unwrap();
@@ -204,16 +204,17 @@ fn https_to_http_is_another_origin() {
     use crate::support::tls::certificate_for;
 
     let certificate = certificate_for(&["localhost"]);
-    let plain = Keeper::saying_ok();
+    let plain = RecordingServer::responding_ok();
     // Only the scheme and the port differ.
     let location = plain.url("/to").replace("127.0.0.1", "localhost");
-    let secure = Keeper::start_tls(certificate.config.clone(), move |request| {
-        match request.uri().path() {
-            "/start" => redirect(302, "/near"),
-            "/near" => redirect(302, &location),
-            _ => Response::new(Bytes::new()),
-        }
-    });
+    let secure =
+        RecordingServer::start_tls(certificate.config.clone(), move |request| {
+            match request.uri().path() {
+                "/start" => redirect(302, "/near"),
+                "/near" => redirect(302, &location),
+                _ => Response::new(Bytes::new()),
+            }
+        });
     let builder =
         trusting_pool(&certificate.pem).initializer(|session| session.header("Cookie", SECRET));
     let spec = RequestSpec::get(secure.url("/start"))
@@ -246,12 +247,12 @@ fn an_origin_is_scheme_host_and_port() {
         let stub = move |exchange: Exchange<'_>| {
             tell.send(exchange.headers().contains_key("authorization"))
                 .unwrap();
-            let answer = http::Response::builder();
-            let answer = match exchange.url().path() {
-                "/" => answer.status(302).header("location", to),
-                _ => answer,
+            let response = http::Response::builder();
+            let response = match exchange.url().path() {
+                "/" => response.status(302).header("location", to),
+                _ => response,
             };
-            Ok(answer.body(ResponseBody::empty()).unwrap())
+            Ok(response.body(ResponseBody::empty()).unwrap())
         };
         let builder = Pool::builder().session(move || Session::new(stub.clone()));
         let spec = RequestSpec::get(from).bearer_auth(SECRET);

@@ -1,24 +1,24 @@
-//! Promise 9: redirects are followed hop by hop, within a limit, as RFC 9110 has it.
+//! Promise 9: redirects are followed hop by hop, within a limit, according to RFC 9110.
 
 use bytes::Bytes;
 use http::Response;
 use threaded::{ErrorKind, RequestSpec};
 
 use super::{outcome, pool};
-use crate::support::keeper::{Keeper, redirect, values};
 use crate::support::pools::outcomes_of;
+use crate::support::recording_server::{RecordingServer, redirect, values};
 
-/// Redirects `/<status>` to `/to`, which answers `done`.
-fn crossroads() -> Keeper {
-    Keeper::start(|request| match request.uri().path()[1..].parse() {
+/// Redirects `/<status>` to `/to`, which responds with `done`.
+fn crossroads() -> RecordingServer {
+    RecordingServer::start(|request| match request.uri().path()[1..].parse() {
         Ok(status) => redirect(status, "/to"),
         Err(_) => Response::new(Bytes::from_static(b"done")),
     })
 }
 
 /// `/n` redirects n times.
-fn staircase() -> Keeper {
-    Keeper::start(|request| match request.uri().path()[1..].parse().unwrap() {
+fn staircase() -> RecordingServer {
+    RecordingServer::start(|request| match request.uri().path()[1..].parse().unwrap() {
         0 => Response::new(Bytes::from_static(b"down")),
         left => redirect(302, format!("/{}", left - 1)),
     })
@@ -70,7 +70,7 @@ fn method_and_body_change_as_the_status_says() {
 
 #[test]
 fn history_tells_all_hops_in_order() {
-    let server = Keeper::start(|request| match request.uri().path() {
+    let server = RecordingServer::start(|request| match request.uri().path() {
         "/a" => redirect(301, "/b"),
         "/b" => redirect(307, "/c"),
         "/c" => redirect(303, "/d"),
@@ -201,7 +201,7 @@ fn ten_redirects_are_followed_unless_told_otherwise() {
 
 #[test]
 fn a_loop_ends_at_the_limit() {
-    let server = Keeper::start(|_| redirect(307, "/"));
+    let server = RecordingServer::start(|_| redirect(307, "/"));
     let error = outcome(RequestSpec::post(server.url("/")).body("x")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Redirect, "{error:?}");
     assert_eq!(error.hops().len(), 11);
@@ -223,8 +223,8 @@ fn only_http_places_that_can_be_read_are_followed() {
     ];
     for location in locations {
         let what = String::from_utf8_lossy(location);
-        let server = Keeper::start(move |_| redirect(302, location));
-        let good = Keeper::saying_ok();
+        let server = RecordingServer::start(move |_| redirect(302, location));
+        let good = RecordingServer::responding_ok();
         let mut outcomes = outcomes_of(pool(), [server.url("/bad"), good.url("/")]);
         assert_eq!(outcomes.remove(1).unwrap().text(), "ok", "{what}");
         let exception = outcomes.remove(0).unwrap_err();
@@ -241,7 +241,7 @@ fn only_http_places_that_can_be_read_are_followed() {
 }
 
 #[test]
-fn a_status_that_leads_nowhere_is_the_answer() {
+fn a_status_that_leads_nowhere_is_the_response() {
     let rows = [
         (300, Some("/to")),
         (304, Some("/to")),
@@ -251,13 +251,13 @@ fn a_status_that_leads_nowhere_is_the_answer() {
         (308, None),
     ];
     for (status, location) in rows {
-        let server = Keeper::start(move |_| {
-            let answer = Response::builder().status(status);
-            let answer = match location {
-                Some(location) => answer.header("location", location),
-                None => answer,
+        let server = RecordingServer::start(move |_| {
+            let response = Response::builder().status(status);
+            let response = match location {
+                Some(location) => response.header("location", location),
+                None => response,
             };
-            answer.body(Bytes::new()).unwrap()
+            response.body(Bytes::new()).unwrap()
         });
         let response = outcome(server.url("/")).unwrap();
         assert_eq!(response.status(), status);
@@ -278,7 +278,7 @@ fn a_relative_location_counts_from_the_url_that_was_asked() {
         ("/ä", "/%C3%A4"),
     ];
     for (location, expected) in rows {
-        let server = Keeper::start(move |request| match request.uri().query() {
+        let server = RecordingServer::start(move |request| match request.uri().query() {
             Some("x=1") => redirect(302, location),
             _ => Response::new(Bytes::new()),
         });
@@ -290,9 +290,9 @@ fn a_relative_location_counts_from_the_url_that_was_asked() {
 
 #[test]
 fn a_location_without_a_scheme_keeps_that_of_the_request() {
-    let target = Keeper::saying_ok();
+    let target = RecordingServer::responding_ok();
     let location = target.url("/to").replace("http:", "");
-    let server = Keeper::start(move |_| redirect(302, &location));
+    let server = RecordingServer::start(move |_| redirect(302, &location));
     let response = outcome(server.url("/")).unwrap();
     assert_eq!(response.url().as_str(), target.url("/to"));
 }
@@ -306,7 +306,7 @@ fn the_fragment_holds_on_until_a_location_has_its_own() {
         ("/", "/to", "/to"),
     ];
     for (asked, location, expected) in rows {
-        let server = Keeper::start(move |request| match request.uri().path() {
+        let server = RecordingServer::start(move |request| match request.uri().path() {
             "/" => redirect(302, location),
             "/to" => redirect(302, "/end"),
             _ => Response::new(Bytes::new()),
@@ -326,7 +326,7 @@ fn a_body_that_has_gone_when_a_redirect_asks_for_it_again_was_sent_before() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_owned();
     let file = std::sync::Mutex::new(Some(file));
-    let server = Keeper::start(move |_| {
+    let server = RecordingServer::start(move |_| {
         drop(file.lock().unwrap().take());
         redirect(307, "/again")
     });

@@ -1,4 +1,4 @@
-//! The defects of the original, none of which may come back.
+//! Regression tests for the defects of the original.
 
 use std::iter;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use threaded::crossbeam_channel::{Select, unbounded};
 use threaded::{Error, Exchange, Pool, PoolError, RequestSpec, Session};
 
 use super::pool;
-use crate::support::pools::{in_order, says_ok};
+use crate::support::pools::{in_order, respond_ok};
 use crate::support::process::eventually;
 use crate::support::raw::refused_address;
 use crate::support::server::Server;
@@ -19,7 +19,7 @@ fn a_job_that_fails_in_any_way_takes_no_other_job_with_it() {
     let fails_oddly = |exchange: Exchange<'_>| match exchange.url().path() {
         "/panic" => panic!("not a requests.RequestException"),
         "/error" => Err(Error::protocol("odd")),
-        _ => says_ok(exchange),
+        _ => respond_ok(exchange),
     };
     let odd = ["/panic", "/error"].into_iter().cycle().take(20);
     let paths: Vec<&str> = odd.chain(iter::repeat_n("/", 20)).collect();
@@ -52,7 +52,7 @@ fn no_outcome_is_lost_at_start_up() {
 /// The original's workers ended when the queue was empty.
 #[test]
 fn a_job_that_comes_long_after_the_queue_ran_empty_is_served() {
-    let server = Server::saying("hello");
+    let server = Server::responding("hello");
     let (jobs, receiver) = unbounded::<RequestSpec>();
     let mut pool = pool().num_threads(2).job_queue(receiver).build().unwrap();
     for round in 1..=3 {
@@ -76,7 +76,7 @@ fn map_accepts_any_iterator() {
     let stub = || {
         Pool::builder()
             .num_threads(2)
-            .session(|| Session::new(says_ok))
+            .session(|| Session::new(respond_ok))
     };
     let count = |result: Result<(threaded::Responses, _), PoolError>| result.unwrap().0.count();
 
@@ -123,7 +123,7 @@ fn an_initializer_that_fails_is_an_error_and_not_a_silent_loss() {
 /// The original's generators ended for good when nothing was there at the moment.
 #[test]
 fn reading_responses_before_the_end_loses_nothing() {
-    let server = Server::saying("hello");
+    let server = Server::responding("hello");
     let mut pool = pool().num_threads(3).build().unwrap();
     let mut responses = pool.responses();
     assert!(responses.next().is_none());
@@ -143,7 +143,7 @@ fn reading_responses_before_the_end_loses_nothing() {
 fn iterating_after_reading_some_gives_the_rest_in_the_order_of_completion() {
     let pool = Pool::builder()
         .num_threads(1)
-        .session(|| Session::new(says_ok))
+        .session(|| Session::new(respond_ok))
         .build_from_urls((0..30).map(|page| match page % 3 {
             0 => String::new(),
             _ => format!("http://stub.test/{page}"),

@@ -5,13 +5,13 @@ use http::{HeaderMap, HeaderValue, Method, Request};
 use threaded::{ErrorKind, Pool, RequestSpec, Session};
 
 use super::{outcome, pool};
-use crate::support::keeper::{Keeper, values};
 use crate::support::pools::outcomes_of;
 use crate::support::raw::{RawServer, read_request};
+use crate::support::recording_server::{RecordingServer, values};
 
-/// What a server receives when this is sent, made from the server's URL.
+/// The request that a server receives when this spec, made from the server's URL, is sent.
 fn received<S: Into<RequestSpec>>(path: &str, make: impl FnOnce(String) -> S) -> Request<Bytes> {
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     outcome(make(server.url(path))).unwrap();
     server.only()
 }
@@ -25,7 +25,7 @@ fn assert_refused(spec: RequestSpec, what: &str) {
 
 #[test]
 fn each_method_is_sent() {
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     let url = server.url("/");
     let specs = [
         RequestSpec::get(&url),
@@ -146,7 +146,7 @@ fn a_post_of_an_empty_body_says_so() {
     }
 }
 
-/// RFC 9110, section 8.6: a user agent should say so, and servers answer 411 to one that does not.
+/// RFC 9110, section 8.6: a user agent should say so, and servers respond with 411 to one that does not.
 #[test]
 fn a_post_without_a_body_says_so() {
     for method in METHODS_WITH_BODY {
@@ -159,7 +159,7 @@ fn a_post_without_a_body_says_so() {
 
 #[test]
 fn a_file_that_cannot_be_read_is_an_invalid_request() {
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     let directory = tempfile::tempdir().unwrap();
     for path in [
         directory.path().to_owned(),
@@ -240,7 +240,7 @@ fn cookies_are_joined() {
 
 #[test]
 fn the_session_fills_in_what_the_spec_leaves_open() {
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     let builder = pool()
         .initializer(|session| {
             session
@@ -270,8 +270,8 @@ fn the_session_fills_in_what_the_spec_leaves_open() {
 }
 
 #[test]
-fn the_user_agent_is_the_crates_until_somebody_says_otherwise() {
-    let server = Keeper::saying_ok();
+fn the_user_agent_is_the_crates_unless_another_one_is_set() {
+    let server = RecordingServer::responding_ok();
     let get = || RequestSpec::get(server.url("/"));
     outcomes_of(pool(), [get(), get().header("User-Agent", "spec/1")]);
     let builder = || pool().initializer(|session| session.user_agent("session/1"));
@@ -313,7 +313,7 @@ fn host_and_length_may_be_set_rightly() {
     });
     assert!(request.body().is_empty());
 
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     let post = || RequestSpec::post(server.url("/")).body("text");
     assert_refused(post().header("Content-Length", "3"), "a wrong length");
     assert_refused(post().header("Content-Length", "4, 4"), "two lengths");
@@ -326,7 +326,7 @@ fn host_and_length_may_be_set_rightly() {
 
 #[test]
 fn host_is_that_of_the_url() {
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     outcome(server.url("/")).unwrap();
     let expected = format!("127.0.0.1:{}", server.port());
     assert_eq!(values(&server.only(), "host"), [expected]);
@@ -368,7 +368,7 @@ fn a_cookie_joins_those_that_headers_have_set() {
 }
 
 #[test]
-fn nobody_is_told_to_expect_a_100_that_is_not_waited_for() {
+fn expect_100_continue_is_not_sent_since_it_is_not_waited_for() {
     let request = received("/", |url| {
         let spec = RequestSpec::post(url).header("Expect", "100-continue");
         spec.body("content")

@@ -1,17 +1,17 @@
-//! A machine that has run out of something gets it told, and what a pool has used it gives back.
+//! Running out of a local resource is reported, and a pool releases what it has used.
 
 use std::fs::File;
 use std::iter;
 
 use threaded::{ErrorKind, RequestSpec};
 
-use super::{THREADS_OF_A_CLIENT, pool};
-use crate::support::alone::{alone, alone_with_few_files};
-use crate::support::framing::{Framing, answer};
+use super::{THREADS_PER_CLIENT, pool};
+use crate::support::framing::{Framing, raw_response};
 use crate::support::pools::in_order;
 use crate::support::process::{eventually, file_descriptors, resident_kib, threads};
 use crate::support::raw::RawServer;
 use crate::support::server::Server;
+use crate::support::subprocess::{in_subprocess, in_subprocess_with_file_limit};
 
 #[test]
 fn without_file_descriptors_nothing_is_sent_and_with_them_the_pool_goes_on() {
@@ -19,9 +19,9 @@ fn without_file_descriptors_nothing_is_sent_and_with_them_the_pool_goes_on() {
         module_path!(),
         "::without_file_descriptors_nothing_is_sent_and_with_them_the_pool_goes_on"
     );
-    alone_with_few_files(name, 100, || {
+    in_subprocess_with_file_limit(name, 100, || {
         // Each connection is closed, or else the next job would need no new one.
-        let server = RawServer::answering(answer(Framing::CloseDelimited, "", b"ok"));
+        let server = RawServer::responding(raw_response(Framing::CloseDelimited, "", b"ok"));
         let mut pool = pool().num_threads(1).build().unwrap();
         eventually("the worker is up", || pool.stats().live_workers() == 1);
         let before = file_descriptors();
@@ -74,8 +74,8 @@ fn a_thousand_pools_leave_no_thread_no_descriptor_and_no_memory_behind() {
         module_path!(),
         "::a_thousand_pools_leave_no_thread_no_descriptor_and_no_memory_behind"
     );
-    alone(name, &[], || {
-        let server = Server::saying("hello");
+    in_subprocess(name, &[], || {
+        let server = Server::responding("hello");
         let cycle = || {
             let jobs = ["/1", "/2"].map(|path| RequestSpec::get(server.url(path)));
             let pool = pool().num_threads(2).build_from_requests(jobs).unwrap();
@@ -99,6 +99,6 @@ fn a_thousand_pools_leave_no_thread_no_descriptor_and_no_memory_behind() {
         // The probe does see a pool.
         let pool = pool().num_threads(2).build().unwrap();
         eventually("both workers are up", || pool.stats().live_workers() == 2);
-        assert_eq!(threads(), before.0 + 2 + 2 * THREADS_OF_A_CLIENT);
+        assert_eq!(threads(), before.0 + 2 + 2 * THREADS_PER_CLIENT);
     });
 }

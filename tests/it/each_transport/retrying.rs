@@ -1,4 +1,4 @@
-//! What may pass is tried again where that does no harm.
+//! Transient errors are retried where that is safe.
 
 mod backing_off;
 mod policies;
@@ -17,7 +17,7 @@ use http::{Response, StatusCode};
 use threaded::{ErrorKind, Event, Observer, RequestSpec, Retry};
 
 use super::pool;
-use crate::support::framing::{FRAMINGS, answer};
+use crate::support::framing::{FRAMINGS, raw_response};
 use crate::support::pools::{Outcome, at_once, attempts, outcomes_of};
 use crate::support::raw::{RawServer, read_request, refused_address, reset};
 use crate::support::server::Server;
@@ -56,7 +56,7 @@ fn resetting() -> (RawServer, Arc<Mutex<HashMap<String, usize>>>) {
     (server, seen)
 }
 
-/// Writes down what it is told, as text.
+/// Records the events that it receives, as text.
 fn journal() -> (Arc<Mutex<Vec<String>>>, impl Observer + 'static) {
     let told = Arc::<Mutex<Vec<String>>>::default();
     let observer = {
@@ -81,7 +81,7 @@ fn journal() -> (Arc<Mutex<Vec<String>>>, impl Observer + 'static) {
     (told, observer)
 }
 
-/// Says 503 to the first request for each page, then the page's path.
+/// Responds to the first request for each page with 503, then with the page's path.
 fn flaky() -> Server {
     let asked = Mutex::new(HashSet::new());
     Server::start(move |request| {
@@ -104,7 +104,7 @@ fn assert_recovered(outcomes: &[Outcome], pages: usize) {
 }
 
 #[test]
-fn a_server_that_recovers_gives_its_answer_in_the_end_and_everybody_is_told_how() {
+fn a_server_that_recovers_gives_its_response_in_the_end_and_every_attempt_is_reported() {
     let requests = AtomicUsize::new(0);
     let server = Server::start(move |_| match requests.fetch_add(1, Ordering::SeqCst) {
         0 | 1 => status(503),
@@ -152,7 +152,7 @@ fn without_a_policy_there_is_one_attempt() {
 fn each_fault_that_may_pass_is_repeated() {
     type End = fn(TcpStream);
 
-    /// Cuts the connection at this point, then is well.
+    /// Closes the first connection at this point, then works.
     fn cut_once(said: &'static str, end: End) -> RawServer {
         RawServer::start(move |mut stream, number| {
             read_request(&mut stream);
@@ -160,7 +160,7 @@ fn each_fault_that_may_pass_is_repeated() {
                 stream.write_all(said.as_bytes()).unwrap();
                 end(stream);
             } else {
-                let _ = stream.write_all(&answer(FRAMINGS[0], "", b"whole"));
+                let _ = stream.write_all(&raw_response(FRAMINGS[0], "", b"whole"));
             }
         })
     }

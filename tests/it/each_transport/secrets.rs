@@ -47,7 +47,7 @@ pub(super) fn assert_discreet(lines: &[String]) {
 
 type Expected = fn(&Outcome) -> bool;
 
-/// A request that has a secret wherever it may have one.
+/// A request with a secret in every place that takes one.
 pub(super) fn secretive(url: &str) -> RequestSpec {
     let (scheme, rest) = url.split_once("://").unwrap();
     let mut marked = HeaderValue::from_static(CANARY);
@@ -68,7 +68,7 @@ pub(super) fn secretive(url: &str) -> RequestSpec {
 
 #[test]
 fn no_outcome_of_the_network_prints_a_secret() {
-    let fine = Server::saying(CANARY);
+    let fine = Server::responding(CANARY);
     let looping = Server::start(|request| {
         let response = http::Response::builder().status(307);
         let location = format!("{}?again={CANARY}", request.uri().path());
@@ -77,7 +77,7 @@ fn no_outcome_of_the_network_prints_a_secret() {
             .body(Default::default())
             .unwrap()
     });
-    let elsewhere = Server::start(|_| {
+    let redirecting = Server::start(|_| {
         let response = http::Response::builder().status(302);
         let location = format!("ftp://{CANARY}:{CANARY}@host/?key={CANARY}");
         response
@@ -85,13 +85,13 @@ fn no_outcome_of_the_network_prints_a_secret() {
             .body(Default::default())
             .unwrap()
     });
-    let garbage = RawServer::answering(format!("{CANARY} is not HTTP\r\n\r\n"));
-    let closing = RawServer::answering("");
-    let truncated = RawServer::answering("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx");
+    let garbage = RawServer::responding(format!("{CANARY} is not HTTP\r\n\r\n"));
+    let closing = RawServer::responding("");
+    let truncated = RawServer::responding("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx");
     let silent = RawServer::start(|mut stream, _| {
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
-    let undecodable = RawServer::answering(
+    let undecodable = RawServer::responding(
         "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx",
     );
     let untrusted = Server::start_tls(certificate_for(&["localhost"]).config, |_| {
@@ -109,7 +109,7 @@ fn no_outcome_of_the_network_prints_a_secret() {
             is(o, |e| e.kind() == ErrorKind::Redirect)
         }),
         (secretive(&looping.url("/")).redirects(0), |o| o.is_ok()),
-        (secretive(&elsewhere.url("/")), |o| {
+        (secretive(&redirecting.url("/")), |o| {
             is(o, |e| e.kind() == ErrorKind::Redirect)
         }),
         (secretive(&garbage.url("/")), |o| {

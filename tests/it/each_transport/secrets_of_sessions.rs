@@ -1,4 +1,4 @@
-//! Promise 13 for what sessions know, for errors that are not the network's, and for the log.
+//! Promise 13 for secrets of sessions, for errors other than those of the network, and for the log.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,11 +7,11 @@ use threaded::{Error, ErrorKind, RequestSpec};
 
 use super::secrets::{CANARY, assert_discreet, is, printed, secretive};
 use super::{PoolBuilder, pool};
-use crate::support::alone::alone;
-use crate::support::keeper::Keeper;
 use crate::support::pools::{Outcome, in_order};
 use crate::support::raw::{RawServer, refused_address};
+use crate::support::recording_server::RecordingServer;
 use crate::support::server::Server;
+use crate::support::subprocess::in_subprocess;
 
 fn secretive_pool() -> PoolBuilder {
     pool().num_threads(1).auth_generator(|session| {
@@ -28,8 +28,8 @@ fn outcomes(builder: PoolBuilder, specs: Vec<RequestSpec>) -> Vec<Outcome> {
 
 #[test]
 fn what_a_session_knows_is_not_printed() {
-    let fine = Keeper::saying_ok();
-    let closing = RawServer::answering("");
+    let fine = RecordingServer::responding_ok();
+    let closing = RawServer::responding("");
     let specs = vec![
         fine.url("/").into(),
         closing.url("/").into(),
@@ -108,13 +108,13 @@ impl log::Log for Log {
 #[test]
 fn no_secret_is_logged() {
     let name = concat!(module_path!(), "::no_secret_is_logged");
-    alone(name, &[], || {
+    in_subprocess(name, &[], || {
         let lines = Arc::<Mutex<Vec<String>>>::default();
         log::set_logger(Box::leak(Box::new(Log(Arc::clone(&lines))))).unwrap();
         log::set_max_level(log::LevelFilter::Debug);
 
-        let fine = Server::saying(CANARY);
-        let closing = RawServer::answering("");
+        let fine = Server::responding(CANARY);
+        let closing = RawServer::responding("");
         let specs = [
             secretive(&fine.url("/")),
             secretive(&closing.url("/")),

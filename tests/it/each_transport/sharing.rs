@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
-use super::{THREADS_OF_A_CLIENT, pool};
-use crate::support::alone::alone;
+use super::{THREADS_PER_CLIENT, pool};
 use crate::support::pools::in_order;
 use crate::support::process::{eventually, threads};
 use crate::support::server::Server;
+use crate::support::subprocess::in_subprocess;
 
 const WORKERS: usize = 4;
 
-/// Answers once as many requests are there as there are workers, so that each worker has one of them.
+/// Responds once there are as many requests as workers, so that each worker has one of them.
 fn server_that_needs_all() -> Server {
     let all = std::sync::Barrier::new(WORKERS);
     Server::start(move |_| {
@@ -72,7 +72,7 @@ fn sharing_can_be_taken_back() {
 
 #[test]
 fn shared_sessions_take_the_threads_of_one_client_beside_the_workers() {
-    alone(
+    in_subprocess(
         concat!(
             module_path!(),
             "::shared_sessions_take_the_threads_of_one_client_beside_the_workers"
@@ -82,7 +82,7 @@ fn shared_sessions_take_the_threads_of_one_client_beside_the_workers() {
             let before = threads();
             let shared = pool().num_threads(7).share_session(true).build().unwrap();
             eventually("all are up", || shared.stats().live_workers() == 7);
-            assert_eq!(threads(), before + 7 + THREADS_OF_A_CLIENT);
+            assert_eq!(threads(), before + 7 + THREADS_PER_CLIENT);
             drop(shared);
             eventually("all are gone", || threads() == before);
         },
@@ -118,7 +118,7 @@ fn of_shared_sessions_with_proxies_only_the_last_ones_stay_open() {
         module_path!(),
         "::of_shared_sessions_with_proxies_only_the_last_ones_stay_open"
     );
-    alone(name, &[], || {
+    in_subprocess(name, &[], || {
         let before = threads();
         let mut pool = pool().num_threads(1).share_session(true).build().unwrap();
         let refused = format!("http://{}/", crate::support::raw::refused_address());

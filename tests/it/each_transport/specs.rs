@@ -1,4 +1,4 @@
-//! Specs as data: what converts into one, what comes back with an outcome, and what a bad one ends as.
+//! Specs as data: conversions, specs that come back with an outcome, and the errors of invalid ones.
 
 use std::error::Error as _;
 
@@ -8,16 +8,16 @@ use threaded::{ErrorKind, Pool, RequestSpec, Session};
 use url::Url;
 
 use super::{outcome, pool};
-use crate::support::keeper::{Keeper, values};
-use crate::support::pools::{in_order, outcomes_of, says_ok};
+use crate::support::pools::{in_order, outcomes_of, respond_ok};
 use crate::support::raw::refused_address;
+use crate::support::recording_server::{RecordingServer, values};
 
 #[test]
 fn an_extension_comes_back_with_the_outcome() {
     #[derive(Clone, Debug, PartialEq)]
     struct Row(u64);
 
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     let refused = format!("http://{}/", refused_address());
     let specs = [server.url("/"), refused, "no url".to_owned()]
         .map(|url| RequestSpec::get(url).extension(Row(7)));
@@ -36,7 +36,7 @@ fn an_extension_comes_back_with_the_outcome() {
 
 #[test]
 fn all_sorts_of_things_convert_into_a_spec() {
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     let url = server.url("/p");
     let http = Request::post(&url)
         .header("X-A", "1")
@@ -89,7 +89,7 @@ fn all_sorts_of_things_convert_into_a_spec() {
 
 #[test]
 fn a_template_is_sent_to_each_url() {
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     let template = RequestSpec::post("http://nobody.test/")
         .header("X-A", "1")
         .body("text");
@@ -148,7 +148,7 @@ fn a_bad_spec_harms_no_other_job() {
         "http://a b/",
     ];
     let specs = bad.into_iter().chain(["http://test/"]);
-    let mut outcomes = outcomes_of(Pool::builder().session(|| Session::new(says_ok)), specs);
+    let mut outcomes = outcomes_of(Pool::builder().session(|| Session::new(respond_ok)), specs);
     assert_eq!(outcomes.pop().unwrap().unwrap().text(), "ok");
     for (url, outcome) in bad.into_iter().zip(outcomes) {
         let exception = outcome.expect_err(url);

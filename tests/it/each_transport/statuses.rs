@@ -1,4 +1,4 @@
-//! Promise 11: a status is data, unless it is asked to be an error.
+//! Promise 11: a status is data, unless `error_for_status` is set.
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -8,7 +8,7 @@ use super::pool;
 use crate::support::pools::outcomes_of;
 use crate::support::server::Server;
 
-/// Answers with the status that the path names.
+/// Responds with the status that the path names.
 fn server() -> Server {
     Server::start(|request: Request<Bytes>| {
         let status: u16 = request

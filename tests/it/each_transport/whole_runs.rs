@@ -1,4 +1,4 @@
-//! Pools from their start to their end over real connections. In detail, and on stubs, what they promise is tried in
+//! Whole runs of pools over real connections. The promises are tested in detail, and on stubs, in
 //! `feeding`, `handles`, `imap`, `joining`, `observing`, `sessions`, `stopping` and `workers`.
 
 use std::cell::Cell;
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use threaded::ErrorKind;
 
-use super::{THREADS_OF_A_CLIENT, pool};
-use crate::support::alone::alone;
+use super::{THREADS_PER_CLIENT, pool};
 use crate::support::pools::{in_order, outcomes_of};
 use crate::support::process::{eventually, threads};
 use crate::support::raw::RawServer;
 use crate::support::server::Server;
+use crate::support::subprocess::in_subprocess;
 
 #[test]
 fn a_crawl_over_real_connections_ends_by_itself() {
@@ -40,7 +40,7 @@ fn a_crawl_over_real_connections_ends_by_itself() {
 
 #[test]
 fn outcomes_can_lead_to_further_jobs() {
-    let server = Server::saying("hello");
+    let server = Server::responding("hello");
     let pool = pool()
         .num_threads(2)
         .build_from_urls([server.url("/0")])
@@ -56,7 +56,7 @@ fn outcomes_can_lead_to_further_jobs() {
 
 #[test]
 fn a_handle_counts_along() {
-    let server = Server::saying("hello");
+    let server = Server::responding("hello");
     let pool = pool().num_threads(2).build().unwrap();
     let handle = pool.handle();
     handle.submit(server.url("/")).unwrap();
@@ -90,7 +90,7 @@ fn each_request_has_its_outcome_over_real_connections() {
 
 #[test]
 fn after_join_all_every_job_has_its_outcome() {
-    let server = Server::saying("hello");
+    let server = Server::responding("hello");
     let urls: Vec<String> = (0..100)
         .map(|page| server.url(&format!("/{page}")))
         .collect();
@@ -105,7 +105,7 @@ fn after_join_all_every_job_has_its_outcome() {
 
 #[test]
 fn the_bytes_received_are_counted() {
-    let server = Server::saying(vec![b'x'; 1000]);
+    let server = Server::responding(vec![b'x'; 1000]);
     let mut pool = pool()
         .num_threads(3)
         .build_from_urls((0..7).map(|page| server.url(&format!("/{page}"))))
@@ -169,10 +169,10 @@ fn each_worker_takes_a_thread_and_those_of_its_client() {
         module_path!(),
         "::each_worker_takes_a_thread_and_those_of_its_client"
     );
-    alone(name, &[], || {
+    in_subprocess(name, &[], || {
         let before = threads();
         let clients = pool().num_threads(7).build().unwrap();
         eventually("all are up", || clients.stats().live_workers() == 7);
-        assert_eq!(threads(), before + 7 * (1 + THREADS_OF_A_CLIENT));
+        assert_eq!(threads(), before + 7 * (1 + THREADS_PER_CLIENT));
     });
 }

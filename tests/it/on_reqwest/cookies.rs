@@ -11,7 +11,7 @@ use crate::support::server::Server;
 
 const WORKERS: usize = 4;
 
-/// Gives out one cookie per client and tells which ones it gets.
+/// Sets one cookie per client and echoes the cookies that it receives.
 fn cookie_server() -> Server {
     let all = Barrier::new(WORKERS);
     let given = AtomicUsize::new(0);
@@ -41,7 +41,7 @@ fn cookies_seen(share: bool) -> BTreeSet<String> {
         .build()
         .unwrap();
     if share {
-        // All at once, all would be strangers.
+        // Sent all at once, none of them would carry a cookie.
         pool.submit(server.url("/one")).unwrap();
         pool.response_channel().recv().unwrap();
     }

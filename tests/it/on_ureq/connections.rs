@@ -19,7 +19,7 @@ fn ask(servers: &[Server], session: fn() -> Session) {
 
 #[test]
 fn a_connection_to_each_of_many_servers_is_kept() {
-    let servers: Vec<Server> = (0..40).map(|_| Server::saying("hello")).collect();
+    let servers: Vec<Server> = (0..40).map(|_| Server::responding("hello")).collect();
     ask(&servers, || isolated(&[]));
     for server in &servers {
         assert_eq!((server.requests(), server.connections()), (2, 1));
@@ -28,7 +28,7 @@ fn a_connection_to_each_of_many_servers_is_kept() {
 
 #[test]
 fn of_too_many_connections_those_are_closed_that_were_used_longest_ago() {
-    let servers: Vec<Server> = (0..80).map(|_| Server::saying("hello")).collect();
+    let servers: Vec<Server> = (0..80).map(|_| Server::responding("hello")).collect();
     ask(&servers, || isolated(&[]));
     let connections: Vec<usize> = servers.iter().map(Server::connections).collect();
     // Asked first, and again last.
@@ -40,7 +40,7 @@ fn of_too_many_connections_those_are_closed_that_were_used_longest_ago() {
 
 #[test]
 fn a_connection_that_was_idle_for_too_long_is_not_used_again() {
-    let servers = [Server::saying("hello")];
+    let servers = [Server::responding("hello")];
     let session = || isolated(&[]).client(|config| config.max_idle_age(Duration::ZERO));
     ask(&servers, session);
     assert_eq!(servers[0].connections(), 2);

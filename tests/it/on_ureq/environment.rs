@@ -2,11 +2,11 @@
 
 use threaded::{Pool, PoolError, Session};
 
-use crate::support::alone::alone;
-use crate::support::framing::{Framing, answer};
-use crate::support::keeper::Keeper;
+use crate::support::framing::{Framing, raw_response};
 use crate::support::pools::outcomes_of;
 use crate::support::raw::RawServer;
+use crate::support::recording_server::RecordingServer;
+use crate::support::subprocess::in_subprocess;
 
 fn where_proxies_are(named: &[(&str, &str)], test: &str, body: impl FnOnce()) {
     let path = format!("{}::{test}", module_path!());
@@ -19,17 +19,17 @@ fn where_proxies_are(named: &[(&str, &str)], test: &str, body: impl FnOnce()) {
         "no_proxy",
     ];
     let environment = [&none.map(|name| (name, ""))[..], named].concat();
-    alone(&path, &environment, body);
+    in_subprocess(&path, &environment, body);
 }
 
 #[test]
 fn the_proxy_of_the_environment_is_used_for_all_but_some() {
-    let proxy = RawServer::answering(answer(Framing::CloseDelimited, "", b"proxy"));
+    let proxy = RawServer::responding(raw_response(Framing::CloseDelimited, "", b"proxy"));
     let url = proxy.url("/");
     let named = [("HTTP_PROXY", &*url), ("NO_PROXY", "127.0.0.1")];
     let test = "the_proxy_of_the_environment_is_used_for_all_but_some";
     where_proxies_are(&named, test, || {
-        let server = Keeper::saying_ok();
+        let server = RecordingServer::responding_ok();
         let urls = ["http://nobody.test/".to_owned(), server.url("/")];
         let outcomes = outcomes_of(Pool::builder().session(Session::ureq), urls);
         let texts: Vec<_> = outcomes

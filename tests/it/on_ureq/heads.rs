@@ -1,23 +1,23 @@
-//! How large heads may be.
+//! The maximum size of heads.
 
 use threaded::{ErrorKind, Pool, RequestSpec};
 
 use super::{isolated, pool};
-use crate::support::keeper::Keeper;
 use crate::support::pools::{Outcome, outcomes_of};
 use crate::support::raw::RawServer;
+use crate::support::recording_server::RecordingServer;
 use crate::support::server::Server;
 
-fn answer_with(length: usize) -> RawServer {
+fn server_with_head(length: usize) -> RawServer {
     let filler = "x".repeat(length);
-    RawServer::answering(format!(
+    RawServer::responding(format!(
         "HTTP/1.1 200 OK\r\nX-Filler: {filler}\r\nContent-Length: 2\r\n\r\nok"
     ))
 }
 
 /// The outcome of a request, after making sure that the same worker's next job succeeds.
 fn outcome(spec: impl Into<RequestSpec>) -> Outcome {
-    let fine = Server::saying("fine");
+    let fine = Server::responding("fine");
     let mut outcomes = outcomes_of(pool(), [spec.into(), fine.url("/").into()]);
     assert_eq!(outcomes.pop().unwrap().unwrap().text(), "fine");
     outcomes.remove(0)
@@ -25,16 +25,16 @@ fn outcome(spec: impl Into<RequestSpec>) -> Outcome {
 
 #[test]
 fn a_head_may_fill_the_buffer_and_no_more() {
-    let large = answer_with(60_000);
+    let large = server_with_head(60_000);
     assert_eq!(outcome(large.url("/")).unwrap().text(), "ok");
-    let too_large = answer_with(70_000);
+    let too_large = server_with_head(70_000);
     let exception = outcome(too_large.url("/")).unwrap_err();
     assert_eq!(exception.kind(), ErrorKind::Protocol, "{exception:?}");
 }
 
 #[test]
 fn a_line_of_a_request_may_fill_the_buffer_and_no_more() {
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     let path = |length| server.url(&format!("/{}", "p".repeat(length)));
     assert_eq!(outcome(path(16_000)).unwrap().text(), "ok");
     for spec in [
@@ -53,7 +53,7 @@ fn a_line_of_a_request_may_fill_the_buffer_and_no_more() {
 
 #[test]
 fn many_lines_may_be_more_than_the_buffer() {
-    let server = Keeper::saying_ok();
+    let server = RecordingServer::responding_ok();
     let spec = (0..10).fold(RequestSpec::get(server.url("/")), |spec, number| {
         spec.header(format!("X-{number}"), "v".repeat(10_000))
     });

@@ -1,12 +1,12 @@
-//! What the agent's own settings can do, and what they cannot.
+//! What ureq's own settings change, and what the crate overrides.
 
 use std::time::Duration;
 
 use threaded::{Pool, PoolError};
 
 use super::{Session, isolated};
-use crate::support::keeper::{Keeper, redirect, values};
 use crate::support::pools::outcomes_of;
+use crate::support::recording_server::{RecordingServer, redirect, values};
 
 fn builder(session: fn() -> Session) -> super::PoolBuilder {
     Pool::builder().session(session)
@@ -14,7 +14,7 @@ fn builder(session: fn() -> Session) -> super::PoolBuilder {
 
 #[test]
 fn what_the_crate_looks_after_itself_is_overridden() {
-    let server = Keeper::start(|request| match request.uri().path() {
+    let server = RecordingServer::start(|request| match request.uri().path() {
         "/" => redirect(302, "/there"),
         _ => http::Response::builder()
             .status(500)
@@ -42,8 +42,8 @@ fn what_the_crate_looks_after_itself_is_overridden() {
 }
 
 #[test]
-fn the_agent_says_who_it_is_unless_somebody_else_does() {
-    let server = Keeper::saying_ok();
+fn the_user_agent_is_the_crates_unless_the_session_or_the_agent_has_its_own() {
+    let server = RecordingServer::responding_ok();
     let sent = |session| {
         let count = server.received().len();
         assert!(outcomes_of(builder(session), [server.url("/")])[0].is_ok());

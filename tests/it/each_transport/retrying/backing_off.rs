@@ -12,7 +12,7 @@ use crate::support::pools::{at_once, outcomes_of};
 use crate::support::process::eventually;
 use crate::support::server::Server;
 
-/// Asks for a minute's patience at `/busy`; all else is fine.
+/// Responds to `/busy` with a `Retry-After` of a minute, and to all else with 200.
 fn busy() -> Server {
     Server::start(|request| match request.uri().path() {
         "/busy" => overloaded("60"),
@@ -38,7 +38,9 @@ fn a_job_that_backs_off_holds_no_worker_and_cancelling_ends_it() {
     for page in 0..10 {
         pool.submit(server.url(&format!("/{page}"))).unwrap();
     }
-    eventually("the others are answered", || pool.stats().responses() == 10);
+    eventually("the others have responses", || {
+        pool.stats().responses() == 10
+    });
     let stats = pool.stats();
     assert_eq!((stats.delayed(), stats.in_flight()), (1, 0));
     pool.handle().cancel();
@@ -53,7 +55,7 @@ fn a_job_that_backs_off_holds_no_worker_and_cancelling_ends_it() {
 }
 
 #[test]
-fn shutdown_ends_a_job_that_backs_off_as_its_last_answer_and_does_not_wait() {
+fn shutdown_ends_a_job_that_backs_off_as_its_last_response_and_does_not_wait() {
     let server = busy();
     let started = Instant::now();
     let mut pool = backing_off(&server);
@@ -87,7 +89,7 @@ fn a_retry_after_beyond_the_longest_ends_the_job_at_once() {
 }
 
 #[test]
-fn a_wait_beyond_the_deadline_of_the_run_ends_the_job_at_once_with_its_answer() {
+fn a_wait_beyond_the_deadline_of_the_run_ends_the_job_at_once_with_its_response() {
     let server = busy();
     let builder = pool().deadline(Duration::from_secs(20)).retry(at_once(3));
     let outcomes = outcomes_of(builder, [server.url("/busy")]);
@@ -112,7 +114,7 @@ fn a_retry_after_is_waited_for_at_least() {
     assert_eq!(
         retried(at_once(3), server.url("/")).unwrap().attempts(),
         2,
-        "the second answer is good"
+        "the second response is good"
     );
     let seen = seen.lock().unwrap();
     assert!(seen[1] - seen[0] >= Duration::from_secs(1));
@@ -141,6 +143,6 @@ fn jobs_of_a_channel_that_back_off_leave_room_for_the_others() {
         .retry(Retry::new(1))
         .build()
         .unwrap();
-    eventually("the others are answered", || pool.responses().len() == 10);
+    eventually("the others have responses", || pool.responses().len() == 10);
     assert_eq!(pool.stats().delayed(), 8);
 }

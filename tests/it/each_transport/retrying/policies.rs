@@ -1,4 +1,4 @@
-//! What bounds the attempts of all jobs, and closures that decide on them.
+//! The retry budget, and closures that decide about retries.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use threaded::{ErrorKind, Event, Retry, Tried};
 
 use super::{assert_recovered, flaky, pool, status};
-use crate::support::keeper::Keeper;
 use crate::support::pools::{at_once, attempts, outcomes_of};
+use crate::support::recording_server::RecordingServer;
 use crate::support::server::Server;
 
-/// How many requests a server that always says 503 gets from 1,000 jobs.
+/// The number of requests that a server which always responds with 503 gets from 1,000 jobs.
 fn requests_of_a_thousand_jobs(retry: Retry) -> usize {
     let server = Server::start(|_| status(503));
     let urls = (0..1000).map(|page| server.url(&format!("/{page}")));
@@ -37,7 +37,7 @@ fn without_a_budget_each_job_has_all_its_attempts() {
 
 #[test]
 fn a_closure_can_wait_for_a_result_that_is_not_there_yet() {
-    let server = Keeper::start({
+    let server = RecordingServer::start({
         let asked = Mutex::new(HashMap::<String, usize>::new());
         move |request| {
             let mut asked = asked.lock().unwrap();
@@ -73,7 +73,7 @@ fn a_closure_can_wait_for_a_result_that_is_not_there_yet() {
 
 #[test]
 fn a_closure_that_panics_costs_its_own_job_only() {
-    let server = Server::saying("fine");
+    let server = Server::responding("fine");
     let retry = at_once(3).decide(|tried: &Tried<'_>| {
         assert!(!tried.request().url().ends_with("/bad"), "cannot decide");
         tried.proposal()

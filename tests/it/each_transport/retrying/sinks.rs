@@ -1,4 +1,4 @@
-//! Bodies that go to files and handlers, at a job that is tried again.
+//! Bodies of retried jobs that go to files and handlers.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,13 +8,13 @@ use threaded::RequestSpec;
 use threaded::crossbeam_channel::unbounded;
 
 use super::{pool, retried};
-use crate::support::framing::{FRAMINGS, answer};
+use crate::support::framing::{FRAMINGS, raw_response};
 use crate::support::pools::{at_once, attempts};
 use crate::support::raw::{RawServer, read_request};
 use crate::support::server::Server;
 
 #[test]
-fn a_file_is_begun_afresh_and_is_there_only_when_it_is_whole() {
+fn a_file_is_begun_from_scratch_and_is_there_only_when_it_is_whole() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("target");
     let (half_tx, half) = unbounded();
@@ -53,7 +53,7 @@ fn a_file_is_begun_afresh_and_is_there_only_when_it_is_whole() {
 fn a_handler_is_called_again_with_the_whole_body() {
     let server = RawServer::start(|mut stream, number| {
         read_request(&mut stream);
-        let whole = answer(FRAMINGS[0], "", b"0123456789");
+        let whole = raw_response(FRAMINGS[0], "", b"0123456789");
         let sent = if number == 0 {
             whole.len() - 3
         } else {
@@ -78,7 +78,7 @@ fn a_handler_is_called_again_with_the_whole_body() {
 
 #[test]
 fn a_handler_that_fails_is_called_again_only_if_that_is_asked_for() {
-    let server = Server::saying("hello");
+    let server = Server::responding("hello");
     for (sink_errors, expected) in [(false, 1), (true, 2)] {
         let calls = AtomicUsize::new(0);
         let spec = RequestSpec::get(server.url("/")).read_with(move |_, _| {

@@ -1,33 +1,33 @@
-//! What a contender needs for a task, and what comes of that over the rounds.
+//! Measurements of contenders, and tables of their medians over the rounds.
 
 use std::fmt::{self, Write};
 use std::time::Instant;
 
 use super::contenders::*;
 use super::process::peak_kib;
-use super::works::{Counts, Task, WORKS, Work};
+use super::workloads::{Metric, Task, WORKLOADS, Workload};
 
-/// What one process has needed.
+/// The measurement of one process.
 #[derive(Clone, Copy)]
-pub(crate) struct Figures {
+pub(crate) struct Measurement {
     /// Requests for each second.
     pub(crate) speed: f64,
     /// CPU time for each request, in µs.
     pub(crate) cpu: f64,
-    /// Most memory, in MB.
+    /// Peak resident memory, in MB.
     pub(crate) memory: f64,
-    /// Time to the first answer, in ms.
+    /// Time to the first response, in ms.
     pub(crate) first: f64,
 }
 
-/// Does a task, and takes its figures in this process.
-pub(crate) fn take(task: &Task, run: impl FnOnce() -> Instant) -> Figures {
+/// Runs a task and measures this process.
+pub(crate) fn measure(task: &Task, run: impl FnOnce() -> Instant) -> Measurement {
     let cpu_before = cpu_seconds();
     let started = Instant::now();
     let first = run();
     let taken = started.elapsed().as_secs_f64();
     let requests = task.requests as f64;
-    Figures {
+    Measurement {
         speed: requests / taken,
         cpu: (cpu_seconds() - cpu_before) * 1e6 / requests,
         memory: peak_kib() as f64 / 1024.0 * 1.048_576,
@@ -35,7 +35,7 @@ pub(crate) fn take(task: &Task, run: impl FnOnce() -> Instant) -> Figures {
     }
 }
 
-/// User and system time of all threads that this process has or had.
+/// User and system time of all threads of this process, past and present.
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
     // The second field is a name in parentheses, which may hold anything.
@@ -48,7 +48,7 @@ fn cpu_seconds() -> f64 {
     ticks / 100.0
 }
 
-impl fmt::Display for Figures {
+impl fmt::Display for Measurement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             speed,
@@ -63,7 +63,7 @@ impl fmt::Display for Figures {
     }
 }
 
-impl Figures {
+impl Measurement {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut numbers = text
             .split(", ")
@@ -78,17 +78,17 @@ impl Figures {
     }
 }
 
-/// The figures of all rounds.
+/// The measurements of all rounds.
 #[derive(Default)]
 pub(crate) struct Table(Vec<Row>);
 
 struct Row {
-    work: &'static Work,
+    workload: &'static Workload,
     contender: &'static Contender,
-    figures: Figures,
+    measurement: Measurement,
 }
 
-/// Whose speeds are compared, beyond each one's own.
+/// Pairs of contenders whose speeds are compared.
 const PAIRS: [(&str, &str); 7] = [
     (POOL_ON_REQWEST, THREADS_ON_REQWEST),
     (POOL_ON_SHARED, RAYON),
@@ -102,68 +102,73 @@ const PAIRS: [(&str, &str); 7] = [
 impl Table {
     pub(crate) fn add(
         &mut self,
-        work: &'static Work,
+        workload: &'static Workload,
         contender: &'static Contender,
-        figures: Figures,
+        measurement: Measurement,
     ) {
         self.0.push(Row {
-            work,
+            workload,
             contender,
-            figures,
+            measurement,
         });
     }
 
-    fn rounds(&self, work: &Work, contender: &str) -> Vec<&Figures> {
+    fn rounds(&self, workload: &Workload, contender: &str) -> Vec<&Measurement> {
         let rows = self.0.iter();
-        rows.filter(|row| row.work.name == work.name && row.contender.name == contender)
-            .map(|row| &row.figures)
+        rows.filter(|row| row.workload.name == workload.name && row.contender.name == contender)
+            .map(|row| &row.measurement)
             .collect()
     }
 
-    fn figure(&self, work: &Work, contender: &str, which: fn(&Figures) -> f64) -> Option<f64> {
-        let rounds = self.rounds(work, contender);
+    fn figure(
+        &self,
+        workload: &Workload,
+        contender: &str,
+        which: fn(&Measurement) -> f64,
+    ) -> Option<f64> {
+        let rounds = self.rounds(workload, contender);
         median(rounds.into_iter().map(which).collect())
     }
 
-    /// The median, over the rounds, of one speed as a part of another one.
-    pub(crate) fn ratio(&self, work: &Work, ours: &str, theirs: &str) -> Option<f64> {
-        let (ours, theirs) = (self.rounds(work, ours), self.rounds(work, theirs));
-        let merit = |figures: &Figures| match work.counts {
-            Counts::Speed => figures.speed,
-            Counts::FirstAnswer => 1.0 / figures.first,
+    /// The median over the rounds of the ratio of two speeds.
+    pub(crate) fn ratio(&self, workload: &Workload, ours: &str, theirs: &str) -> Option<f64> {
+        let (ours, theirs) = (self.rounds(workload, ours), self.rounds(workload, theirs));
+        let merit = |measurement: &Measurement| match workload.metric {
+            Metric::Speed => measurement.speed,
+            Metric::FirstResponse => 1.0 / measurement.first,
         };
         let ratios = ours.iter().zip(theirs);
         let ratios = ratios.map(|(ours, theirs)| merit(ours) / merit(theirs));
         median(ratios.collect())
     }
 
-    /// The works that were done, in their order.
-    pub(crate) fn works(&self) -> Vec<&'static Work> {
-        WORKS
+    /// The workloads that were run, in their order.
+    pub(crate) fn workloads(&self) -> Vec<&'static Workload> {
+        WORKLOADS
             .iter()
-            .filter(|work| self.0.iter().any(|row| row.work.name == work.name))
+            .filter(|workload| self.0.iter().any(|row| row.workload.name == workload.name))
             .collect()
     }
 
     pub(crate) fn markdown(&self) -> String {
         let mut text = String::new();
         let contenders = CONTENDERS.iter().map(|contender| {
-            let cell = |work: &&Work| self.cell(work, contender.name);
+            let cell = |workload: &&Workload| self.cell(workload, contender.name);
             (
                 contender.name.to_owned(),
-                self.works().iter().map(cell).collect(),
+                self.workloads().iter().map(cell).collect(),
             )
         });
         self.write(&mut text, "k/s (µs)", contenders);
         text.push('\n');
         let pairs = PAIRS.iter().map(|(ours, theirs)| {
-            let ratio = |work: &&Work| match self.ratio(work, ours, theirs) {
+            let ratio = |workload: &&Workload| match self.ratio(workload, ours, theirs) {
                 Some(ratio) => format!("{ratio:.2}"),
                 None => "–".to_owned(),
             };
             (
                 format!("{ours} ÷ {theirs}"),
-                self.works().iter().map(ratio).collect(),
+                self.workloads().iter().map(ratio).collect(),
             )
         });
         self.write(&mut text, "speed ÷ speed", pairs);
@@ -176,31 +181,35 @@ impl Table {
         title: &str,
         rows: impl Iterator<Item = (String, Vec<String>)>,
     ) {
-        let works: Vec<&str> = self.works().iter().map(|work| work.name).collect();
-        let rule = "---|".repeat(works.len());
+        let workloads: Vec<&str> = self
+            .workloads()
+            .iter()
+            .map(|workload| workload.name)
+            .collect();
+        let rule = "---|".repeat(workloads.len());
         let mut line = |name: &str, cells: &str| {
-            writeln!(text, "| {name} | {cells} |").expect("a text takes everything");
+            writeln!(text, "| {name} | {cells} |").expect("writing to a string cannot fail");
         };
-        line(title, &works.join(" | "));
+        line(title, &workloads.join(" | "));
         line("---", rule.trim_end_matches('|'));
         for (name, cells) in rows {
             line(&name, &cells.join(" | "));
         }
     }
 
-    fn cell(&self, work: &Work, contender: &str) -> String {
-        let figure = |which| self.figure(work, contender, which);
+    fn cell(&self, workload: &Workload, contender: &str) -> String {
+        let figure = |which| self.figure(workload, contender, which);
         let (Some(speed), Some(cpu), Some(memory), Some(first)) = (
-            figure(|figures| figures.speed),
-            figure(|figures| figures.cpu),
-            figure(|figures| figures.memory),
-            figure(|figures| figures.first),
+            figure(|measurement| measurement.speed),
+            figure(|measurement| measurement.cpu),
+            figure(|measurement| measurement.memory),
+            figure(|measurement| measurement.first),
         ) else {
             return "–".to_owned();
         };
-        match work.counts {
-            Counts::FirstAnswer => format!("{first:.0} ms, {memory:.0} MB"),
-            Counts::Speed => format!("{:.1} ({cpu:.0}), {memory:.0} MB", speed / 1e3),
+        match workload.metric {
+            Metric::FirstResponse => format!("{first:.0} ms, {memory:.0} MB"),
+            Metric::Speed => format!("{:.1} ({cpu:.0}), {memory:.0} MB", speed / 1e3),
         }
     }
 }

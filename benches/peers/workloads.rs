@@ -1,22 +1,22 @@
-//! What is to be done.
+//! The workloads: kind of response, number of requests, concurrency.
 
 use std::path::PathBuf;
 
-/// So many requests, so many at a time.
-pub(crate) struct Work {
+/// `requests` requests of one kind, `workers` at a time.
+pub(crate) struct Workload {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
     pub(crate) workers: usize,
     pub(crate) requests: usize,
-    pub(crate) counts: Counts,
+    pub(crate) metric: Metric,
 }
 
-/// What is compared.
+/// The measured quantity that is compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Counts {
+pub(crate) enum Metric {
     Speed,
-    /// How soon the first answer is there.
-    FirstAnswer,
+    /// The time until the first response is complete.
+    FirstResponse,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,27 +31,27 @@ pub(crate) enum Kind {
     Secure,
 }
 
-pub(crate) const WORKS: &[Work] = &[
-    work("1 KiB, 2 workers", Kind::Small, 2, 20_000),
-    work("1 KiB, 8 workers", Kind::Small, 8, 30_000),
-    work("1 KiB, 32 workers", Kind::Small, 32, 40_000),
-    work("1 KiB, 128 workers", Kind::Small, 128, 40_000),
-    work("1 KiB over HTTPS, 32 workers", Kind::Secure, 32, 30_000),
-    work("1 MiB, 8 workers", Kind::Large, 8, 1_500),
-    work("1 KiB after 50 ms, 500 workers", Kind::Slow, 500, 40_000),
-    Work {
-        counts: Counts::FirstAnswer,
-        ..work("first answer, 256 workers", Kind::Small, 256, 256)
+pub(crate) const WORKLOADS: &[Workload] = &[
+    workload("1 KiB, 2 workers", Kind::Small, 2, 20_000),
+    workload("1 KiB, 8 workers", Kind::Small, 8, 30_000),
+    workload("1 KiB, 32 workers", Kind::Small, 32, 40_000),
+    workload("1 KiB, 128 workers", Kind::Small, 128, 40_000),
+    workload("1 KiB over HTTPS, 32 workers", Kind::Secure, 32, 30_000),
+    workload("1 MiB, 8 workers", Kind::Large, 8, 1_500),
+    workload("1 KiB after 50 ms, 500 workers", Kind::Slow, 500, 40_000),
+    Workload {
+        metric: Metric::FirstResponse,
+        ..workload("first response, 256 workers", Kind::Small, 256, 256)
     },
 ];
 
-const fn work(name: &'static str, kind: Kind, workers: usize, requests: usize) -> Work {
-    Work {
+const fn workload(name: &'static str, kind: Kind, workers: usize, requests: usize) -> Workload {
+    Workload {
         name,
         kind,
         workers,
         requests,
-        counts: Counts::Speed,
+        metric: Metric::Speed,
     }
 }
 
@@ -64,7 +64,7 @@ impl Kind {
     }
 }
 
-/// A work and where it is done, for one contender.
+/// A workload against a server, for one contender.
 pub(crate) struct Task {
     pub(crate) base: String,
     pub(crate) workers: usize,

@@ -1,4 +1,4 @@
-//! Content codings, applied.
+//! Bodies in each content encoding that the crate decodes.
 
 use std::io::{Read, Write};
 
@@ -7,6 +7,7 @@ use flate2::read::{DeflateEncoder, ZlibEncoder};
 
 pub(crate) const TEXT: &str =
     "We have met the enemy and he is us. We have met the enemy and he is us.";
+
 pub(crate) fn gzip(content: &[u8]) -> Vec<u8> {
     let level = Compression::default();
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
@@ -40,8 +41,8 @@ pub(crate) fn brotli(content: &[u8]) -> Vec<u8> {
     [&header.to_le_bytes()[..3], content, &[3]].concat()
 }
 
-/// Each coding, by its name, with the text in it.
-pub(crate) fn codings() -> Vec<(&'static str, Vec<u8>)> {
+/// Each content encoding, with the text encoded in it.
+pub(crate) fn encodings() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("gzip", gzip_text()),
         ("x-gzip", gzip_text()),
@@ -51,7 +52,7 @@ pub(crate) fn codings() -> Vec<(&'static str, Vec<u8>)> {
         ("gzip, gzip", gzip(&gzip_text())),
         ("deflate, gzip", gzip(&zlib(TEXT.as_bytes()))),
         ("gzip,,identity , deflate", zlib(&gzip_text())),
-        ("gzip, gzip, gzip, gzip, gzip", many_times_gzip(5)),
+        ("gzip, gzip, gzip, gzip, gzip", nested_gzip(5)),
         #[cfg(feature = "brotli")]
         ("br", brotli(TEXT.as_bytes())),
         #[cfg(feature = "brotli")]
@@ -70,6 +71,6 @@ pub(crate) fn codings() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-pub(crate) fn many_times_gzip(times: usize) -> Vec<u8> {
+pub(crate) fn nested_gzip(times: usize) -> Vec<u8> {
     (0..times).fold(TEXT.as_bytes().to_vec(), |body, _| gzip(&body))
 }

@@ -1,25 +1,25 @@
-//! Tests that need a process of their own: to count its threads, to set its environment, to run inside limits.
+//! Runs tests in a subprocess: to count its threads, to set its environment, or under limits and in namespaces.
 
 use std::path::Path;
 use std::process::Command;
 
-const MARK: &str = "THREADED_TEST_ALONE";
+const IN_SUBPROCESS: &str = "THREADED_TEST_SUBPROCESS";
 const FOLDER: &str = "THREADED_TEST_FOLDER";
 const SMALL_DISK: &str = "THREADED_TEST_SMALL_DISK";
 
-/// Runs the body in a child process in which no other test runs. `path` is that of the calling test, crate name included.
-pub(crate) fn alone(path: &str, environment: &[(&str, &str)], body: impl FnOnce()) {
-    if std::env::var_os(MARK).is_some() {
+/// Runs the body in a subprocess in which no other test runs. `path` is that of the calling test, crate name included.
+pub(crate) fn in_subprocess(path: &str, environment: &[(&str, &str)], body: impl FnOnce()) {
+    if std::env::var_os(IN_SUBPROCESS).is_some() {
         return body();
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.envs(environment.iter().copied());
-    run_alone(command, path);
+    run_in_subprocess(command, path);
 }
 
-/// The same, with a folder on a disk of 64 KiB. Where no such disk can be made, the test is skipped and says so.
-pub(crate) fn alone_on_a_small_disk(path: &str, body: impl FnOnce(&Path)) {
-    if std::env::var_os(MARK).is_some() {
+/// The same, with a folder on a disk of 64 KiB. Where no such disk can be mounted, the test is skipped and prints that.
+pub(crate) fn in_subprocess_with_small_disk(path: &str, body: impl FnOnce(&Path)) {
+    if std::env::var_os(IN_SUBPROCESS).is_some() {
         return body(Path::new(&std::env::var_os(SMALL_DISK).unwrap()));
     }
     let folder = tempfile::tempdir().unwrap();
@@ -30,22 +30,23 @@ pub(crate) fn alone_on_a_small_disk(path: &str, body: impl FnOnce(&Path)) {
     }
 }
 
-/// The same, with a network of its own: a loopback interface, and what these commands make of it. Files can be mounted
-/// over others too: in `$THREADED_TEST_FOLDER`, there is room for them. Where no such network can be made, the test is skipped and says so.
-pub(crate) fn alone_in_a_network(path: &str, commands: &[&str], body: impl FnOnce()) {
-    if std::env::var_os(MARK).is_some() {
+/// The same, in a network namespace: it has a loopback interface, which these commands configure. They can also mount
+/// files of the folder `$THREADED_TEST_FOLDER` over others. Where no such namespace can be made, the test is skipped and
+/// prints that.
+pub(crate) fn in_subprocess_with_network(path: &str, commands: &[&str], body: impl FnOnce()) {
+    if std::env::var_os(IN_SUBPROCESS).is_some() {
         return body();
     }
     let commands = [&["ip link set lo up"], commands].concat().join(" && ");
     let folder = tempfile::tempdir().unwrap();
     let environment = [(FOLDER, folder.path())];
     if !run_in_namespaces(path, &["--net", "--mount"], &commands, &environment) {
-        eprintln!("skipped {path}: no such network can be made here");
+        eprintln!("skipped {path}: no network namespace can be made here");
     }
 }
 
-/// Runs the test in a child with namespaces of its own, so that nothing is left of these preparations when it ends.
-/// `false` if they cannot be made.
+/// Runs the test in a subprocess with its own namespaces, so that these preparations are undone when it ends. `false` if
+/// they fail.
 fn run_in_namespaces(
     path: &str,
     namespaces: &[&str],
@@ -63,7 +64,7 @@ fn run_in_namespaces(
     run_prepared(path, prepared)
 }
 
-/// Runs the test in a child that a shell starts after preparations. `false` if they cannot be made.
+/// Runs the test in a subprocess that a shell starts after preparations. `false` if they fail.
 fn run_prepared(path: &str, prepared: impl Fn(&str) -> Command) -> bool {
     let possible = prepared("true").output();
     if !possible.is_ok_and(|output| output.status.success()) {
@@ -71,20 +72,19 @@ fn run_prepared(path: &str, prepared: impl Fn(&str) -> Command) -> bool {
     }
     let mut command = prepared("exec \"$@\"");
     command.arg(std::env::current_exe().unwrap());
-    run_alone(command, path);
+    run_in_subprocess(command, path);
     true
 }
 
-/// The same, where the process may have so many file descriptors at most. Where no such limit can be set, the test is
-/// skipped and says so.
-pub(crate) fn alone_with_few_files(path: &str, most: usize, body: impl FnOnce()) {
-    if std::env::var_os(MARK).is_some() {
+/// The same, with a limit on the number of file descriptors. Where it cannot be set, the test is skipped and prints that.
+pub(crate) fn in_subprocess_with_file_limit(path: &str, limit: usize, body: impl FnOnce()) {
+    if std::env::var_os(IN_SUBPROCESS).is_some() {
         return body();
     }
     let limited = |command: &str| {
-        let limit = format!("ulimit -n {most} && {command}");
+        let script = format!("ulimit -n {limit} && {command}");
         let mut sh = Command::new("sh");
-        sh.args(["-c", &limit, "sh"]);
+        sh.args(["-c", &script, "sh"]);
         sh
     };
     if !run_prepared(path, limited) {
@@ -92,11 +92,11 @@ pub(crate) fn alone_with_few_files(path: &str, most: usize, body: impl FnOnce())
     }
 }
 
-fn run_alone(mut command: Command, path: &str) {
+fn run_in_subprocess(mut command: Command, path: &str) {
     let (_, name) = path.split_once("::").unwrap();
     let output = command
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env(MARK, "1")
+        .env(IN_SUBPROCESS, "1")
         .output()
         .unwrap();
     let printed = format!(
@@ -106,10 +106,10 @@ fn run_alone(mut command: Command, path: &str) {
     );
     assert!(
         output.status.success(),
-        "the test failed in its own process:\n{printed}"
+        "the test failed in its subprocess:\n{printed}"
     );
     assert!(
         printed.contains("1 passed"),
-        "no test is called {name}:\n{printed}"
+        "there is no test {name}:\n{printed}"
     );
 }

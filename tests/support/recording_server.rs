@@ -1,4 +1,4 @@
-//! A well-behaved server that keeps what it receives.
+//! A well-behaved server that records what it receives.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,13 +7,13 @@ use http::{Request, Response};
 
 use super::server::Server;
 
-/// Answers as the handler says and remembers every request, body included, in the order in which they came.
-pub(crate) struct Keeper {
+/// Responds with what the handler returns and records every request, body included, in the order of arrival.
+pub(crate) struct RecordingServer {
     server: Server,
     received: Arc<Mutex<Vec<Request<Bytes>>>>,
 }
 
-impl Keeper {
+impl RecordingServer {
     pub(crate) fn start<F>(handler: F) -> Self
     where
         F: Fn(&Request<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
@@ -25,15 +25,15 @@ impl Keeper {
     where
         F: Fn(&Request<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
     {
-        Self::start_with(handler, |answer| Server::start_tls(config, answer))
+        Self::start_with(handler, |handler| Server::start_tls(config, handler))
     }
 
-    /// Says `ok` to everything.
-    pub(crate) fn saying_ok() -> Self {
+    /// Responds to everything with `ok`.
+    pub(crate) fn responding_ok() -> Self {
         Self::start(|_| Response::new(Bytes::from_static(b"ok")))
     }
 
-    fn start_with<F>(handler: F, start: impl FnOnce(Answer) -> Server) -> Self
+    fn start_with<F>(handler: F, start: impl FnOnce(Handler) -> Server) -> Self
     where
         F: Fn(&Request<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
     {
@@ -64,7 +64,7 @@ impl Keeper {
         self.received.lock().unwrap().clone()
     }
 
-    /// The one request that came.
+    /// The only request.
     pub(crate) fn only(&self) -> Request<Bytes> {
         let mut received = self.received();
         assert_eq!(received.len(), 1, "{received:?}");
@@ -72,7 +72,7 @@ impl Keeper {
     }
 }
 
-type Answer = Box<dyn Fn(Request<Bytes>) -> Response<Bytes> + Send + Sync>;
+type Handler = Box<dyn Fn(Request<Bytes>) -> Response<Bytes> + Send + Sync>;
 
 /// All values of a header, as text.
 pub(crate) fn values<T>(request: &Request<T>, name: &str) -> Vec<String> {
@@ -82,7 +82,7 @@ pub(crate) fn values<T>(request: &Request<T>, name: &str) -> Vec<String> {
         .collect()
 }
 
-/// A redirect.
+/// A redirect with a body, which a client that follows it discards.
 pub(crate) fn redirect(status: u16, location: impl AsRef<[u8]>) -> Response<Bytes> {
     Response::builder()
         .status(status)

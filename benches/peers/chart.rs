@@ -1,10 +1,10 @@
-//! The picture: each contender's speed, as a part of that of hand-written threads on reqwest.
+//! The chart: the speed of each contender relative to hand-written threads on reqwest.
 
 use std::fmt::Write;
 
 use super::contenders::{CONTENDERS, THREADS_ON_REQWEST};
-use super::figures::Table;
-use super::works::Work;
+use super::measurements::Table;
+use super::workloads::Workload;
 
 const ROW: usize = 18;
 const PANEL_WIDTH: usize = 520;
@@ -12,30 +12,36 @@ const LABEL_WIDTH: usize = 200;
 const TITLE: usize = 34;
 const COLUMNS: usize = 2;
 
-/// Draws a panel for each work, as SVG.
-pub(crate) fn of(table: &Table) -> String {
-    let works = table.works();
+/// Draws a panel for each workload, as SVG.
+pub(crate) fn svg(table: &Table) -> String {
+    let workloads = table.workloads();
     let panel_height = TITLE + ROW * (CONTENDERS.len() + 1);
     let width = PANEL_WIDTH * COLUMNS;
-    let height = panel_height * works.len().div_ceil(COLUMNS);
+    let height = panel_height * workloads.len().div_ceil(COLUMNS);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
     );
-    for (position, work) in works.iter().enumerate() {
+    for (position, workload) in workloads.iter().enumerate() {
         let left = PANEL_WIDTH * (position % COLUMNS);
         let top = panel_height * (position / COLUMNS);
-        draw(&mut svg, table, work, left, top).expect("a text takes everything");
+        draw(&mut svg, table, workload, left, top).expect("writing to a string cannot fail");
     }
     svg.push_str("</svg>\n");
     svg
 }
 
-fn draw(svg: &mut String, table: &Table, work: &Work, left: usize, top: usize) -> std::fmt::Result {
+fn draw(
+    svg: &mut String,
+    table: &Table,
+    workload: &Workload,
+    left: usize,
+    top: usize,
+) -> std::fmt::Result {
     let ratios: Vec<(&str, f64)> = CONTENDERS
         .iter()
         .filter_map(|contender| {
-            let ratio = table.ratio(work, contender.name, THREADS_ON_REQWEST)?;
+            let ratio = table.ratio(workload, contender.name, THREADS_ON_REQWEST)?;
             Some((contender.name, ratio))
         })
         .collect();
@@ -46,7 +52,7 @@ fn draw(svg: &mut String, table: &Table, work: &Work, left: usize, top: usize) -
         svg,
         "<text x=\"{}\" y=\"{title}\" font-weight=\"bold\">{}</text>",
         left + 10,
-        work.name
+        workload.name
     )?;
     for (row, (name, ratio)) in ratios.into_iter().enumerate() {
         let y = top + TITLE + ROW * row;
