@@ -29,9 +29,9 @@ pub(crate) struct AttemptLimits {
     /// The outer option: was it set? The inner one: is there a limit?
     pub(crate) timeout: Option<Option<Duration>>,
     pub(crate) stall_timeout: Option<Duration>,
-    pub(crate) redirects: usize,
-    /// `None` if it was not set: then there is one for memory only.
-    pub(crate) max_body: Option<u64>,
+    pub(crate) max_redirects: u32,
+    /// The outer option: was it set? If not, there is a limit for bodies in memory only. The inner one: is there a limit?
+    pub(crate) max_body: Option<Option<u64>>,
 }
 
 const DEFAULT_TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
@@ -41,7 +41,7 @@ impl Default for AttemptLimits {
         Self {
             timeout: None,
             stall_timeout: Some(Duration::from_secs(30)),
-            redirects: 10,
+            max_redirects: 10,
             max_body: None,
         }
     }
@@ -52,7 +52,7 @@ impl AttemptLimits {
         Self {
             timeout: spec.time_limit().or(defaults.timeout),
             stall_timeout: defaults.stall_timeout,
-            redirects: spec.redirect_limit().unwrap_or(defaults.redirects),
+            max_redirects: spec.redirect_limit().unwrap_or(defaults.max_redirects),
             max_body: spec.body_limit().or(defaults.max_body),
         }
     }
@@ -62,7 +62,7 @@ impl AttemptLimits {
     fn time_limits(&self, spec: &RequestSpec) -> (Option<Duration>, Option<Duration>) {
         match self.timeout {
             Some(timeout) => (timeout, None),
-            None if spec.sink().is_some() => (None, self.stall_timeout),
+            None if spec.body_destination().is_some() => (None, self.stall_timeout),
             None => (DEFAULT_TIMEOUT, None),
         }
     }
@@ -96,12 +96,12 @@ fn follow(
     deadline: &Deadline,
     history: &mut Vec<RedirectHop>,
 ) -> Result<Response, Error> {
-    let mut outgoing = Outgoing::new(spec, &mut session.known_origin)?;
+    let mut outgoing = Outgoing::new(spec, &mut session.url_parser)?;
     loop {
         deadline.check(!history.is_empty())?;
         let answer = send(session, &outgoing, deadline)
             .map_err(|error| refusal::blame_redirect(error, history))?;
-        match redirect::next(&outgoing, &answer, limits.redirects, history)? {
+        match redirect::next(&outgoing, &answer, limits.max_redirects, history)? {
             Some(next) => {
                 history.push(RedirectHop::new(outgoing.url, answer.status()));
                 outgoing = next;
@@ -109,7 +109,8 @@ fn follow(
             }
             None => {
                 let history = history.clone();
-                return receive::receive(answer, outgoing, history, limits.max_body, deadline);
+                let max_body = limits.max_body.map(|max| max.unwrap_or(u64::MAX));
+                return receive::receive(answer, outgoing, history, max_body, deadline);
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::origin::Origin;
 #[cfg(feature = "system-proxy")]
 use crate::proxy;
 use crate::redact::{HeaderNames, SafeUrl};
-use crate::request::KnownOrigin;
+use crate::request::UrlParser;
 use crate::transport::reqwest::{self, ClientBuilder};
 #[cfg(feature = "ureq")]
 use crate::transport::ureq::{self, UreqConfigBuilder};
@@ -231,7 +231,7 @@ impl<B: TransportBuilder> Session<B> {
             additions,
             unauthorized,
             proxy,
-            known_origin: KnownOrigin::default(),
+            url_parser: UrlParser::default(),
             transport: match filter.clone() {
                 Some(filter) => transport.build_with_filter(filter)?,
                 None => transport.build()?,
@@ -312,7 +312,7 @@ impl Additions {
     pub(crate) fn credentials_for(&self, url: &Url) -> Option<&HeaderValue> {
         self.by_origin
             .iter()
-            .find_map(|(origin, credentials)| origin.is_of(url).then_some(credentials))
+            .find_map(|(origin, credentials)| origin.matches(url).then_some(credentials))
             .or_else(|| self.headers.get(AUTHORIZATION))
     }
 
@@ -335,8 +335,8 @@ pub(crate) struct OpenSession<T: ?Sized = dyn Transport> {
     pub(crate) proxy: Option<Url>,
     /// What may be connected to, if not everything.
     pub(crate) filter: Option<AddressFilter>,
-    /// Where its requests go, mostly.
-    pub(crate) known_origin: KnownOrigin,
+    /// Knows the origin that its last request went to.
+    pub(crate) url_parser: UrlParser,
     pub(crate) transport: T,
 }
 
@@ -347,7 +347,7 @@ impl<T: Clone> Clone for OpenSession<T> {
             unauthorized: self.unauthorized.clone(),
             proxy: self.proxy.clone(),
             filter: self.filter.clone(),
-            known_origin: KnownOrigin::default(),
+            url_parser: UrlParser::default(),
             transport: self.transport.clone(),
         }
     }

@@ -12,7 +12,7 @@ use super::{decode, sink};
 use crate::error::Error;
 use crate::headers;
 use crate::origin;
-use crate::request::{KnownOrigin, RequestBody, RequestSpec, Sink};
+use crate::request::{BodyDestination, RequestBody, RequestSpec, UrlParser};
 use crate::session::Additions;
 
 /// The next exchange of an attempt. A redirect makes another one of it; nothing in it refers to the session.
@@ -31,16 +31,16 @@ pub(super) struct Outgoing<'a> {
 
 impl<'a> Outgoing<'a> {
     /// The first exchange of an attempt, or what is wrong with the spec.
-    pub(super) fn new(spec: &'a RequestSpec, known: &mut KnownOrigin) -> Result<Self, Error> {
+    pub(super) fn new(spec: &'a RequestSpec, url_parser: &mut UrlParser) -> Result<Self, Error> {
         spec.check()?;
-        let mut url = spec.next_parsed_url(known)?;
+        let mut url = spec.parsed_url_with(url_parser)?;
         if spec.method() == Method::CONNECT {
             return Err(Error::invalid_request(
                 "CONNECT opens a tunnel, which cannot be an outcome; to send through a proxy, name it with `proxy`",
             ));
         }
         check_framing(spec)?;
-        if let Some(Sink::File(path)) = spec.sink() {
+        if let Some(BodyDestination::File(path)) = spec.body_destination() {
             sink::check_place(path)?;
         }
         let url_credentials = take_user_info(&mut url)?;
@@ -61,7 +61,7 @@ impl<'a> Outgoing<'a> {
         let _ = url.set_password(None);
         Self {
             method,
-            left_origin: self.left_origin || !origin::is_same(&self.url, &url),
+            left_origin: self.left_origin || !origin::same_origin(&self.url, &url),
             url,
             body: self.body.filter(|_| keeps_body),
             spec: self.spec,
@@ -73,8 +73,8 @@ impl<'a> Outgoing<'a> {
         self.spec.wants_decoding()
     }
 
-    pub(super) fn sink(&self) -> Option<&'a Sink> {
-        self.spec.sink()
+    pub(super) fn sink(&self) -> Option<&'a BodyDestination> {
+        self.spec.body_destination()
     }
 
     /// The headers of this exchange.

@@ -12,7 +12,7 @@ use super::sink::{self, Arrival, Received};
 use crate::error::Error;
 use crate::headers;
 use crate::history::RedirectHop;
-use crate::request::Sink;
+use crate::request::BodyDestination;
 use crate::response::Response;
 use crate::response::ResponseHead;
 use crate::transport::ResponseBody;
@@ -59,14 +59,14 @@ pub(super) fn receive(
         deadline,
     };
     let received = match sink {
-        Some(Sink::File(_)) | None if !has_body => Received::default(),
+        Some(BodyDestination::File(_)) | None if !has_body => Received::default(),
         sink => sink::receive(arrival, &head, sink)?,
     };
     Ok(Response {
         head,
         body: received.content,
         saved_to: match sink {
-            Some(Sink::File(path)) if received.is_saved => Some(Arc::clone(path)),
+            Some(BodyDestination::File(path)) if received.is_saved => Some(Arc::clone(path)),
             _ => None,
         },
     })

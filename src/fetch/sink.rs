@@ -12,7 +12,7 @@ use super::deadline::Deadline;
 use super::decode::{self, Decoder};
 use super::incoming::{self, Incoming};
 use crate::error::Error;
-use crate::request::Sink;
+use crate::request::BodyDestination;
 use crate::response::ResponseHead;
 use crate::transport::ResponseBody;
 
@@ -41,22 +41,22 @@ pub(super) struct Received {
 pub(super) fn receive(
     arrival: Arrival<'_>,
     head: &ResponseHead,
-    sink: Option<&Sink>,
+    sink: Option<&BodyDestination>,
 ) -> Result<Received, Error> {
     match sink {
-        Some(Sink::Handler(handler)) => {
+        Some(BodyDestination::Handler(handler)) => {
             let handled = arrival.read(|content| handler(head, content))?;
             handled.map_err(Error::handler)?;
             Ok(Received::default())
         }
-        Some(Sink::File(path)) if head.status().is_success() => {
+        Some(BodyDestination::File(path)) if head.status().is_success() => {
             arrival.read(|content| file::save(content, path))??;
             Ok(Received {
                 is_saved: true,
                 ..Received::default()
             })
         }
-        Some(Sink::File(_)) | None => {
+        Some(BodyDestination::File(_)) | None => {
             let content = memory::read(arrival, head.content_length())?;
             Ok(Received {
                 content,

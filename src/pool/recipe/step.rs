@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::error::{BoxError, RootCause};
 use crate::panics;
-use crate::redact::Clipped;
+use crate::redact::Truncated;
 
 /// What is done to make a session, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Step {
             Ok(result) => result.map_err(|source| SessionFault { step: self, source }),
             Err(message) => Err(SessionFault {
                 step: self,
-                source: format!("it panicked: {}", Clipped(message)).into(),
+                source: format!("it panicked: {}", Truncated(message)).into(),
             }),
         }
     }
