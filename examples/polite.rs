@@ -31,9 +31,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 .in_flight_per_origin(2),
         )
         .observer(move |event: &Event<'_>| {
-            if let Event::Retry { tried, delay, .. } = event {
-                let status = tried.response().map(|response| response.status());
-                println!("job {}: {status:?}, again in {delay:.1?}", tried.index());
+            if let Event::Retry(retry) = event {
+                let (context, delay) = (retry.context(), retry.delay());
+                let status = context.response().map(|response| response.status());
+                println!("job {}: {status:?}, again in {delay:.1?}", context.index());
             }
         })
         .build_from_urls(urls)?;

@@ -127,7 +127,7 @@ fn soak<B: TransportBuilder + 'static>(
         .take_while(|number| *number == 0 || begin.elapsed() < time)
         .map(|number| {
             drawn.set(number + 1);
-            let spec = RequestSpec::get(format!("http://{server}/{number}")).redirects(3);
+            let spec = RequestSpec::get(format!("http://{server}/{number}")).max_redirects(3);
             match behavior_of(seed, number).0 {
                 Behavior::StaySilent | Behavior::Stall => spec.timeout(Duration::from_millis(300)),
                 // Long enough for a busy machine.

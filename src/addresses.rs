@@ -7,7 +7,7 @@ use std::sync::Arc;
 use url::{Host, Url};
 
 use crate::origin::Origin;
-use crate::redact::Clipped;
+use crate::redact::Truncated;
 
 /// Tells public addresses from those of this machine and of its networks, for
 /// [`PoolBuilder::public_addresses_only`](crate::PoolBuilder::public_addresses_only).
@@ -16,7 +16,7 @@ use crate::redact::Clipped;
 /// host name is resolved to. The default allows public addresses alone.
 #[derive(Clone, Debug, Default)]
 pub struct AddressFilter {
-    /// What may be requested wherever it lies.
+    /// The origins that are allowed at any address.
     exceptions: Arc<[Origin]>,
 }
 
@@ -27,12 +27,12 @@ impl AddressFilter {
         }
     }
 
-    /// Whether a connection to this address may be made on behalf of this host name.
+    /// Returns whether this host may be connected to at this address.
     pub fn allows(&self, host: &str, address: IpAddr) -> bool {
         is_public(address) || self.exceptions.iter().any(|origin| origin.has_host(host))
     }
 
-    /// Those of the addresses of a host that may be connected to.
+    /// Returns the addresses of a host that may be connected to.
     pub(crate) fn vetted(
         &self,
         host: &str,
@@ -48,10 +48,10 @@ impl AddressFilter {
         Ok(vetted)
     }
 
-    /// Refuses a URL that names an address which is not public, or another port of a host that is excepted. What other
-    /// names stand for turns out when they are resolved.
+    /// Refuses a URL with an IP address that is not public, or with another port of an allowed origin's host. Other
+    /// host names are checked when they are resolved.
     pub(crate) fn check(&self, url: &Url) -> Result<(), NotPublic> {
-        if self.exceptions.iter().any(|origin| origin.is_of(url)) {
+        if self.exceptions.iter().any(|origin| origin.matches(url)) {
             return Ok(());
         }
         let host = url.host_str().unwrap_or_default();
@@ -67,13 +67,13 @@ impl AddressFilter {
     }
 }
 
-/// What names a host that may not be connected to.
+/// The error for a host that may not be connected to.
 #[derive(Clone, Debug)]
 pub(crate) struct NotPublic(String);
 
 impl fmt::Display for NotPublic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` has no public address", Clipped(&self.0))
+        write!(f, "`{}` has no public address", Truncated(&self.0))
     }
 }
 
@@ -89,7 +89,7 @@ fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// Blocks that are not globally reachable, or not one host (IANA's registry of IPv4 special-purpose addresses; RFC 6890).
+/// Blocks that are not globally reachable, or are not unicast (IANA's IPv4 special-purpose address registry, RFC 6890).
 const SPECIAL_V4: [(Ipv4Addr, u32); 15] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
@@ -104,7 +104,7 @@ const SPECIAL_V4: [(Ipv4Addr, u32); 15] = [
     (Ipv4Addr::new(198, 18, 0, 0), 15),
     (Ipv4Addr::new(198, 51, 100, 0), 24),
     (Ipv4Addr::new(203, 0, 113, 0), 24),
-    // Multicast; reserved, and broadcast.
+    // Multicast; reserved and broadcast.
     (Ipv4Addr::new(224, 0, 0, 0), 4),
     (Ipv4Addr::new(240, 0, 0, 0), 4),
 ];
@@ -116,9 +116,9 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         .any(|(block, prefix)| (bits ^ block.to_bits()).leading_zeros() >= *prefix)
 }
 
-/// Of all addresses, 2000::/3 is for hosts on the internet (RFC 4291); these blocks of it are not.
+/// The blocks of 2000::/3, the global unicast addresses (RFC 4291), that are not public.
 const SPECIAL_V6: [(Ipv6Addr, u32); 3] = [
-    // Protocol assignments, Teredo among them.
+    // Protocol assignments, including Teredo.
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
     // Documentation.
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32),
@@ -134,7 +134,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
             .any(|(block, prefix)| (bits ^ block.to_bits()).leading_zeros() >= *prefix)
 }
 
-/// The IPv4 address that is reached by an IPv6 one: mapped (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056).
+/// The IPv4 address that is embedded in an IPv6 address: mapped (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056).
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let bits = address.to_bits();
     match address.segments() {
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn of_ipv6_only_hosts_on_the_internet_are_public() {
+    fn only_global_unicast_ipv6_addresses_are_public() {
         for public in ["2600::1", "2001:4860:4860::8888", "2a00:1450::1", "3ffe::1"] {
             assert!(is_public_text(public), "{public}");
         }
@@ -214,13 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv4_address_inside_is_what_counts() {
-        for (inside, is_public) in [("10.1.2.3", false), ("127.0.0.1", false), ("8.8.8.8", true)] {
-            let inside: Ipv4Addr = inside.parse().expect("an address");
-            let [high, low] = [inside.to_bits() >> 16, inside.to_bits() & 0xffff];
+    fn an_embedded_ipv4_address_decides() {
+        for (embedded, is_public) in [("10.1.2.3", false), ("127.0.0.1", false), ("8.8.8.8", true)]
+        {
+            let embedded: Ipv4Addr = embedded.parse().expect("an address");
+            let [high, low] = [embedded.to_bits() >> 16, embedded.to_bits() & 0xffff];
             for text in [
-                format!("::ffff:{inside}"),
-                format!("64:ff9b::{inside}"),
+                format!("::ffff:{embedded}"),
+                format!("64:ff9b::{embedded}"),
                 format!("2002:{high:x}:{low:x}::1"),
             ] {
                 assert_eq!(is_public_text(&text), is_public, "{text}");

@@ -16,7 +16,7 @@ use http::StatusCode;
 pub(crate) use source::{RootCause, chain, io_kind, is_out_of_resources};
 
 use crate::history::RedirectHop;
-use crate::redact::Clipped;
+use crate::redact::Truncated;
 
 /// Any error of another library, as the source of one of ours.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -471,7 +471,7 @@ impl fmt::Display for Error {
             Fault::Status(status) => write!(f, "the server responded with {status}"),
             Fault::Handler => write!(f, "the handler of the body failed{cause}"),
             Fault::File(path) => {
-                let path = Clipped(path.display());
+                let path = Truncated(path.display());
                 write!(f, "could not save the body to {path}{cause}")
             }
             Fault::LocalResource if self.source().is_some_and(is_out_of_resources) => write!(
@@ -480,12 +480,12 @@ impl fmt::Display for Error {
             ),
             Fault::LocalResource => write!(f, "a local resource failed{cause}"),
             Fault::Session => {
-                let cause = Suffix(self.source().map(Clipped));
+                let cause = Suffix(self.source().map(Truncated));
                 write!(f, "the worker has no session{cause}")
             }
             Fault::Cancelled if self.was_sent() => f.write_str("cancelled while it was under way"),
             Fault::Cancelled => f.write_str("cancelled before it was sent"),
-            Fault::Panicked(message) => write!(f, "panicked: {}", Clipped(message)),
+            Fault::Panicked(message) => write!(f, "panicked: {}", Truncated(message)),
         }
     }
 }

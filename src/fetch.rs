@@ -27,7 +27,7 @@ use self::hop::Hop;
 use crate::addresses::{AddressFilter, NotPublic};
 use crate::error::{Error, ErrorKind, chain};
 use crate::history::RedirectHop;
-use crate::request::{RequestSpec, Sink};
+use crate::request::{BodyDestination, RequestSpec};
 use crate::response::{Response, ResponseHead};
 use crate::session::{OpenSession, SessionDefaults};
 use crate::transport::Exchange;
@@ -38,9 +38,9 @@ pub(crate) struct AttemptLimits {
     /// The outer option: was it set? The inner one: is there a limit?
     pub(crate) timeout: Option<Option<Duration>>,
     pub(crate) stall_timeout: Option<Duration>,
-    pub(crate) redirects: usize,
-    /// `None` if it was not set: then there is one for memory only.
-    pub(crate) max_body: Option<u64>,
+    pub(crate) max_redirects: u32,
+    /// The outer option: was it set? If not, there is a limit for bodies in memory only. The inner one: is there a limit?
+    pub(crate) max_body: Option<Option<u64>>,
 }
 
 impl Default for AttemptLimits {
@@ -48,7 +48,7 @@ impl Default for AttemptLimits {
         Self {
             timeout: None,
             stall_timeout: Some(Duration::from_secs(30)),
-            redirects: 10,
+            max_redirects: 10,
             max_body: None,
         }
     }
@@ -59,7 +59,7 @@ impl AttemptLimits {
         Self {
             timeout: spec.time_limit().or(defaults.timeout),
             stall_timeout: defaults.stall_timeout,
-            redirects: spec.redirect_limit().unwrap_or(defaults.redirects),
+            max_redirects: spec.redirect_limit().unwrap_or(defaults.max_redirects),
             max_body: spec.body_limit().or(defaults.max_body),
         }
     }
@@ -76,10 +76,10 @@ pub(crate) fn fetch(
         defaults: &session.defaults,
         filter: session.filter.as_ref(),
         proxy: session.proxy.as_ref(),
-        deadline: Deadline::start(&limits, spec.sink().is_some()),
+        deadline: Deadline::start(&limits, spec.body_destination().is_some()),
         limits,
     };
-    let first = Hop::new(spec, &mut session.known_origin)?;
+    let first = Hop::new(spec, &mut session.url_parser)?;
     engine::complete(attempt.run(&mut session.transport, first))
 }
 
@@ -122,7 +122,7 @@ impl Fetch<'_> {
             self.deadline.check(!history.is_empty())?;
             let response = self.send(engine, &hop).await;
             let response = response.map_err(|error| attribute(error, history, self.proxy))?;
-            match redirect::next(&hop, &response, self.limits.redirects, history)? {
+            match redirect::next(&hop, &response, self.limits.max_redirects, history)? {
                 Some(next) => {
                     history.push(RedirectHop::new(hop.url, response.status()));
                     hop = next;
@@ -188,7 +188,7 @@ impl Fetch<'_> {
             remote_addr: E::remote_addr(&body),
             content_length,
         };
-        let max_body = self.limits.max_body;
+        let max_body = self.limits.max_body.map(|max| max.unwrap_or(u64::MAX));
         let incoming = Incoming::new(engine, body, is_absent, self.deadline);
         let mut response = Response {
             head,
@@ -196,14 +196,14 @@ impl Fetch<'_> {
             saved_to: None,
         };
         match sink {
-            Some(Sink::Handler(handler)) => {
+            Some(BodyDestination::Handler(handler)) => {
                 let head = response.head;
                 response.head = incoming
                     .into_handler(decoders, max_body, head, handler)
                     .await?;
             }
             _ if is_absent => {}
-            Some(Sink::File(path)) if response.status().is_success() => {
+            Some(BodyDestination::File(path)) if response.status().is_success() => {
                 incoming.into_file(&decoders, max_body, path).await?;
                 response.saved_to = Some(Arc::clone(path));
             }

@@ -1,4 +1,4 @@
-//! Header fields from users, validated and marked sensitive if they carry credentials; and credentials: [`Auth`].
+//! Header fields from users, checked and marked as sensitive if they carry credentials, and the credentials [`Auth`].
 
 use std::fmt::{self, Display};
 
@@ -8,9 +8,9 @@ use http::header::MaxSizeReached;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::BoxError;
-use crate::redact::Clipped;
+use crate::redact::Truncated;
 
-/// Validates one header field. The error names the field and does not repeat its value.
+/// Checks one header field. The error names the field, without its value.
 pub(crate) fn checked<V>(
     name: &str,
     value: V,
@@ -21,36 +21,36 @@ where
 {
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| {
         let message = format!(
-            "`{}` is not a valid header name; it may hold letters, digits and hyphens",
-            Clipped(name)
+            "`{}` is not a valid header name; it may contain letters, digits and hyphens",
+            Truncated(name)
         );
         (message, error.into())
     })?;
     let value = value.try_into().map_err(|error| {
         let message = format!(
-            "the value of the header `{}` is not valid; it may not hold line breaks or other control characters",
-            Clipped(&name)
+            "invalid value of the header `{}`; it must not contain line breaks or other control characters",
+            Truncated(&name)
         );
         (message, error.into().into())
     })?;
     Ok((name.clone(), marked(&name, value)))
 }
 
-/// Parses a `Content-Length`: digits only (RFC 9110, section 8.6), where Rust's integers may have a sign.
+/// Parses a `Content-Length`: digits only (RFC 9110, section 8.6), while Rust accepts a sign.
 pub(crate) fn content_length(value: &HeaderValue) -> Option<u64> {
     let text = value.to_str().ok()?.trim();
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().ok()).flatten()
 }
 
-/// The message for a full header map.
-pub(crate) const TOO_MANY: &str = "there are too many headers; a request can have about 24,000";
+/// The message when a header map is full.
+pub(crate) const TOO_MANY: &str = "too many headers; a request can have about 24,000";
 
-/// Sets all fields of `other`, and removes those that `own` has under the same names.
+/// Sets all fields of `other`. They replace the fields of `own` with the same names.
 pub(crate) fn replace(own: &mut HeaderMap, other: HeaderMap) -> Result<(), MaxSizeReached> {
     let mut current = None;
     for (name, value) in other {
-        // The iterator yields a name with its first value only.
+        // The iterator yields a name once, with its first value; the further values come without it.
         match (name, &current) {
             (Some(name), _) => {
                 own.try_insert(&name, marked(&name, value))?;
@@ -65,7 +65,7 @@ pub(crate) fn replace(own: &mut HeaderMap, other: HeaderMap) -> Result<(), MaxSi
     Ok(())
 }
 
-/// Adds all fields of `defaults` whose names `own` does not have.
+/// Adds the fields of `defaults` whose names are not in `own`.
 pub(crate) fn fill_in(own: &mut HeaderMap, defaults: &HeaderMap) -> Result<(), MaxSizeReached> {
     for name in defaults.keys() {
         if !own.contains_key(name) {
@@ -77,12 +77,12 @@ pub(crate) fn fill_in(own: &mut HeaderMap, defaults: &HeaderMap) -> Result<(), M
     Ok(())
 }
 
-/// Removes all fields that must not be sent to another origin: those marked sensitive, and those with a name that stands
-/// for a credential.
+/// Removes all fields that must not be sent to another origin: those marked as sensitive, and those with the name of a
+/// credential, in case a transport has not marked them.
 pub(crate) fn remove_sensitive(headers: &mut HeaderMap) {
     let sensitive: Vec<HeaderName> = headers
         .iter()
-        .filter(|(name, value)| value.is_sensitive() || is_secret(name))
+        .filter(|(name, value)| value.is_sensitive() || carries_credentials(name))
         .map(|(name, _)| name.clone())
         .collect();
     for name in sensitive {
@@ -91,12 +91,12 @@ pub(crate) fn remove_sensitive(headers: &mut HeaderMap) {
 }
 
 fn marked(name: &HeaderName, mut value: HeaderValue) -> HeaderValue {
-    value.set_sensitive(value.is_sensitive() || is_secret(name));
+    value.set_sensitive(value.is_sensitive() || carries_credentials(name));
     value
 }
 
-/// Whether a header of this name carries a credential, as `X-Api-Key` and `X-Auth-Token` do.
-fn is_secret(name: &HeaderName) -> bool {
+/// Whether a header with this name carries a credential, such as `X-Api-Key` or `X-Auth-Token`.
+fn carries_credentials(name: &HeaderName) -> bool {
     const SIGNS: [&str; 15] = [
         "authorization",
         "authenticat",
@@ -114,19 +114,19 @@ fn is_secret(name: &HeaderName) -> bool {
         "bearer",
         "passwd",
     ];
-    // These keys are no credentials.
-    const NO_KEYS: [&str; 2] = ["idempotencykey", "surrogatekey"];
+    // Names with a `key` that is not a credential.
+    const HARMLESS_KEYS: [&str; 2] = ["idempotencykey", "surrogatekey"];
 
     let words = || name.as_str().split(|c: char| !c.is_ascii_alphanumeric());
     let letters: String = words().collect();
-    let has_key = || !NO_KEYS.iter().any(|name| letters.ends_with(name));
+    let has_key = || !HARMLESS_KEYS.iter().any(|name| letters.ends_with(name));
     words().any(|word| matches!(word, "auth" | "jwt") || (word == "key" && has_key()))
         || SIGNS.iter().any(|sign| letters.contains(sign))
 }
 
-/// Credentials of a [`Session`](crate::Session): the `Authorization` of each request that has none of its own.
+/// Credentials for a [`Session`](crate::Session), sent with each request that has none of its own.
 ///
-/// They are not sent to another origin after a redirect. `Debug` hides them.
+/// A redirect to another origin does not carry them. `Debug` hides them.
 ///
 /// ```
 /// use threaded::{Auth, Session};
@@ -138,16 +138,16 @@ fn is_secret(name: &HeaderName) -> bool {
 pub struct Auth(Result<HeaderValue, &'static str>);
 
 impl Auth {
-    /// Basic authentication with a user name and an optional password (RFC 7617).
+    /// Creates `Authorization: Basic` credentials from a user name and an optional password (RFC 7617).
     ///
-    /// The session fails to open if the user name contains a colon.
+    /// A user name that contains a colon is invalid, and an error when the session is built.
     pub fn basic<P: Display>(user: impl Display, password: Option<P>) -> Self {
         Self(basic(user, password))
     }
 
-    /// A bearer token (RFC 6750).
+    /// Creates `Authorization: Bearer` credentials from a token (RFC 6750).
     ///
-    /// The session fails to open if the token contains a line break or another control character.
+    /// A token that contains a line break is invalid, and an error when the session is built.
     pub fn bearer(token: impl Display) -> Self {
         Self(bearer(token))
     }
@@ -169,7 +169,7 @@ pub(crate) fn basic<P: Display>(
 ) -> Result<HeaderValue, &'static str> {
     let user = user.to_string();
     if user.contains(':') {
-        return Err("the user name of basic authentication may not hold a colon");
+        return Err("the user name of basic authentication must not contain a colon");
     }
     let password = password
         .map(|password| password.to_string())
@@ -184,12 +184,12 @@ pub(crate) fn basic<P: Display>(
 pub(crate) fn bearer(token: impl Display) -> Result<HeaderValue, &'static str> {
     sensitive(
         format!("Bearer {token}"),
-        "the bearer token may not hold line breaks or other control characters",
+        "the bearer token must not contain line breaks or other control characters",
     )
 }
 
-fn sensitive(value: String, complaint: &'static str) -> Result<HeaderValue, &'static str> {
-    let mut value = HeaderValue::try_from(value).map_err(|_| complaint)?;
+fn sensitive(value: String, message: &'static str) -> Result<HeaderValue, &'static str> {
+    let mut value = HeaderValue::try_from(value).map_err(|_| message)?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_that_carry_credentials_are_known_by_name() {
+    fn headers_with_credentials_are_recognized_by_name() {
         for name in [
             "authorization",
             "proxy-authorization",
@@ -221,7 +221,10 @@ mod tests {
             "x-private-key",
             "x-auth-idempotency-key",
         ] {
-            assert!(is_secret(&HeaderName::from_static(name)), "{name}");
+            assert!(
+                carries_credentials(&HeaderName::from_static(name)),
+                "{name}"
+            );
         }
         for name in [
             "accept",
@@ -233,7 +236,10 @@ mod tests {
             "x-keyboard",
             "surrogate-key",
         ] {
-            assert!(!is_secret(&HeaderName::from_static(name)), "{name}");
+            assert!(
+                !carries_credentials(&HeaderName::from_static(name)),
+                "{name}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The redirects that led to an answer.
+//! The redirect hops that have led to a response.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use url::Url;
 
 use crate::redact::SafeUrl;
 
-/// One redirect: a request that was answered with a 3xx and a place to go on to.
-#[derive(Clone, PartialEq, Eq)]
+/// One redirect hop: the URL that was requested, and the 3xx status that redirected it.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RedirectHop {
     url: Url,
     status: StatusCode,
@@ -19,12 +19,12 @@ impl RedirectHop {
         Self { url, status }
     }
 
-    /// The URL that was requested, without user info.
+    /// Returns the URL that was requested, without user info.
     pub fn url(&self) -> &Url {
         &self.url
     }
 
-    /// The status that it was answered with.
+    /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         self.status
     }

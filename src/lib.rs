@@ -354,7 +354,7 @@ pub use error::{BoxError, Error, ErrorKind};
 pub use headers::Auth;
 pub use history::RedirectHop;
 pub use limits::{Limits, OriginLimits};
-pub use observe::{Attempt, Event, Observer, Stats};
+pub use observe::{Attempt, Event, Observer, RetryEvent, Stats};
 pub use outcome::{ThreadException, ThreadResponse};
 pub use pool::{
     Exceptions, Handle, Imap, ImapUnordered, Outcomes, Pool, PoolBuilder, PoolError, Responses,
@@ -364,7 +364,7 @@ pub use pool::{
 pub use request::multipart;
 pub use request::{RequestBody, RequestSpec};
 pub use response::{Response, ResponseHead};
-pub use retry::{Retry, Tried};
+pub use retry::{Retry, RetryBudget, RetryContext};
 pub use session::{Session, user_agent};
 pub use transport::reqwest::ReqwestTransport;
 #[cfg(feature = "ureq")]

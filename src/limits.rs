@@ -1,4 +1,4 @@
-//! How fast a pool may go, and how many requests at a time: [`Limits`]. Plain arithmetic; the clock is handed to it.
+//! Rate limits and concurrency limits: [`Limits`]. Pure arithmetic: time is injected.
 
 mod rate;
 
@@ -12,46 +12,48 @@ use self::rate::{CENTURY, Quota};
 use crate::origin::Origin;
 use crate::redact::SafeUrl;
 
-/// Limits that a pool keeps to. Given to [`PoolBuilder::limits`](crate::PoolBuilder::limits).
+/// Rate limits and concurrency limits of a pool. Passed to [`PoolBuilder::limits`](crate::PoolBuilder::limits).
 ///
-/// A job that may not be sent yet waits in the queue, not on a worker: workers take the next job that may, round robin over
-/// the origins (scheme, host and port), and a slow or limited origin delays nobody else. When nothing may be sent, they wait
-/// for the very moment at which something may.
+/// A job that may not be sent yet waits in the queue and does not occupy a worker. Workers take the next job that may
+/// be sent, round robin over the origins (scheme, host and port), so a slow or limited origin delays no other origin.
+/// When no job may be sent, they wait until the time at which one may.
 ///
-/// That holds for the jobs that the pool knows of. What [`imap`](crate::imap) has not drawn yet, or what is still in a job
-/// channel of your own, is found when there is room for it: see [`PoolBuilder::window`](crate::PoolBuilder::window).
+/// This applies to the jobs in the pool. Requests that [`imap`](crate::imap) has not yet pulled from its iterator, or
+/// that are still in a job channel of your own, are taken when there is room for them: see
+/// [`PoolBuilder::window`](crate::PoolBuilder::window).
 ///
-/// Each attempt counts, repetitions by [`Retry`](crate::Retry) included, for the origin of the request's URL. The redirects
-/// that an attempt follows do not count, nor does the origin that they lead to.
+/// Each attempt counts, including those of [`Retry`](crate::Retry), for the origin of the request's URL. Redirects that
+/// an attempt follows do not count, neither for this origin nor for the one that they lead to.
 ///
-/// A response 429 or 503 with a `Retry-After` cools down its whole origin: until then, no job is sent there. See
-/// [`cool_down`](Self::cool_down).
+/// A 429 or 503 response with `Retry-After` pauses its whole origin for that time. See [`cool_down`](Self::cool_down).
 ///
 /// ```
 /// use threaded::{Limits, OriginLimits, Pool};
 ///
 /// let limits = Limits::new()
-///     .rate(100.0, 10)                  // all together: 100 a second, at most 10 at once after a pause
+///     .rate(100.0, 10)                  // the pool: 100 per second, in bursts of at most 10
 ///     .rate_per_origin(5.0, 1)          // each origin: one every 200 ms
-///     .in_flight_per_origin(2)          // and no more than 2 at a time
+///     .in_flight_per_origin(2)          // and at most 2 at a time
 ///     .for_origin("https://api.example.com", OriginLimits::new().rate(50.0, 50));
 /// let builder = Pool::builder().num_threads(32).limits(limits);
 /// # let _ = builder;
 /// ```
 ///
-/// Setters never fail; what cannot be kept to (a rate of 0, an origin that is none) is refused when the pool is built:
-/// [`PoolError::Limits`](crate::PoolError::Limits).
+/// Setters never fail. Building the pool fails with [`PoolError::Limits`](crate::PoolError::Limits) if a value is
+/// invalid, such as a rate of 0.
 #[derive(Clone)]
+#[must_use = "the setters take it by value and return it"]
 pub struct Limits {
     rate: Option<RateSetting>,
     per_origin: OriginLimits,
-    /// As they were written, in that order.
+    /// Unparsed, in the order in which they were set.
     overrides: Vec<(String, OriginLimits)>,
     max_cool_down: Option<Duration>,
 }
 
-/// The limits of one origin that is not to be treated as all others: for [`Limits::for_origin`].
+/// The limits of one origin, in place of those for each origin. Passed to [`Limits::for_origin`].
 #[derive(Clone, Debug, Default)]
+#[must_use = "the setters take it by value and return it"]
 pub struct OriginLimits {
     rate: Option<RateSetting>,
     in_flight: Option<usize>,
@@ -70,7 +72,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// No limits but the cool-down that servers ask for.
+    /// Creates limits with nothing but the cool-down of 60 s.
     pub fn new() -> Self {
         Self {
             rate: None,
@@ -80,40 +82,44 @@ impl Limits {
         }
     }
 
-    /// At most so many attempts per second by the whole pool, and so many at once after a pause. Defaults to no limit.
+    /// Sets the maximum rate of the whole pool, in attempts per second, and the maximum burst: the number of attempts
+    /// that may start at once after a pause. Building the pool fails if the rate is 0, negative or not finite, or the
+    /// burst is 0. Defaults to no limit.
     pub fn rate(mut self, per_second: f64, burst: u32) -> Self {
         self.rate = Some(RateSetting { per_second, burst });
         self
     }
 
-    /// At most so many attempts per second to each origin, and so many at once after a pause. Defaults to no limit.
+    /// Sets the maximum rate for each origin, as [`rate`](Self::rate) does for the pool. Defaults to no limit.
     pub fn rate_per_origin(mut self, per_second: f64, burst: u32) -> Self {
         self.per_origin = self.per_origin.rate(per_second, burst);
         self
     }
 
-    /// At most so many attempts at a time to each origin. Defaults to no limit but the number of workers.
-    pub fn in_flight_per_origin(mut self, most: usize) -> Self {
-        self.per_origin = self.per_origin.in_flight(most);
+    /// Sets the maximum number of concurrent attempts for each origin. Building the pool fails if it is 0. Defaults to
+    /// no limit other than the number of workers.
+    pub fn in_flight_per_origin(mut self, max: usize) -> Self {
+        self.per_origin = self.per_origin.in_flight(max);
         self
     }
 
-    /// Treats one origin, written like `https://api.example.com`, differently: these limits take the place of both that hold
-    /// for each origin. What is not set in them is not limited. Defaults to treating all alike.
+    /// Sets the limits for one origin, written like `https://api.example.com`. They replace both limits for each
+    /// origin: a limit that is not set in them does not apply. Building the pool fails if the origin is invalid.
+    /// Defaults to the same limits for all origins.
     pub fn for_origin(mut self, origin: impl Into<String>, limits: OriginLimits) -> Self {
         self.overrides.push((origin.into(), limits));
         self
     }
 
-    /// The longest time for which a `Retry-After` in a response 429 or 503 keeps all jobs from its origin; one that asks for
-    /// more is taken for this much. `None` ignores it: then only [`Retry`](crate::Retry) heeds it, for the job itself.
+    /// Sets the maximum time for which the `Retry-After` of a 429 or 503 pauses its origin; a longer one is capped.
+    /// With `None`, origins are not paused, and only [`Retry`](crate::Retry) respects the header, for the job itself.
     /// Defaults to 60 s.
-    pub fn cool_down(mut self, longest: impl Into<Option<Duration>>) -> Self {
-        self.max_cool_down = longest.into();
+    pub fn cool_down(mut self, max: impl Into<Option<Duration>>) -> Self {
+        self.max_cool_down = max.into();
         self
     }
 
-    /// Checks what the setters were given.
+    /// Checks the values that the setters were given.
     pub(crate) fn check(self) -> Result<CheckedLimits, String> {
         let overrides = self
             .overrides
@@ -121,7 +127,7 @@ impl Limits {
             .map(|(origin, limits)| {
                 let name = format!("for_origin({})", SafeUrl(&origin));
                 let origin =
-                    Origin::parse(&origin).map_err(|reason| refused("for_origin", &reason))?;
+                    Origin::parse(&origin).map_err(|reason| invalid("for_origin", &reason))?;
                 Ok((origin, limits.check([&name, &name])?))
             })
             .collect::<Result<_, String>>()?;
@@ -131,33 +137,36 @@ impl Limits {
                 .per_origin
                 .check(["rate_per_origin", "in_flight_per_origin"])?,
             overrides: Arc::new(overrides),
-            max_cool_down: self.max_cool_down.map(|longest| longest.min(CENTURY)),
+            max_cool_down: self.max_cool_down.map(|max| max.min(CENTURY)),
         })
     }
 }
 
 impl OriginLimits {
-    /// No limits.
+    /// Creates an empty set of limits.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// At most so many attempts per second, and so many at once after a pause. Defaults to no limit.
+    /// Sets the maximum rate, as [`Limits::rate`] does for the pool. Defaults to no limit.
     pub fn rate(mut self, per_second: f64, burst: u32) -> Self {
         self.rate = Some(RateSetting { per_second, burst });
         self
     }
 
-    /// At most so many attempts at a time. Defaults to no limit.
-    pub fn in_flight(mut self, most: usize) -> Self {
-        self.in_flight = Some(most);
+    /// Sets the maximum number of concurrent attempts. Building the pool fails if it is 0. Defaults to no limit.
+    pub fn in_flight(mut self, max: usize) -> Self {
+        self.in_flight = Some(max);
         self
     }
 
-    /// Checks the limits, which were given under these names.
+    /// Checks the limits. The names of the setters are for the error message.
     fn check(&self, [rate, in_flight]: [&str; 2]) -> Result<CheckedOriginLimits, String> {
         if self.in_flight == Some(0) {
-            return Err(refused(in_flight, &"0 in flight would let nothing through"));
+            return Err(invalid(
+                in_flight,
+                &"0 in flight would let no request through",
+            ));
         }
         Ok(CheckedOriginLimits {
             rate: checked_rate(self.rate, rate)?,
@@ -166,7 +175,7 @@ impl OriginLimits {
     }
 }
 
-// By hand: what was given for an origin may be a whole URL, with its secrets.
+// By hand: the origins are unchecked, and may be URLs with secrets.
 impl fmt::Debug for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -184,7 +193,7 @@ impl fmt::Debug for Limits {
     }
 }
 
-/// Limits that can be kept to.
+/// Limits with valid values.
 #[derive(Clone, Debug)]
 pub(crate) struct CheckedLimits {
     rate: Option<Quota>,
@@ -200,7 +209,7 @@ pub(crate) struct CheckedOriginLimits {
 }
 
 impl CheckedLimits {
-    /// The account of the whole pool.
+    /// Creates the rate limiter of the whole pool.
     pub(crate) fn rate_limiter(&self) -> Option<RateLimiter> {
         self.rate.map(RateLimiter::new)
     }
@@ -214,7 +223,7 @@ impl CheckedLimits {
 }
 
 impl CheckedOriginLimits {
-    /// The account of one origin.
+    /// Creates the rate limiter of one origin.
     pub(crate) fn rate_limiter(&self) -> Option<RateLimiter> {
         self.rate.map(RateLimiter::new)
     }
@@ -225,12 +234,12 @@ fn checked_rate(setting: Option<RateSetting>, name: &str) -> Result<Option<Quota
         return Ok(None);
     };
     match Quota::new(per_second, burst) {
-        Ok(limit) => Ok(Some(limit)),
-        Err(reason) => Err(refused(name, &reason)),
+        Ok(quota) => Ok(Some(quota)),
+        Err(reason) => Err(invalid(name, &reason)),
     }
 }
 
-fn refused(name: &str, reason: &dyn fmt::Display) -> String {
+fn invalid(name: &str, reason: &dyn fmt::Display) -> String {
     format!("{name}: {reason}")
 }
 
@@ -239,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_kept_to_is_told_by_its_name() {
+    fn an_error_names_the_invalid_setting() {
         let table = [
             (Limits::new().rate(0.0, 1), "rate: 0.0 per second"),
             (Limits::new().rate(-1.0, 1), "rate: -1.0 per second"),
@@ -271,13 +280,13 @@ mod tests {
     }
 
     #[test]
-    fn an_exception_takes_the_place_of_both_limits() {
+    fn the_limits_of_one_origin_replace_both_limits() {
         let limits = Limits::new()
             .rate_per_origin(1.0, 1)
             .in_flight_per_origin(2)
             .for_origin("http://fast", OriginLimits::new().in_flight(7))
             .check()
-            .expect("they can be kept to");
+            .expect("the limits are valid");
         let origin = |text| Origin::parse(text).expect("it is an origin");
         let (fast, other) = (
             limits.for_origin(&origin("http://fast")),

@@ -1,14 +1,14 @@
-//! Watching a pool: [`Stats`] for a look at it, [`Observer`] to be told.
+//! Observability: [`Stats`] snapshots and [`Observer`] callbacks.
 
 mod observer;
 
-pub use observer::{Attempt, Event, Observer};
+pub use observer::{Attempt, Event, Observer, RetryEvent};
 
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// What a pool has done so far, as it was at one moment.
+/// A snapshot of the counters of a pool.
 ///
-/// The numbers agree with each other:
+/// The numbers are consistent:
 /// `submitted() == queued() + in_flight() + delayed() + responses() + exceptions() + given_back()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stats {
@@ -25,57 +25,58 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Jobs that were accepted. Those in your own job channel count from when a worker takes them.
+    /// Returns the number of jobs that were accepted. A job in your own job channel counts once a worker has taken it.
     pub fn submitted(&self) -> usize {
         self.submitted
     }
 
-    /// Jobs that wait for their first attempt.
+    /// Returns the number of jobs that are waiting for their first attempt.
     pub fn queued(&self) -> usize {
         self.submitted - self.started - self.given_back
     }
 
-    /// Jobs that a worker is at.
+    /// Returns the number of jobs that are being executed.
     pub fn in_flight(&self) -> usize {
         self.started - self.delayed - self.responses - self.exceptions
     }
 
-    /// Jobs that wait to be tried again.
+    /// Returns the number of jobs that are waiting for a retry.
     pub fn delayed(&self) -> usize {
         self.delayed
     }
 
-    /// Attempts beyond the first ones that the [`Retry`](crate::Retry) policy has decided on.
+    /// Returns the number of retries that the [`Retry`](crate::Retry) policy has decided on.
     pub fn retries(&self) -> usize {
         self.retries
     }
 
-    /// Jobs that ended in a response, read or not.
+    /// Returns the number of jobs that have ended in a response, read or unread.
     pub fn responses(&self) -> usize {
         self.responses
     }
 
-    /// Jobs that ended in an exception, read or not.
+    /// Returns the number of jobs that have ended in an exception, read or unread.
     pub fn exceptions(&self) -> usize {
         self.exceptions
     }
 
-    /// Bytes of the bodies in memory that responses have brought, after decoding.
+    /// Returns the size of all response bodies received into memory, in bytes after decoding.
     pub fn bytes_received(&self) -> u64 {
         self.bytes_received
     }
 
-    /// Jobs that [`Pool::shutdown`](crate::Pool::shutdown) has given back.
+    /// Returns the number of jobs that [`Pool::shutdown`](crate::Pool::shutdown) has returned unsent.
     pub fn given_back(&self) -> usize {
         self.given_back
     }
 
-    /// Workers that have a session to send with. Those that are still opening theirs do not count.
+    /// Returns the number of workers with an open session, without those that are still starting.
     pub fn live_workers(&self) -> usize {
         self.live_workers
     }
 
-    /// Workers that gave up because their thread or their session could not be made.
+    /// Returns the number of workers that could not start because spawning their thread or building their session
+    /// failed.
     pub fn failed_workers(&self) -> usize {
         self.failed_workers
     }
@@ -90,7 +91,7 @@ pub(crate) struct Counters {
     retries: AtomicUsize,
     live_workers: AtomicUsize,
     failed_workers: AtomicUsize,
-    /// Workers count in different cache lines: one that all of them write to would wander from core to core.
+    /// Workers count in different cache lines, since a line that all of them write to would move between the cores.
     shards: Box<[Shard]>,
 }
 
@@ -120,7 +121,7 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Returns the job's index.
+    /// Returns the index of the job.
     pub(crate) fn job_submitted(&self) -> usize {
         self.submitted.fetch_add(1, Ordering::SeqCst)
     }
@@ -133,18 +134,18 @@ impl Counters {
         self.shard(worker).started.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// A job that was started waits for a retry.
+    /// A started job is waiting for a retry.
     pub(crate) fn job_delayed(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);
         self.delayed.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// A job that has waited for a retry is in flight.
+    /// A job that was waiting for a retry is in flight again.
     pub(crate) fn job_resumed(&self) {
         self.delayed.fetch_sub(1, Ordering::SeqCst);
     }
 
-    pub(crate) fn job_answered(&self, worker: usize, bytes: u64) {
+    pub(crate) fn job_responded(&self, worker: usize, bytes: u64) {
         let shard = self.shard(worker);
         shard.bytes_received.fetch_add(bytes, Ordering::Relaxed);
         shard.responses.fetch_add(1, Ordering::SeqCst);
@@ -178,9 +179,9 @@ impl Counters {
                 .map(|shard| counter(shard).load(Ordering::SeqCst));
             counts.sum::<usize>()
         };
-        // Each job passes the counters from the last of these to the first. Read in the opposite direction, a job that
-        // moves on meanwhile is seen too early in its life at most, so no difference becomes negative. Being delayed is not
-        // counted but a state, which a job leaves before its outcome counts.
+        // Each job passes the counters from the last of these to the first. They are read in the opposite order, so
+        // that a job that moves on meanwhile is seen in an earlier state at worst, and no difference becomes negative.
+        // `delayed` is not a total but the number of jobs in that state, which a job leaves before its outcome counts.
         let exceptions = sum(|shard| &shard.exceptions);
         let responses = sum(|shard| &shard.responses);
         let bytes_received = self

@@ -1,4 +1,4 @@
-//! Scheme, host and port: where a request goes, as far as connections, limits and credentials are concerned.
+//! Origins: scheme, host and port, by which connections, limits and credentials are told apart.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use url::Url;
 
 use crate::redact::SafeUrl;
 
-/// An origin (RFC 6454), of http or https.
+/// An http or https origin (RFC 6454).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Origin {
     is_https: bool,
@@ -15,8 +15,8 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// `None` if nothing is fetched from URLs like this.
-    pub(crate) fn of(url: &Url) -> Option<Self> {
+    /// `None` if the scheme is neither http nor https.
+    pub(crate) fn from_url(url: &Url) -> Option<Self> {
         Some(Self {
             is_https: match url.scheme() {
                 "http" => false,
@@ -28,9 +28,9 @@ impl Origin {
         })
     }
 
-    /// Reads an origin that somebody has written down: a URL of nothing but scheme, host and port.
+    /// Parses an origin as users write it: a URL with nothing but scheme, host and port.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let complain = |reason: &dyn fmt::Display| {
+        let invalid = |reason: &dyn fmt::Display| {
             Err(format!(
                 "`{}` is not an origin: {reason}; it should look like https://example.com or http://example.com:8080",
                 SafeUrl(text),
@@ -38,10 +38,10 @@ impl Origin {
         };
         let url = match Url::parse(text) {
             Ok(url) => url,
-            Err(error) => return complain(&error),
+            Err(error) => return invalid(&error),
         };
-        let Some(origin) = Self::of(&url) else {
-            return complain(&"only http and https have origins here");
+        let Some(origin) = Self::from_url(&url) else {
+            return invalid(&"only http and https are supported");
         };
         let has_more = !matches!(url.path(), "" | "/")
             || url.query().is_some()
@@ -49,12 +49,13 @@ impl Origin {
             || !url.username().is_empty()
             || url.password().is_some();
         if has_more {
-            return complain(&"it says more than scheme, host and port");
+            return invalid(&"it has more than scheme, host and port");
         }
         Ok(origin)
     }
 
-    pub(crate) fn is_of(&self, url: &Url) -> bool {
+    /// Whether a URL has this origin.
+    pub(crate) fn matches(&self, url: &Url) -> bool {
         url.scheme() == self.scheme()
             && url.host_str() == Some(&self.host)
             && url.port_or_known_default() == Some(self.port)
@@ -69,8 +70,8 @@ impl Origin {
     }
 }
 
-/// Whether a request to the second one stays where the first one went.
-pub(crate) fn is_same(one: &Url, other: &Url) -> bool {
+/// Whether two URLs have the same origin.
+pub(crate) fn same_origin(one: &Url, other: &Url) -> bool {
     one.scheme() == other.scheme()
         && one.host() == other.host()
         && one.port_or_known_default() == other.port_or_known_default()
@@ -81,9 +82,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_written_in_many_ways() {
+    fn an_origin_can_be_written_in_several_ways() {
         let url = Url::parse("https://example.com/path?query").expect("it is a URL");
-        let of_url = Origin::of(&url).expect("it has an origin");
+        let of_url = Origin::from_url(&url).expect("it has an origin");
         for text in [
             "https://example.com",
             "https://example.com/",
@@ -99,13 +100,13 @@ mod tests {
         ] {
             let other = Origin::parse(text).expect("it is an origin");
             assert_ne!(other, of_url, "{text}");
-            assert!(!other.is_of(&url), "{text}");
+            assert!(!other.matches(&url), "{text}");
         }
-        assert!(of_url.is_of(&url));
+        assert!(of_url.matches(&url));
     }
 
     #[test]
-    fn what_is_no_origin_is_told() {
+    fn the_error_says_why_an_origin_is_invalid() {
         for (text, reason) in [
             ("example.com", "relative URL without a base"),
             ("", "relative URL without a base"),

@@ -1,23 +1,24 @@
-//! What a job ends in: [`ThreadResponse`], a response with its job, or [`ThreadException`], an error with its job.
+//! The outcome of a job: [`ThreadResponse`], a response with its request, or [`ThreadException`], an error with its
+//! request.
 
 use std::fmt;
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::redact::{Clipped, SafeUrl};
+use crate::redact::{SafeUrl, Truncated};
 use crate::request::RequestSpec;
 use crate::response::Response;
 
 /// The outcome of a job.
 pub(crate) type Outcome = Result<ThreadResponse, ThreadException>;
 
-/// The outcome of a job that was answered: a [`Response`], which it can be used as, and the request that led to it.
+/// The outcome of a job that has received a response: a [`Response`], to which it dereferences, and its request.
 ///
 /// ```
 /// # use threaded::{Exchange, Pool, ResponseBody, Session};
-/// # let answer = |_: Exchange<'_>| Ok(http::Response::new(ResponseBody::from("[1, 2]")));
-/// # let builder = Pool::builder().num_threads(1).session(move || Session::new(answer));
+/// # let stub = |_: Exchange<'_>| Ok(http::Response::new(ResponseBody::from("[1, 2]")));
+/// # let builder = Pool::builder().num_threads(1).session(move || Session::new(stub));
 /// # let (mut responses, _) = builder.map(["http://test/"])?;
 /// # let thread_response = responses.next().unwrap();
 /// assert_eq!(thread_response.request().url(), "http://test/");
@@ -37,55 +38,68 @@ impl ThreadResponse {
         self.0.0.finished_at
     }
 
-    /// The request, as it was handed over.
+    /// Returns the request, as it was submitted.
     pub fn request(&self) -> &RequestSpec {
         &self.0.0.request
     }
 
-    /// The response.
+    /// Returns the response.
     pub fn response(&self) -> &Response {
         &self.0.1
     }
 
-    /// The job's number in its pool: 0, 1, 2 … in the order in which the jobs were accepted.
+    /// Returns the job's index in its pool: 0, 1, 2 … in the order in which the jobs were accepted.
     pub fn index(&self) -> usize {
         self.0.0.index
     }
 
-    /// How many attempts were made, this one included.
+    /// Returns the number of attempts that were made.
     pub fn attempts(&self) -> u32 {
         self.0.0.attempts
     }
 
-    /// The time from when a worker first took the job to its outcome. Waiting in the queue before does not count.
+    /// Returns the time from the start of the first attempt to the outcome, without the time in the queue before it.
     pub fn elapsed(&self) -> Duration {
         self.0.0.elapsed
     }
 
-    /// The time from when a worker took the job for the last attempt to its outcome.
+    /// Returns the time that the last attempt took.
     pub fn last_attempt_elapsed(&self) -> Duration {
         self.0.0.last_attempt_elapsed
     }
 
-    /// Request and response.
+    /// Converts into the response, without the request.
+    pub fn into_response(self) -> Response {
+        self.0.1
+    }
+
+    /// Converts into the request and the response.
     pub fn into_parts(self) -> (RequestSpec, Response) {
         let (info, response) = *self.0;
         (info.request, response)
     }
 
-    /// Takes a 4xx or 5xx for a failure.
+    /// Turns a 4xx or 5xx into an exception.
     ///
     /// # Errors
     ///
-    /// An exception with [`ErrorKind::Status`](crate::ErrorKind::Status) that has this response.
+    /// Returns an exception of kind [`ErrorKind::Status`](crate::ErrorKind::Status), with this response, if the status
+    /// is 4xx or 5xx.
     pub fn error_for_status(self) -> Result<Self, ThreadException> {
-        match self.response().failed_status() {
+        match self.response().status_error() {
             None => Ok(self),
             Some(error) => {
                 let (info, response) = *self.0;
                 Err(ThreadException::new(info, error, Some(response)))
             }
         }
+    }
+}
+
+/// The same as [`ThreadResponse::into_response`].
+impl From<ThreadResponse> for Response {
+    fn from(response: ThreadResponse) -> Self {
+        response.into_response()
     }
 }
 
@@ -101,15 +115,15 @@ impl fmt::Debug for ThreadResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(parts) = self;
         let (info, response) = &**parts;
-        info.show(&mut f.debug_struct("ThreadResponse"))
+        info.add_fields(&mut f.debug_struct("ThreadResponse"))
             .field("response", response)
             .finish()
     }
 }
 
-/// The outcome of a job without a usable answer: an [`Error`], which it can be used as, and the request that led to it.
+/// The outcome of a job without a usable response: an [`Error`], to which it dereferences, and its request.
 ///
-/// It converts into that request, so it can be handed to a pool again:
+/// It converts into that request, so that it can be submitted again:
 /// [`Pool::from_exceptions`](crate::Pool::from_exceptions).
 ///
 /// ```
@@ -145,42 +159,42 @@ impl ThreadException {
         self.0.info.finished_at
     }
 
-    /// The request, as it was handed over.
+    /// Returns the request, as it was submitted.
     pub fn request(&self) -> &RequestSpec {
         &self.0.info.request
     }
 
-    /// What went wrong.
+    /// Returns the error.
     pub fn error(&self) -> &Error {
         &self.0.error
     }
 
-    /// The response, if there was one: that of an [`ErrorKind::Status`](crate::ErrorKind::Status).
+    /// Returns the response, if the error is of kind [`ErrorKind::Status`](crate::ErrorKind::Status).
     pub fn response(&self) -> Option<&Response> {
         self.0.response.as_ref()
     }
 
-    /// The job's number in its pool: 0, 1, 2 … in the order in which the jobs were accepted.
+    /// Returns the job's index in its pool: 0, 1, 2 … in the order in which the jobs were accepted.
     pub fn index(&self) -> usize {
         self.0.info.index
     }
 
-    /// How many attempts were made.
+    /// Returns the number of attempts that were made.
     pub fn attempts(&self) -> u32 {
         self.0.info.attempts
     }
 
-    /// The time from when a worker first took the job to its outcome. Waiting in the queue before does not count.
+    /// Returns the time from the start of the first attempt to the outcome, without the time in the queue before it.
     pub fn elapsed(&self) -> Duration {
         self.0.info.elapsed
     }
 
-    /// The time from when a worker took the job for the last attempt to its outcome.
+    /// Returns the time that the last attempt took.
     pub fn last_attempt_elapsed(&self) -> Duration {
         self.0.info.last_attempt_elapsed
     }
 
-    /// Request, error, and the response if there was one.
+    /// Converts into the request, the error, and the response if there is one.
     pub fn into_parts(self) -> (RequestSpec, Error, Option<Response>) {
         let Parts {
             info,
@@ -190,7 +204,7 @@ impl ThreadException {
         (info.request, error, response)
     }
 
-    /// The request, to be sent again or mended.
+    /// Converts into the request, to fix it or to send it again.
     pub fn into_request(self) -> RequestSpec {
         self.0.info.request
     }
@@ -204,11 +218,11 @@ impl Deref for ThreadException {
     }
 }
 
-/// One line: method, URL without its secrets, and what went wrong.
+/// One line: the method, the URL without its secrets, and the error.
 impl fmt::Display for ThreadException {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let request = self.request();
-        let (method, url) = (Clipped(request.method()), SafeUrl(request.url()));
+        let (method, url) = (Truncated(request.method()), SafeUrl(request.url()));
         write!(f, "{method} {url}: {}", self.error())
     }
 }
@@ -221,7 +235,7 @@ impl fmt::Debug for ThreadException {
             error,
             response,
         } = &**parts;
-        info.show(&mut f.debug_struct("ThreadException"))
+        info.add_fields(&mut f.debug_struct("ThreadException"))
             .field("error", error)
             .field("response", response)
             .finish()
@@ -229,20 +243,20 @@ impl fmt::Debug for ThreadException {
 }
 
 impl std::error::Error for ThreadException {
-    /// The source of the [`Error`], which itself is what this displays.
+    /// Returns the source of the [`Error`]. The error itself is part of the `Display` output.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.error().source()
     }
 }
 
-/// The request that led to the exception, to be sent again.
+/// The request, to send it again.
 impl From<ThreadException> for RequestSpec {
     fn from(exception: ThreadException) -> Self {
         exception.into_request()
     }
 }
 
-/// A job that is over.
+/// The facts about a finished job.
 #[derive(Clone)]
 pub(crate) struct JobInfo {
     pub(crate) request: RequestSpec,
@@ -250,14 +264,14 @@ pub(crate) struct JobInfo {
     pub(crate) attempts: u32,
     pub(crate) elapsed: Duration,
     pub(crate) last_attempt_elapsed: Duration,
-    /// Puts outcomes that come over two lanes into one order.
+    /// Orders outcomes that arrive over two channels.
     pub(crate) finished_at: Instant,
 }
 
 impl JobInfo {
-    pub(crate) fn show<'a, 'b, 'c>(
+    pub(crate) fn add_fields<'a, 'b, 'c>(
         &self,
-        shown: &'a mut fmt::DebugStruct<'b, 'c>,
+        debug: &'a mut fmt::DebugStruct<'b, 'c>,
     ) -> &'a mut fmt::DebugStruct<'b, 'c> {
         let Self {
             request,
@@ -267,7 +281,7 @@ impl JobInfo {
             last_attempt_elapsed,
             finished_at: _,
         } = self;
-        shown
+        debug
             .field("request", request)
             .field("index", index)
             .field("attempts", attempts)

@@ -1,15 +1,15 @@
-//! Panics of other people's code as data.
+//! Catching the panics of foreign code.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs a closure; if it panics, returns the panic's message.
+/// Runs a closure. If it panics, returns the message of the panic.
 ///
-/// What the closure has borrowed may be left half changed: callers throw it away or make it anew.
+/// What the closure has borrowed may be left in an inconsistent state, so callers discard or replace it.
 pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {
         let message = message(&*payload);
-        // It is somebody else's too, and may panic while it is dropped, with another payload that may.
+        // The payload is foreign too: dropping it may panic, with another payload whose drop may panic.
         if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             std::mem::forget(another);
         }

@@ -1,11 +1,11 @@
-//! Which proxies can be used: those that requests name, and those of the environment.
+//! Proxy URLs: those of requests, and those of the environment.
 
 use url::Url;
 
 use crate::error::Error;
-use crate::redact::{Clipped, SafeUrl};
+use crate::redact::{SafeUrl, Truncated};
 
-/// Schemes of the proxies that the reqwest transport can use with the features that are switched on.
+/// The proxy schemes that the transports support, given the enabled features.
 const PROXY_SCHEMES: &[&str] = &[
     "http",
     "https",
@@ -19,7 +19,7 @@ const PROXY_SCHEMES: &[&str] = &[
     "socks5h",
 ];
 
-/// Reads the URL of a proxy; `host:port` alone means an HTTP proxy, as everywhere.
+/// Parses the URL of a proxy; `host:port` alone means an HTTP proxy, as in all common tools.
 pub(crate) fn parse(text: &str) -> Result<Url, Error> {
     let with_scheme = if text.contains("://") {
         Url::parse(text)
@@ -27,21 +27,21 @@ pub(crate) fn parse(text: &str) -> Result<Url, Error> {
         Url::parse(&format!("http://{text}"))
     };
     let url = with_scheme.map_err(|error| {
-        let message = format!("the proxy `{}` is not a URL: {error}", SafeUrl(text));
+        let message = format!("the proxy `{}` is not a valid URL: {error}", SafeUrl(text));
         Error::invalid_request(message).with_source(error)
     })?;
     if !PROXY_SCHEMES.contains(&url.scheme()) || !url.has_host() {
         return Err(Error::invalid_request(format!(
-            "cannot use `{}` as a proxy: its scheme `{}` is none of {} (the SOCKS ones need the feature `socks`)",
+            "cannot use `{}` as a proxy: its scheme `{}` is not one of {} (SOCKS needs the feature `socks`)",
             SafeUrl(text),
-            Clipped(url.scheme()),
+            Truncated(url.scheme()),
             PROXY_SCHEMES.join(", "),
         )));
     }
     Ok(url)
 }
 
-/// What is wrong with the proxies that the environment names. reqwest would silently send past one that it cannot use.
+/// Checks the proxies of the environment: reqwest silently bypasses those that it cannot use.
 #[cfg(feature = "system-proxy")]
 pub(crate) fn check_environment() -> Result<(), String> {
     for scheme in ["http", "https", "all"] {
@@ -54,7 +54,7 @@ pub(crate) fn check_environment() -> Result<(), String> {
                 continue;
             };
             parse(&value.to_string_lossy()).map_err(|error| {
-                format!("the environment variable {name} is of no use: {error}")
+                format!("invalid proxy in the environment variable {name}: {error}")
             })?;
         }
     }

@@ -1,41 +1,41 @@
-//! What may be printed: nothing secret, nothing long, nothing that moves the cursor.
+//! Redaction: text for messages and `Debug` output, without secrets and control characters, and of bounded length.
 
 use std::fmt::{self, Display, Write};
 
 use http::{HeaderMap, HeaderName};
 use url::Url;
 
-/// What stands in for a secret.
+/// The replacement for a secret.
 const MASK: &str = "***";
 
-/// Longest text, in bytes, that a message takes over from outside: a URL, a library's message.
-const LONGEST_TEXT: usize = 250;
+/// Maximum length in bytes of a foreign text in a message: a URL, the message of a library.
+const MAX_TEXT: usize = 250;
 
-/// Longest text, in bytes, in one of the many fields of a `Debug` output. All of them together must stay under 2 KiB.
-const LONGEST_FIELD: usize = 120;
+/// Maximum length in bytes of a field in `Debug` output, so that all fields together stay below 2 KiB.
+const MAX_FIELD: usize = 120;
 
-/// Displays its content with control characters escaped, cut off after [`LONGEST_TEXT`].
-pub(crate) struct Clipped<T>(pub(crate) T);
+/// Displays its content, with control characters escaped, truncated to [`MAX_TEXT`] bytes.
+pub(crate) struct Truncated<T>(pub(crate) T);
 
-impl<T: Display> Display for Clipped<T> {
+impl<T: Display> Display for Truncated<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        clip(&self.0, LONGEST_TEXT, f)
+        write_truncated(&self.0, MAX_TEXT, f)
     }
 }
 
-/// Shows its content with control characters escaped, cut off after [`LONGEST_FIELD`].
-pub(crate) struct Field<T>(pub(crate) T);
+/// Shows its content in `Debug` output, with control characters escaped, truncated to [`MAX_FIELD`] bytes.
+pub(crate) struct DebugTruncated<T>(pub(crate) T);
 
-impl<T: Display> fmt::Debug for Field<T> {
+impl<T: Display> fmt::Debug for DebugTruncated<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        clip(&self.0, LONGEST_FIELD, f)
+        write_truncated(&self.0, MAX_FIELD, f)
     }
 }
 
-fn clip(text: &impl Display, longest: usize, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut writer = ClippingWriter {
+fn write_truncated(text: &impl Display, max: usize, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut writer = TruncatingWriter {
         out,
-        left: longest,
+        left: max,
         full: false,
     };
     match write!(writer, "{text}") {
@@ -44,14 +44,14 @@ fn clip(text: &impl Display, longest: usize, out: &mut fmt::Formatter<'_>) -> fm
     }
 }
 
-/// Refuses further text once it is full, so that the source stops formatting instead of being formatted in vain.
-struct ClippingWriter<'a, 'b> {
+/// Returns an error once it is full, so that formatting stops instead of going on in vain.
+struct TruncatingWriter<'a, 'b> {
     out: &'a mut fmt::Formatter<'b>,
     left: usize,
     full: bool,
 }
 
-impl Write for ClippingWriter<'_, '_> {
+impl Write for TruncatingWriter<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for character in text.chars() {
             let needed = if character.is_control() {
@@ -81,8 +81,8 @@ pub(crate) struct SafeUrl<'a>(pub(crate) &'a str);
 impl Display for SafeUrl<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match Url::parse(self.0) {
-            Ok(url) if url.has_host() => write!(f, "{}", Clipped(SafeParsedUrl(&url))),
-            _ => write!(f, "{}", Clipped(SafeUnparsedUrl(self.0))),
+            Ok(url) if url.has_host() => write!(f, "{}", Truncated(SafeParsedUrl(&url))),
+            _ => write!(f, "{}", Truncated(SafeUnparsedUrl(self.0))),
         }
     }
 }
@@ -93,7 +93,7 @@ impl fmt::Debug for SafeUrl<'_> {
     }
 }
 
-/// A parsed URL without user info, query values and fragment; not clipped.
+/// A parsed URL without user info, query values and fragment; not truncated.
 struct SafeParsedUrl<'a>(&'a Url);
 
 impl Display for SafeParsedUrl<'_> {
@@ -125,7 +125,8 @@ impl Display for SafeParsedUrl<'_> {
     }
 }
 
-/// A text that is no URL with a host. Where its parts lie is anybody's guess, so all that may be user info or query goes.
+/// A text that is not a URL with a host. Its parts cannot be told apart, so everything that may be user info or a query
+/// is masked.
 struct SafeUnparsedUrl<'a>(&'a str);
 
 impl Display for SafeUnparsedUrl<'_> {
@@ -135,7 +136,7 @@ impl Display for SafeUnparsedUrl<'_> {
             None => (self.0, false),
         };
         match self.0.rsplit_once('@') {
-            // The last `@` may lie behind a `?` that belongs to a password: then nothing before it is safe to show.
+            // A `?` before the last `@` may be part of a password: nothing before that `@` is safe to show.
             Some((_, tail)) => {
                 let tail = tail
                     .find(['?', '#'])
@@ -157,7 +158,7 @@ pub(crate) struct HeaderNames<'a>(pub(crate) &'a HeaderMap);
 impl fmt::Debug for HeaderNames<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.0.keys().map(HeaderName::as_str).collect();
-        write!(f, "[{:?}]", Field(names.join(", ")))
+        write!(f, "[{:?}]", DebugTruncated(names.join(", ")))
     }
 }
 
@@ -188,17 +189,20 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut_and_control_characters_are_escaped() {
-        let shown = Clipped("x".repeat(1_000_000)).to_string();
+    fn a_long_text_is_truncated_and_control_characters_are_escaped() {
+        let shown = Truncated("x".repeat(1_000_000)).to_string();
         assert!(
-            shown.len() <= LONGEST_TEXT + '…'.len_utf8(),
+            shown.len() <= MAX_TEXT + '…'.len_utf8(),
             "{} bytes",
             shown.len()
         );
         assert!(shown.ends_with('…'));
-        assert_eq!(Clipped("a\r\nb\u{1b}[2J").to_string(), "a\\r\\nb\\u{1b}[2J");
         assert_eq!(
-            Clipped("ä".repeat(LONGEST_TEXT)).to_string().chars().last(),
+            Truncated("a\r\nb\u{1b}[2J").to_string(),
+            "a\\r\\nb\\u{1b}[2J"
+        );
+        assert_eq!(
+            Truncated("ä".repeat(MAX_TEXT)).to_string().chars().last(),
             Some('…')
         );
     }

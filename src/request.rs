@@ -1,12 +1,12 @@
-//! What to send: [`RequestSpec`].
+//! Requests as data: [`RequestSpec`].
 
 mod body;
 mod convert;
-mod known_origin;
 #[cfg(feature = "multipart")]
 pub mod multipart;
 mod setters;
 mod target;
+mod url_parser;
 
 use std::fmt;
 use std::io::Read;
@@ -20,22 +20,24 @@ use url::Url;
 
 pub use body::RequestBody;
 pub(crate) use body::{BodySourceError, OpenBody};
-pub(crate) use known_origin::KnownOrigin;
 use target::Target;
+pub(crate) use url_parser::UrlParser;
 
 use crate::error::{BoxError, Error};
 use crate::proxy;
-use crate::redact::{Field, HeaderNames, SafeUrl};
+use crate::redact::{DebugTruncated, HeaderNames, SafeUrl};
 use crate::response::ResponseHead;
 
-/// A request as data: what to send, and how this one is to be treated.
+/// A request as data: method, URL, headers and body, and the settings for this request.
 ///
-/// It can be cloned, kept, sent again and moved between threads. Nothing in it refers to a connection or a worker.
+/// It can be cloned, stored, sent again and moved between threads. It refers to no connection and no worker.
 ///
-/// Setters take the spec by value and never fail. What is wrong in it (a bad URL, header, body …) is kept and ends as
-/// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) of the job that it becomes; the other jobs are not affected.
+/// Setters take the spec by value and never fail. An invalid value (a URL, header, body …) makes the job end as
+/// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) when it is due, and affects no other job.
 ///
-/// A URL alone is a spec too: `&str`, `String`, [`Url`](url::Url) and `http::Request<Bytes>` convert into one.
+/// A URL alone converts into a spec: a string of any kind, a [`Url`](url::Url) or an `http::Uri`. So do an
+/// `http::Request` with a body, and a [`ThreadException`](crate::ThreadException) or
+/// [`SubmitError`](crate::SubmitError), which return theirs.
 ///
 /// ```
 /// use std::time::Duration;
@@ -52,10 +54,12 @@ use crate::response::ResponseHead;
 /// assert_eq!(spec.url(), "https://api.example.com/items?dry_run=true");
 /// ```
 #[derive(Clone)]
+#[must_use = "a spec is only sent by a pool; the setters take it by value and return it"]
 pub struct RequestSpec {
     method: Method,
     target: Target,
-    /// Most jobs are plain GETs, and millions of them may be queued: they pay one pointer for what they don't use.
+    /// Most jobs are plain GETs, and millions of them may be queued: each pays one pointer for the settings it does not
+    /// use.
     options: Option<Box<Options>>,
 }
 
@@ -65,18 +69,19 @@ struct Options {
     body: Option<RequestBody>,
     /// The outer option: was it set? The inner one: is there a limit?
     timeout: Option<Option<Duration>>,
-    redirects: Option<usize>,
+    max_redirects: Option<u32>,
     proxy: Option<Box<str>>,
-    max_body: Option<u64>,
-    sink: Option<Sink>,
+    /// As with `timeout`.
+    max_body: Option<Option<u64>>,
+    destination: Option<BodyDestination>,
     decode: Option<bool>,
     idempotent: Option<bool>,
     extensions: Extensions,
-    /// The first thing that was wrong with what the setters were given.
+    /// The first invalid value that a setter was given.
     fault: Option<Fault>,
 }
 
-/// A mistake found while the spec was put together, kept until the job is due.
+/// The reason why a spec is invalid, kept until the job is due.
 #[derive(Clone)]
 struct Fault {
     message: String,
@@ -84,9 +89,9 @@ struct Fault {
 }
 
 impl RequestSpec {
-    /// A request of any method, given as [`http::Method`] or as text.
+    /// Creates a request with any method, an [`http::Method`] or a string.
     ///
-    /// A text that is no method ends as [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) of the job.
+    /// With an invalid method, the job ends as [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest).
     ///
     /// ```
     /// use threaded::RequestSpec;
@@ -103,43 +108,43 @@ impl RequestSpec {
         match method.try_into() {
             Ok(method) => Self::with_target(method, target),
             Err(error) => Self::with_target(Method::GET, target).faulty(
-                "the method is not a valid HTTP method; it may hold letters, digits and hyphens",
+                "invalid HTTP method; it may contain letters, digits and hyphens",
                 Some(error.into().into()),
             ),
         }
     }
 
-    /// A GET of this URL.
+    /// Creates a GET request.
     pub fn get(url: impl Into<String>) -> Self {
         Self::new(Method::GET, url)
     }
 
-    /// A POST to this URL.
+    /// Creates a POST request.
     pub fn post(url: impl Into<String>) -> Self {
         Self::new(Method::POST, url)
     }
 
-    /// A PUT to this URL.
+    /// Creates a PUT request.
     pub fn put(url: impl Into<String>) -> Self {
         Self::new(Method::PUT, url)
     }
 
-    /// A PATCH of this URL.
+    /// Creates a PATCH request.
     pub fn patch(url: impl Into<String>) -> Self {
         Self::new(Method::PATCH, url)
     }
 
-    /// A DELETE of this URL.
+    /// Creates a DELETE request.
     pub fn delete(url: impl Into<String>) -> Self {
         Self::new(Method::DELETE, url)
     }
 
-    /// A HEAD of this URL: its answer has a head and no body.
+    /// Creates a HEAD request, whose response has no body.
     pub fn head(url: impl Into<String>) -> Self {
         Self::new(Method::HEAD, url)
     }
 
-    /// An OPTIONS request for this URL.
+    /// Creates an OPTIONS request.
     pub fn options(url: impl Into<String>) -> Self {
         Self::new(Method::OPTIONS, url)
     }
@@ -152,19 +157,19 @@ impl RequestSpec {
         }
     }
 
-    /// The method.
+    /// Returns the method.
     pub fn method(&self) -> &Method {
         &self.method
     }
 
-    /// The URL as it was given, with what [`query`](Self::query) appended to it.
+    /// Returns the URL as it was given, including the pairs that [`query`](Self::query) has appended.
     ///
-    /// It holds the URL's secrets, if it has some; print the spec itself (`{:?}`) to have them hidden.
+    /// It includes the URL's secrets, if there are any; the `Debug` output of the spec hides them.
     pub fn url(&self) -> &str {
         self.target.as_str()
     }
 
-    /// The headers set on this spec. Those of the session and those that the crate adds are not among them.
+    /// Returns the headers set on this spec, without those of the session and those that the crate adds.
     pub fn header_map(&self) -> &HeaderMap {
         static NONE: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
         match &self.options {
@@ -173,12 +178,57 @@ impl RequestSpec {
         }
     }
 
-    /// The body, if one was set.
+    /// Returns the body, if one was set.
     pub fn request_body(&self) -> Option<&RequestBody> {
         self.options.as_ref()?.body.as_ref()
     }
 
-    /// What [`extension`](Self::extension) attached.
+    /// Returns the limit set by [`timeout`](Self::timeout): `Some(None)` if it lifts the limit, `None` if it was not
+    /// called, so that the pool's limit applies.
+    pub fn time_limit(&self) -> Option<Option<Duration>> {
+        self.options.as_ref()?.timeout
+    }
+
+    /// Returns the limit set by [`max_redirects`](Self::max_redirects), if it was called. Otherwise the pool's applies.
+    pub fn redirect_limit(&self) -> Option<u32> {
+        self.options.as_ref()?.max_redirects
+    }
+
+    /// Returns the proxy set by [`proxy`](Self::proxy), as it was given. It includes the user info, if there is any;
+    /// the `Debug` output of the spec hides it.
+    pub fn proxy_url(&self) -> Option<&str> {
+        self.options.as_ref()?.proxy.as_deref()
+    }
+
+    /// Returns the limit set by [`max_body`](Self::max_body), in bytes: `Some(None)` if it lifts the limit, `None` if
+    /// it was not called, so that the pool's limit applies.
+    pub fn body_limit(&self) -> Option<Option<u64>> {
+        self.options.as_ref()?.max_body
+    }
+
+    /// Returns the file set by [`save_to`](Self::save_to), unless [`read_with`](Self::read_with) was called later.
+    pub fn save_path(&self) -> Option<&Path> {
+        match self.body_destination()? {
+            BodyDestination::File(path) => Some(path),
+            BodyDestination::Handler(_) => None,
+        }
+    }
+
+    /// Returns whether [`read_with`](Self::read_with) has set a handler, unless [`save_to`](Self::save_to) was called
+    /// later.
+    pub fn has_handler(&self) -> bool {
+        matches!(self.body_destination(), Some(BodyDestination::Handler(_)))
+    }
+
+    /// Returns whether the body of the response is decoded, as [`decode`](Self::decode) has set it.
+    pub fn wants_decoding(&self) -> bool {
+        self.options
+            .as_ref()
+            .and_then(|options| options.decode)
+            .unwrap_or(true)
+    }
+
+    /// Returns the values attached by [`extension`](Self::extension).
     ///
     /// ```
     /// use threaded::RequestSpec;
@@ -197,8 +247,8 @@ impl RequestSpec {
         }
     }
 
-    /// Whether sending this request twice does what sending it once does: as [`idempotent`](Self::idempotent) was told,
-    /// otherwise by its method (RFC 9110, section 9.2.2).
+    /// Returns whether sending this request twice has the same effect as sending it once: as set by
+    /// [`idempotent`](Self::idempotent), otherwise by its method (RFC 9110, section 9.2.2).
     pub fn is_idempotent(&self) -> bool {
         self.options
             .as_ref()
@@ -206,58 +256,32 @@ impl RequestSpec {
             .unwrap_or_else(|| self.method.is_idempotent())
     }
 
-    pub(crate) fn time_limit(&self) -> Option<Option<Duration>> {
-        self.options.as_ref()?.timeout
+    pub(crate) fn body_destination(&self) -> Option<&BodyDestination> {
+        self.options.as_ref()?.destination.as_ref()
     }
 
-    pub(crate) fn redirect_limit(&self) -> Option<usize> {
-        self.options.as_ref()?.redirects
-    }
-
-    pub(crate) fn body_limit(&self) -> Option<u64> {
-        self.options.as_ref()?.max_body
-    }
-
-    pub(crate) fn sink(&self) -> Option<&Sink> {
-        self.options.as_ref()?.sink.as_ref()
-    }
-
-    pub(crate) fn wants_decoding(&self) -> bool {
-        self.options
-            .as_ref()
-            .and_then(|options| options.decode)
-            .unwrap_or(true)
-    }
-
-    /// The URL to send to, parsed and checked.
+    /// Parses and checks the URL.
     pub(crate) fn parsed_url(&self) -> Result<Url, Error> {
         self.target.parsed(Url::parse)
     }
 
-    /// The same for one of many requests, which mostly go where the one before went.
-    pub(crate) fn next_parsed_url(&self, known: &mut KnownOrigin) -> Result<Url, Error> {
-        self.target.parsed(|text| known.parse(text))
+    /// The same, faster for requests to the origin of the one before.
+    pub(crate) fn parsed_url_with(&self, parser: &mut UrlParser) -> Result<Url, Error> {
+        self.target.parsed(|text| parser.parse(text))
     }
 
-    /// Whether it brings credentials of its own, so that it gets none of the session's.
+    /// Whether it has credentials of its own, which take the place of the session's.
     pub(crate) fn has_credentials(&self) -> bool {
         let has_user_info = |url: Url| !url.username().is_empty() || url.password().is_some();
         self.header_map().contains_key(AUTHORIZATION) || self.parsed_url().is_ok_and(has_user_info)
     }
 
-    /// The proxy that this request asks for, parsed and checked.
+    /// Parses and checks the proxy of this request, if it has one.
     pub(crate) fn parsed_proxy(&self) -> Result<Option<Url>, Error> {
-        match self
-            .options
-            .as_ref()
-            .and_then(|options| options.proxy.as_deref())
-        {
-            Some(proxy) => proxy::parse(proxy).map(Some),
-            None => Ok(None),
-        }
+        self.proxy_url().map(proxy::parse).transpose()
     }
 
-    /// What the setters found wrong.
+    /// Returns an error if a setter was given an invalid value.
     pub(crate) fn check(&self) -> Result<(), Error> {
         match self
             .options
@@ -279,7 +303,7 @@ impl RequestSpec {
         self.options.get_or_insert_default()
     }
 
-    /// Keeps the first mistake; the later ones often follow from it.
+    /// Keeps the first fault; the later ones often follow from it.
     fn faulty(mut self, message: impl Into<String>, source: Option<BoxError>) -> Self {
         self.options_mut().fault.get_or_insert_with(|| Fault {
             message: message.into(),
@@ -296,71 +320,71 @@ impl fmt::Debug for RequestSpec {
             target,
             options,
         } = self;
-        let mut shown = f.debug_struct("RequestSpec");
-        shown
-            .field("method", &Field(method))
+        let mut debug = f.debug_struct("RequestSpec");
+        debug
+            .field("method", &DebugTruncated(method))
             .field("url", &SafeUrl(target.as_str()));
         if let Some(options) = options {
-            options.show(&mut shown);
+            options.add_fields(&mut debug);
         }
-        shown.finish()
+        debug.finish()
     }
 }
 
 impl Options {
-    fn show(&self, shown: &mut fmt::DebugStruct<'_, '_>) {
+    fn add_fields(&self, debug: &mut fmt::DebugStruct<'_, '_>) {
         let Self {
             headers,
             body,
             timeout,
-            redirects,
+            max_redirects,
             proxy,
             max_body,
-            sink,
+            destination,
             decode,
             idempotent,
             extensions,
             fault,
         } = self;
         if !headers.is_empty() {
-            shown.field("headers", &HeaderNames(headers));
+            debug.field("headers", &HeaderNames(headers));
         }
         if let Some(body) = body {
-            shown.field("body", body);
+            debug.field("body", body);
         }
         if let Some(timeout) = timeout {
-            shown.field("timeout", timeout);
+            debug.field("timeout", timeout);
         }
-        if let Some(redirects) = redirects {
-            shown.field("redirects", redirects);
+        if let Some(max_redirects) = max_redirects {
+            debug.field("max_redirects", max_redirects);
         }
         if let Some(proxy) = proxy {
-            shown.field("proxy", &Field(SafeUrl(proxy)));
+            debug.field("proxy", &DebugTruncated(SafeUrl(proxy)));
         }
         if let Some(max_body) = max_body {
-            shown.field("max_body", max_body);
+            debug.field("max_body", max_body);
         }
-        if let Some(sink) = sink {
-            shown.field("sink", sink);
+        if let Some(destination) = destination {
+            debug.field("destination", destination);
         }
         if let Some(decode) = decode {
-            shown.field("decode", decode);
+            debug.field("decode", decode);
         }
         if let Some(idempotent) = idempotent {
-            shown.field("idempotent", idempotent);
+            debug.field("idempotent", idempotent);
         }
         if !extensions.is_empty() {
-            shown.field("extensions", &extensions.len());
+            debug.field("extensions", &extensions.len());
         }
         if let Some(Fault { message, source: _ }) = fault {
-            shown.field("fault", &Field(message));
+            debug.field("fault", &DebugTruncated(message));
         }
     }
 }
 
-/// Where the body of the response goes, if not into memory.
+/// The destination of the response body, if that is not memory.
 #[derive(Clone)]
-pub(crate) enum Sink {
+pub(crate) enum BodyDestination {
     File(Arc<Path>),
     Handler(Handler),
 }
@@ -368,10 +392,10 @@ pub(crate) enum Sink {
 pub(crate) type Handler =
     Arc<dyn Fn(&ResponseHead, &mut dyn Read) -> Result<(), BoxError> + Send + Sync>;
 
-impl fmt::Debug for Sink {
+impl fmt::Debug for BodyDestination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => write!(f, "file {:?}", Field(path.display())),
+            Self::File(path) => write!(f, "file {:?}", DebugTruncated(path.display())),
             Self::Handler(_) => f.write_str("handler"),
         }
     }

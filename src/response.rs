@@ -1,23 +1,38 @@
-//! What came back: [`Response`] and its head, [`ResponseHead`].
+//! HTTP responses as data: [`Response`] and its head, [`ResponseHead`].
 
 use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, StatusCode, Version};
 use url::Url;
 
 use crate::error::Error;
+use crate::headers;
 use crate::history::RedirectHop;
 use crate::origin;
-use crate::redact::{Field, HeaderNames, SafeUrl};
+use crate::redact::{DebugTruncated, HeaderNames, SafeUrl};
 
-/// An HTTP response with its whole body in memory: plain data, with no connection behind it.
+/// An HTTP response of any status, with its whole body in memory: plain data, without a connection.
 ///
-/// A response is what the server said, whatever its status. Reading does not consume it; cloning copies no body.
+/// Reading does not consume it. Cloning does not copy the body.
+///
+/// Tests can create one from an `http::Response`:
+///
+/// ```
+/// use threaded::{Response, http};
+/// use url::Url;
+///
+/// let url = Url::parse("https://example.com/item")?;
+/// let http_response = http::Response::builder().status(201).extension(url).body("created")?;
+/// let response = Response::from(http_response);
+/// assert_eq!((response.url().path(), response.text().as_ref()), ("/item", "created"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Response {
     pub(crate) head: ResponseHead,
@@ -26,62 +41,63 @@ pub struct Response {
 }
 
 impl Response {
-    /// All but the body.
+    /// Returns the head: everything except the body.
     pub fn head(&self) -> &ResponseHead {
         &self.head
     }
 
-    /// The status.
+    /// Returns the status.
     pub fn status(&self) -> StatusCode {
         self.head.status
     }
 
-    /// The version of HTTP that the server answered with.
+    /// Returns the HTTP version of the response.
     pub fn version(&self) -> Version {
         self.head.version
     }
 
-    /// The headers. Of a body that was decoded, `Content-Encoding` and `Content-Length` are not among them.
+    /// Returns the headers, without `Content-Encoding` and `Content-Length` if the body was decoded.
     pub fn headers(&self) -> &HeaderMap {
         &self.head.headers
     }
 
-    /// The URL that gave this response, after all redirects, without user info.
+    /// Returns the URL of this response, after all redirects, without user info.
     pub fn url(&self) -> &Url {
         &self.head.url
     }
 
-    /// The redirects that were followed, first one first.
+    /// Returns the redirects that were followed, in order.
     pub fn history(&self) -> &[RedirectHop] {
         &self.head.history
     }
 
-    /// The address of the server, or of the proxy, if the transport knows it.
+    /// Returns the address of the server or the proxy, if the transport knows it.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         self.head.remote_addr
     }
 
-    /// The length in bytes that the server announced, before decoding, if it did: for a HEAD, that of the body that a GET
-    /// would bring.
+    /// Returns the `Content-Length` that the server sent, if any: the size of the body in bytes before decoding. In the
+    /// response to a HEAD request, it is the size that the body of a GET would have.
     pub fn content_length(&self) -> Option<u64> {
         self.head.content_length
     }
 
-    /// The file that [`RequestSpec::save_to`](crate::RequestSpec::save_to) has written the body to, if it has.
+    /// Returns the file that the body was written to by [`RequestSpec::save_to`](crate::RequestSpec::save_to), if it
+    /// was.
     pub fn saved_to(&self) -> Option<&Path> {
         self.saved_to.as_deref()
     }
 
-    /// The body, decoded. The answer to a HEAD, a 204 or a 304 has an empty one, and so has one whose body went to a file
-    /// or a handler.
+    /// Returns the decoded body. It is empty in the response to a HEAD request, in a 204 or 304, and if the body went
+    /// to a file or a handler.
     pub fn bytes(&self) -> &Bytes {
         &self.body
     }
 
-    /// The body as text. What is no text in its encoding is replaced by `\u{FFFD}`.
+    /// Returns the body as text. Invalid sequences are replaced by `\u{FFFD}`.
     ///
-    /// The encoding is told by a byte order mark, otherwise by the `charset` of the `Content-Type`, otherwise it is UTF-8.
-    /// Without the feature `charset` it is UTF-8.
+    /// The encoding is given by a byte order mark, otherwise by the `charset` of the `Content-Type`. It defaults to
+    /// UTF-8. Without the feature `charset`, it is always UTF-8.
     pub fn text(&self) -> Cow<'_, str> {
         #[cfg(feature = "charset")]
         {
@@ -106,17 +122,18 @@ impl Response {
             .unwrap_or(encoding_rs::UTF_8)
     }
 
-    /// Reads the body as JSON.
+    /// Deserializes the body from JSON.
     ///
     /// # Errors
     ///
-    /// Returns an error of kind [`ErrorKind::Decode`](crate::ErrorKind::Decode) if it is not valid JSON, or not that of a `T`.
+    /// Returns an error of kind [`ErrorKind::Decode`](crate::ErrorKind::Decode) if the body is not valid JSON, or does
+    /// not match the type.
     #[cfg(feature = "json")]
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_slice(&self.body).map_err(Error::decode)
     }
 
-    /// The response as a type of the `http` crate; URL, history and address are lost.
+    /// Converts into the response type of the `http` crate, without the URL, the history and the address.
     pub fn into_http(self) -> http::Response<Bytes> {
         let mut response = http::Response::new(self.body);
         *response.status_mut() = self.head.status;
@@ -125,21 +142,56 @@ impl Response {
         response
     }
 
-    /// Whether no redirect has led to another origin.
-    pub(crate) fn is_of_one_origin(&self) -> bool {
+    /// Whether all redirects stayed within the origin of the request.
+    pub(crate) fn never_left_origin(&self) -> bool {
         let mut hops = self.history().iter();
-        hops.all(|hop| origin::is_same(hop.url(), self.url()))
+        hops.all(|hop| origin::same_origin(hop.url(), self.url()))
     }
 
-    pub(crate) fn failed_status(&self) -> Option<Error> {
+    pub(crate) fn status_error(&self) -> Option<Error> {
         let status = self.status();
         (status.is_client_error() || status.is_server_error()).then(|| Error::from_status(status))
     }
 }
 
+/// The same as [`Response::into_http`].
 impl From<Response> for http::Response<Bytes> {
     fn from(response: Response) -> Self {
         response.into_http()
+    }
+}
+
+/// A response that was not received from a server, for tests. Its URL is the [`Url`] among the extensions of the
+/// `http::Response`, otherwise `http://unknown.invalid/`. It has no history and no address. The content length is that
+/// of the `Content-Length` header, if there is one.
+impl<B: Into<Bytes>> From<http::Response<B>> for Response {
+    fn from(response: http::Response<B>) -> Self {
+        static UNKNOWN: LazyLock<Url> = LazyLock::new(|| {
+            Url::parse("http://unknown.invalid/").expect("the constant is a valid URL")
+        });
+
+        let (mut parts, body) = response.into_parts();
+        let content_length = parts.headers.get(CONTENT_LENGTH);
+        Self {
+            head: ResponseHead {
+                status: parts.status,
+                version: parts.version,
+                content_length: content_length.and_then(headers::content_length),
+                headers: parts.headers,
+                url: parts.extensions.remove().unwrap_or_else(|| UNKNOWN.clone()),
+                history: Vec::new(),
+                remote_addr: None,
+            },
+            body: body.into(),
+            saved_to: None,
+        }
+    }
+}
+
+/// The body.
+impl AsRef<[u8]> for Response {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
     }
 }
 
@@ -150,18 +202,18 @@ impl fmt::Debug for Response {
             body,
             saved_to,
         } = self;
-        let mut shown = f.debug_struct("Response");
-        shown
+        let mut debug = f.debug_struct("Response");
+        debug
             .field("head", head)
             .field("body", &format_args!("{} bytes", body.len()));
         if let Some(path) = saved_to {
-            shown.field("saved_to", &Field(path.display()));
+            debug.field("saved_to", &DebugTruncated(path.display()));
         }
-        shown.finish()
+        debug.finish()
     }
 }
 
-/// The head of a response: all but its body. Handed to the handlers of
+/// The head of a response: everything except the body. Passed to the handlers of
 /// [`RequestSpec::read_with`](crate::RequestSpec::read_with).
 #[derive(Clone)]
 pub struct ResponseHead {
@@ -175,38 +227,38 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
-    /// The status.
+    /// Returns the status.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The version of HTTP that the server answered with.
+    /// Returns the HTTP version of the response.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The headers. Of a body that is decoded, `Content-Encoding` and `Content-Length` are not among them.
+    /// Returns the headers, without `Content-Encoding` and `Content-Length` if the body is decoded.
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
-    /// The URL that gave this response, after all redirects, without user info.
+    /// Returns the URL of this response, after all redirects, without user info.
     pub fn url(&self) -> &Url {
         &self.url
     }
 
-    /// The redirects that were followed, first one first.
+    /// Returns the redirects that were followed, in order.
     pub fn history(&self) -> &[RedirectHop] {
         &self.history
     }
 
-    /// The address of the server, or of the proxy, if the transport knows it.
+    /// Returns the address of the server or the proxy, if the transport knows it.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         self.remote_addr
     }
 
-    /// The length in bytes that the server announced, before decoding, if it did: for a HEAD, that of the body that a GET
-    /// would bring.
+    /// Returns the `Content-Length` that the server sent, if any: the size of the body in bytes before decoding. In the
+    /// response to a HEAD request, it is the size that the body of a GET would have.
     pub fn content_length(&self) -> Option<u64> {
         self.content_length
     }

@@ -1,9 +1,9 @@
-//! When to try again, and after how long: [`Retry`]. It decides and never waits; clock and chance are handed to it.
+//! The retry policy: which attempts are retried, and when. Pure logic: time and randomness are injected.
 
 mod after;
 mod backoff;
 mod budget;
-mod tried;
+mod context;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,48 +12,51 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 
 pub(crate) use self::after::cool_down;
-use self::after::wait as retry_after;
+use self::after::retry_after;
 use self::backoff::Backoff;
-pub(crate) use self::budget::Budget;
-use self::budget::Terms;
-pub use self::tried::Tried;
+pub use self::budget::RetryBudget;
+pub(crate) use self::budget::TokenBucket;
+pub use self::context::RetryContext;
 use crate::error::{Error, ErrorKind};
 use crate::response::Response;
 
-/// Which attempts are repeated, and after how long. Given to [`PoolBuilder::retry`](crate::PoolBuilder::retry).
+/// A retry policy: which attempts are retried, and after which delay. Passed to
+/// [`PoolBuilder::retry`](crate::PoolBuilder::retry).
 ///
-/// A job that is to be tried again waits in the queue, not on a worker: the workers go on with others. It keeps its place in
-/// the [`window`](crate::PoolBuilder::window) of a lazy run, though. When no further
-/// attempt is made, the job ends as what the last one was: a response stays a response, an error an exception.
+/// A job that is waiting for its retry stays in the queue and does not occupy a worker. It still counts towards the
+/// [`window`](crate::PoolBuilder::window) of a lazy run. When there is no further attempt, the job ends with the result
+/// of its last one: a response or an exception.
 ///
-/// # What is repeated
+/// # Which attempts are retried
 ///
-/// An attempt is repeated if that may help:
+/// An attempt is retried if a further one may succeed:
 ///
-/// - after an error that [`is_retryable`](crate::Error::is_retryable): no connection, closed or reset, timed out, body cut
-///   off. Files start afresh, and handlers are called again, also for the bodies of responses that are repeated;
+/// - after an error that [`is_retryable`](crate::Error::is_retryable): no connection, a connection closed or reset, a
+///   timeout, a truncated body. Files are written from scratch, and handlers are called again, also for the bodies of
+///   responses that are retried;
 /// - after a response with one of the [`statuses`](Self::statuses), by default 408, 429, 500, 502, 503 and 504;
 ///
-/// and if it can do no harm:
+/// and if it is safe to send the request again:
 ///
-/// - the request [is idempotent](crate::RequestSpec::is_idempotent), by its method or because it was said to be; or
+/// - the request [is idempotent](crate::RequestSpec::is_idempotent), by its method or because it was declared to be; or
 /// - no server can have seen it ([`was_sent`](crate::Error::was_sent) is `false`); or
-/// - it has a header `Idempotency-Key`, by which the server knows the repetition for what it is.
+/// - it has an `Idempotency-Key` header, by which the server recognizes the retry.
 ///
-/// Never repeated is what would end the same way again: an invalid request, a certificate that is not trusted, a redirect
-/// that cannot be followed, a body that is too large; nor a panic.
+/// Errors that would recur are never retried: an invalid request, an untrusted certificate, a redirect that cannot be
+/// followed, a body that is too large. Nor are panics.
 ///
-/// # How long it waits
+/// # Delay
 ///
-/// A random time between 0 and a ceiling that doubles with each attempt ([`backoff`](Self::backoff)), so that clients that
-/// failed together do not come back together. A `Retry-After` of the response (RFC 9110, section 10.2.3) is a lower bound
-/// for it. One beyond [`retry_after_max`](Self::retry_after_max) or the run's
-/// [`deadline`](crate::PoolBuilder::deadline) ends the job at once with that response.
+/// The delay is random, between 0 and a ceiling that doubles with each attempt (exponential backoff with full jitter,
+/// see [`backoff`](Self::backoff)), so that clients that failed together do not return together. A `Retry-After` of the
+/// response (RFC 9110, section 10.2.3) is a lower bound for it. If it exceeds
+/// [`retry_after_max`](Self::retry_after_max) or the run's [`deadline`](crate::PoolBuilder::deadline), the job ends at
+/// once with that response.
 ///
-/// # How many there are in all
+/// # Retry budget
 ///
-/// Beside the number for each job there is a [`budget`](Self::budget) for the pool, so that a server that breaks down is not
-/// hit with several times the load.
+/// In addition to the maximum per job, a [`budget`](Self::budget) bounds the retries of the pool, so that a failing
+/// server does not receive several times the normal load.
 ///
 /// ```
 /// use std::time::Duration;
@@ -64,17 +67,18 @@ use crate::response::Response;
 /// # let _ = builder;
 /// ```
 #[derive(Clone)]
+#[must_use = "the setters take it by value and return it"]
 pub struct Retry {
-    most: u32,
+    max_retries: u32,
     backoff: Backoff,
     statuses: Vec<StatusCode>,
     retry_after_max: Duration,
-    budget: Option<Terms>,
-    after_sink_errors: bool,
+    budget: Option<RetryBudget>,
+    sink_errors: bool,
     decide: Option<Arc<Decide>>,
 }
 
-type Decide = dyn Fn(&Tried<'_>) -> Option<Duration> + Send + Sync;
+type Decide = dyn Fn(&RetryContext<'_>) -> Option<Duration> + Send + Sync;
 
 const STATUSES: [StatusCode; 6] = [
     StatusCode::REQUEST_TIMEOUT,
@@ -85,135 +89,137 @@ const STATUSES: [StatusCode; 6] = [
     StatusCode::GATEWAY_TIMEOUT,
 ];
 
+/// At most 3 retries per job.
+impl Default for Retry {
+    fn default() -> Self {
+        Self::new(3)
+    }
+}
+
 impl Retry {
-    /// At most so many further attempts for each job, beyond the first one.
-    pub fn new(retries: u32) -> Self {
+    /// Creates a policy with a maximum number of retries per job, in addition to its first attempt.
+    pub fn new(max_retries: u32) -> Self {
         Self {
-            most: retries,
+            max_retries,
             backoff: Backoff::default(),
             statuses: STATUSES.to_vec(),
             retry_after_max: Duration::from_secs(60),
-            budget: Some(Terms::default()),
-            after_sink_errors: false,
+            budget: Some(RetryBudget::default()),
+            sink_errors: false,
             decide: None,
         }
     }
 
-    /// The wait before the first repetition is at most `base`, before each further one at most twice as much as before,
-    /// and never more than `cap`. Defaults to 200 ms and 10 s.
+    /// Sets the exponential backoff: the maximum delay is `base` before the first retry, doubles with each further one,
+    /// and never exceeds `cap`. Defaults to 200 ms and 10 s.
     pub fn backoff(mut self, base: Duration, cap: Duration) -> Self {
         self.backoff = Backoff::new(base, cap);
         self
     }
 
-    /// The statuses after which an attempt is repeated, in place of those before. Defaults to 408, 429, 500, 502, 503, 504.
+    /// Sets the statuses that are retried. Replaces those set before. Defaults to 408, 429, 500, 502, 503 and 504.
     pub fn statuses(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
         self.statuses = statuses.into_iter().collect();
         self
     }
 
-    /// The longest `Retry-After` to wait for. A longer one ends the job at once with the response that it came with.
+    /// Sets the maximum `Retry-After` to wait for. A longer one ends the job at once with the response that has it.
     /// Defaults to 60 s.
-    pub fn retry_after_max(mut self, longest: Duration) -> Self {
-        self.retry_after_max = longest;
+    pub fn retry_after_max(mut self, max: Duration) -> Self {
+        self.retry_after_max = max;
         self
     }
 
-    /// How many repetitions the whole pool may make: a reserve that begins with `reserve` of them, is spent by each
-    /// repetition, and is refilled by each job by `percent` hundredths, up to where it began. So there are at most
-    /// `percent` % more attempts than jobs, beyond the reserve. When it is spent, jobs end with what their attempt was.
-    /// Defaults to 20 and 100.
-    pub fn budget(mut self, percent: u32, reserve: u32) -> Self {
-        self.budget = Some(Terms { percent, reserve });
+    /// Sets the bound on the retries of the whole pool. `None` lifts it: then only the maximum per job applies.
+    /// Defaults to [`RetryBudget::new`].
+    pub fn budget(mut self, budget: impl Into<Option<RetryBudget>>) -> Self {
+        self.budget = budget.into();
         self
     }
 
-    /// Lifts the [`budget`](Self::budget): only the number for each job counts.
-    pub fn no_budget(mut self) -> Self {
-        self.budget = None;
-        self
-    }
-
-    /// Whether an attempt is repeated whose body could not be saved or whose handler failed
+    /// Sets whether an attempt is retried whose body could not be saved or whose handler failed
     /// ([`ErrorKind::Sink`](crate::ErrorKind::Sink)). Defaults to `false`.
-    pub fn sink_errors(mut self, repeat: bool) -> Self {
-        self.after_sink_errors = repeat;
+    pub fn sink_errors(mut self, retry: bool) -> Self {
+        self.sink_errors = retry;
         self
     }
 
-    /// Lets a closure decide instead: it is told of each attempt, good or bad, and returns how long to wait before the next
-    /// one, or `None` to let this one stand. [`Tried::proposal`] is what would be decided without it.
+    /// Lets a closure decide: it is called after each attempt, successful or not, and returns the delay before the next
+    /// one, or `None` to end the job with this one. [`RetryContext::default_delay`] is the decision of the rules above.
     ///
-    /// The number for each job, the budget, the run's deadline, and what is never repeated stay as they are; harm is the
-    /// closure's to think of. It is called on the workers' threads. If it panics, the job ends as
-    /// [`ErrorKind::Panicked`](crate::ErrorKind::Panicked). Defaults to the rules above.
+    /// The maximum per job, the budget and the run's deadline still apply, and errors that are never retried end the
+    /// job without a call. Whether it is safe to send the request again is up to the closure. It is called on the
+    /// workers' threads. If it panics, the job ends as [`ErrorKind::Panicked`](crate::ErrorKind::Panicked). Defaults to
+    /// the rules above.
     ///
     /// ```
-    /// use threaded::{Retry, Tried};
+    /// use threaded::{Retry, RetryContext};
     ///
-    /// // A job queue that says 202 until the result is there.
-    /// let retry = Retry::new(50).no_budget().decide(|tried: &Tried<'_>| match tried.response() {
-    ///     Some(response) if response.status() == 202 => Some(tried.backoff()),
-    ///     _ => tried.proposal(),
+    /// // Polls a job queue that responds with 202 until the result is available.
+    /// let retry = Retry::new(50).budget(None).decide(|context: &RetryContext<'_>| match context.response() {
+    ///     Some(response) if response.status() == 202 => Some(context.backoff()),
+    ///     _ => context.default_delay(),
     /// });
     /// # let _ = retry;
     /// ```
     pub fn decide<F>(mut self, decide: F) -> Self
     where
-        F: Fn(&Tried<'_>) -> Option<Duration> + Send + Sync + 'static,
+        F: Fn(&RetryContext<'_>) -> Option<Duration> + Send + Sync + 'static,
     {
         self.decide = Some(Arc::new(decide));
         self
     }
 
-    /// The account of a pool that works by this policy; `None` if it is not bound by one.
-    pub(crate) fn open_budget(&self) -> Option<Budget> {
-        self.budget.map(Budget::new)
+    /// Creates the token bucket of a pool with this policy; `None` if its retries are unbounded.
+    pub(crate) fn token_bucket(&self) -> Option<TokenBucket> {
+        self.budget.map(TokenBucket::new)
     }
 
-    /// How long to wait before the next attempt, if there is to be one. `chance` is at least 0 and below 1.
+    /// Returns the delay before the next attempt, if there is to be one. `random` is at least 0 and below 1.
     pub(crate) fn delay(
         &self,
-        tried: &mut Tried<'_>,
+        context: &mut RetryContext<'_>,
         now: SystemTime,
-        chance: f64,
+        random: f64,
     ) -> Option<Duration> {
-        if tried.retries >= self.most || is_final(tried.outcome) {
+        if context.retries >= self.max_retries || is_permanent(context.result) {
             return None;
         }
-        tried.backoff = self.backoff.delay(tried.retries.saturating_add(1), chance);
-        tried.proposal = self.proposal(tried, now);
+        let retry = context.retries.saturating_add(1);
+        context.backoff = self.backoff.delay(retry, random);
+        context.default_delay = self.default_delay(context, now);
         match &self.decide {
-            Some(decide) => decide(tried),
-            None => tried.proposal,
+            Some(decide) => decide(context),
+            None => context.default_delay,
         }
     }
 
-    fn proposal(&self, tried: &Tried<'_>, now: SystemTime) -> Option<Duration> {
-        if !self.may_help(tried.outcome) || !may_be_repeated(tried) {
+    fn default_delay(&self, context: &RetryContext<'_>, now: SystemTime) -> Option<Duration> {
+        if !self.may_succeed(context.result) || !is_safe(context) {
             return None;
         }
-        let asked_for = tried
+        let lower_bound = context
             .response()
             .and_then(|response| retry_after(response.headers(), now))
             .unwrap_or_default();
-        (asked_for <= self.retry_after_max).then(|| asked_for.max(tried.backoff))
+        (lower_bound <= self.retry_after_max).then(|| lower_bound.max(context.backoff))
     }
 
-    fn may_help(&self, outcome: Result<&Response, &Error>) -> bool {
-        match outcome {
+    /// Whether a further attempt may succeed.
+    fn may_succeed(&self, result: Result<&Response, &Error>) -> bool {
+        match result {
             Ok(response) => self.statuses.contains(&response.status()),
-            Err(error) if error.kind() == ErrorKind::Sink => self.after_sink_errors,
+            Err(error) if error.kind() == ErrorKind::Sink => self.sink_errors,
             Err(error) => error.is_retryable(),
         }
     }
 }
 
-/// Whether it would end the same way again, or it is unknown what has happened.
-fn is_final(outcome: Result<&Response, &Error>) -> bool {
+/// Whether a further attempt would fail in the same way, or the state of the job is unknown.
+fn is_permanent(result: Result<&Response, &Error>) -> bool {
     use ErrorKind::*;
 
-    outcome.is_err_and(|error| {
+    result.is_err_and(|error| {
         matches!(
             error.kind(),
             InvalidRequest | Tls | Redirect | BodyTooLarge | Panicked | Cancelled
@@ -221,34 +227,35 @@ fn is_final(outcome: Result<&Response, &Error>) -> bool {
     })
 }
 
-fn may_be_repeated(tried: &Tried<'_>) -> bool {
-    let was_sent = match tried.outcome {
+/// Whether the request can be sent again without doing twice what should be done once.
+fn is_safe(context: &RetryContext<'_>) -> bool {
+    let was_sent = match context.result {
         Ok(_) => true,
         Err(error) => error.was_sent(),
     };
     !was_sent
-        || tried.request.is_idempotent()
-        || tried.request.header_map().contains_key("idempotency-key")
+        || context.request.is_idempotent()
+        || context.request.header_map().contains_key("idempotency-key")
 }
 
 impl fmt::Debug for Retry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            most,
+            max_retries,
             backoff,
             statuses,
             retry_after_max,
             budget,
-            after_sink_errors,
+            sink_errors,
             decide,
         } = self;
         f.debug_struct("Retry")
-            .field("retries", most)
+            .field("max_retries", max_retries)
             .field("backoff", backoff)
             .field("statuses", &statuses.len())
             .field("retry_after_max", retry_after_max)
             .field("budget", budget)
-            .field("sink_errors", after_sink_errors)
+            .field("sink_errors", sink_errors)
             .field("decide", &decide.is_some())
             .finish()
     }

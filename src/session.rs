@@ -15,7 +15,7 @@ use crate::origin::Origin;
 #[cfg(feature = "system-proxy")]
 use crate::proxy;
 use crate::redact::HeaderNames;
-use crate::request::KnownOrigin;
+use crate::request::UrlParser;
 use crate::transport::reqwest::{self, ClientBuilder};
 #[cfg(feature = "ureq")]
 use crate::transport::ureq::{self, UreqConfigBuilder};
@@ -208,7 +208,7 @@ impl<B: TransportBuilder> Session<B> {
             unauthorized,
             proxy: options.proxy().cloned(),
             filter: options.address_filter().cloned(),
-            known_origin: KnownOrigin::default(),
+            url_parser: UrlParser::default(),
             transport,
         })
     }
@@ -278,7 +278,7 @@ impl SessionDefaults {
     pub(crate) fn credentials_for(&self, url: &Url) -> Option<&HeaderValue> {
         self.by_origin
             .iter()
-            .find_map(|(origin, credentials)| origin.is_of(url).then_some(credentials))
+            .find_map(|(origin, credentials)| origin.matches(url).then_some(credentials))
             .or_else(|| self.headers.get(AUTHORIZATION))
     }
 
@@ -298,7 +298,7 @@ pub(crate) struct OpenSession<T: ?Sized = dyn Transport> {
     /// The addresses that may be connected to, if not all.
     pub(crate) filter: Option<AddressFilter>,
     /// The URL parsed last: most requests go to the same origin.
-    pub(crate) known_origin: KnownOrigin,
+    pub(crate) url_parser: UrlParser,
     pub(crate) transport: T,
 }
 
@@ -309,7 +309,7 @@ impl<T> OpenSession<T> {
             unauthorized: self.unauthorized.clone(),
             proxy: self.proxy.clone(),
             filter: self.filter.clone(),
-            known_origin: KnownOrigin::default(),
+            url_parser: UrlParser::default(),
             transport: clone_transport(&self.transport),
         }
     }

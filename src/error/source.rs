@@ -5,7 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 
 use super::{BoxError, Error};
-use crate::redact::Clipped;
+use crate::redact::Truncated;
 
 /// The kind of the innermost `io::Error` in a chain of sources.
 pub(crate) fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
@@ -53,7 +53,7 @@ pub(crate) struct RootCause<'a>(pub(crate) &'a (dyn std::error::Error + 'static)
 impl fmt::Display for RootCause<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match chain(self.0).last() {
-            Some(root) => Clipped(root).fmt(f),
+            Some(root) => Truncated(root).fmt(f),
             None => Ok(()),
         }
     }

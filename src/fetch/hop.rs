@@ -12,7 +12,7 @@ use super::{decode, sink};
 use crate::error::Error;
 use crate::headers;
 use crate::origin;
-use crate::request::{KnownOrigin, RequestBody, RequestSpec, Sink};
+use crate::request::{BodyDestination, RequestBody, RequestSpec, UrlParser};
 use crate::session::SessionDefaults;
 
 /// The next request of an attempt. Each redirect derives another one from it; nothing in it refers to the session.
@@ -31,16 +31,16 @@ pub(super) struct Hop<'a> {
 
 impl<'a> Hop<'a> {
     /// The first request of an attempt. Returns an error if the spec cannot be sent.
-    pub(super) fn new(spec: &'a RequestSpec, known: &mut KnownOrigin) -> Result<Self, Error> {
+    pub(super) fn new(spec: &'a RequestSpec, url_parser: &mut UrlParser) -> Result<Self, Error> {
         spec.check()?;
-        let mut url = spec.next_parsed_url(known)?;
+        let mut url = spec.parsed_url_with(url_parser)?;
         if spec.method() == Method::CONNECT {
             return Err(Error::invalid_request(
                 "CONNECT opens a tunnel, which cannot be an outcome; to send through a proxy, name it with `proxy`",
             ));
         }
         check_framing(spec)?;
-        if let Some(Sink::File(path)) = spec.sink() {
+        if let Some(BodyDestination::File(path)) = spec.body_destination() {
             sink::check_place(path)?;
         }
         let url_credentials = take_user_info(&mut url)?;
@@ -61,7 +61,7 @@ impl<'a> Hop<'a> {
         let _ = url.set_password(None);
         Self {
             method,
-            left_origin: self.left_origin || !origin::is_same(&self.url, &url),
+            left_origin: self.left_origin || !origin::same_origin(&self.url, &url),
             url,
             body: self.body.filter(|_| keeps_body),
             spec: self.spec,
@@ -73,8 +73,8 @@ impl<'a> Hop<'a> {
         self.spec.wants_decoding()
     }
 
-    pub(super) fn sink(&self) -> Option<&'a Sink> {
-        self.spec.sink()
+    pub(super) fn sink(&self) -> Option<&'a BodyDestination> {
+        self.spec.body_destination()
     }
 
     /// The headers of this request.

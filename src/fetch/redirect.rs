@@ -7,13 +7,13 @@ use url::Url;
 use super::hop::Hop;
 use crate::error::Error;
 use crate::history::RedirectHop;
-use crate::redact::{Clipped, SafeUrl};
+use crate::redact::{SafeUrl, Truncated};
 
 /// The request that a response asks for, if it is a redirect. With a limit of 0, no redirect is followed.
 pub(super) fn next<'a, B>(
     sent: &Hop<'a>,
     response: &http::Response<B>,
-    limit: usize,
+    limit: u32,
     history: &[RedirectHop],
 ) -> Result<Option<Hop<'a>>, Error> {
     let status = response.status();
@@ -28,7 +28,7 @@ pub(super) fn next<'a, B>(
         hops.push(RedirectHop::new(sent.url.clone(), status));
         Error::redirect(message, hops)
     };
-    if history.len() >= limit {
+    if history.len() >= limit as usize {
         return Err(refused(format!("it would be more than {limit}")));
     }
     let url = destination(&sent.url, location.as_bytes()).map_err(refused)?;
@@ -46,7 +46,7 @@ fn destination(from: &Url, location: &[u8]) -> Result<Url, String> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!(
             "its location has the scheme `{}`, only http and https are followed",
-            Clipped(url.scheme()),
+            Truncated(url.scheme()),
         ));
     }
     if url.fragment().is_none() {

@@ -274,10 +274,10 @@ async fn attempt<E: Engine>(
         defaults: &session.defaults,
         filter: session.filter.as_ref(),
         proxy: session.proxy.as_ref(),
-        deadline: Deadline::start(&limits, spec.sink().is_some()),
+        deadline: Deadline::start(&limits, spec.body_destination().is_some()),
         limits,
     };
-    let first = Hop::new(spec, &mut session.known_origin)?;
+    let first = Hop::new(spec, &mut session.url_parser)?;
     attempt.run(engine, first).await
 }
 
@@ -347,7 +347,7 @@ struct Case {
     url: &'static str,
     target: Target,
     max_body: Option<u64>,
-    max_redirects: usize,
+    max_redirects: u32,
     is_filtered: bool,
     proxy: Option<&'static str>,
     plays: Vec<Play>,
@@ -358,7 +358,7 @@ struct Case {
 
 impl Case {
     fn spec(&self, folder: &Path, noted: &Arc<Mutex<Vec<u8>>>) -> RequestSpec {
-        let mut spec = RequestSpec::new(self.method, self.url).redirects(self.max_redirects);
+        let mut spec = RequestSpec::new(self.method, self.url).max_redirects(self.max_redirects);
         if self.method == "POST" {
             spec = spec.body("sent");
         }
@@ -567,7 +567,7 @@ fn case() -> impl Strategy<Value = Case> {
         ]),
         target,
         max_body,
-        0_usize..4,
+        0_u32..4,
         prop::bool::weighted(0.2),
         prop::sample::select(vec![
             None,

@@ -1,11 +1,11 @@
-//! So many per second, and so many at once after a pause.
+//! A rate limiter with a rate and a burst size, by the generic cell rate algorithm.
 
 use std::time::{Duration, Instant};
 
-/// No wait is longer: it makes no difference any more, and is well within what the clock can tell.
+/// Longer waits are cut to this: the difference does not matter, and the clock can express it.
 pub(super) const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
-/// The terms: one every `interval`, and up to `burst` of them ahead of time.
+/// One request every `interval`, and up to `burst` requests at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Quota {
     interval: Duration,
@@ -15,11 +15,13 @@ pub(super) struct Quota {
 impl Quota {
     pub(super) fn new(per_second: f64, burst: u32) -> Result<Self, String> {
         if burst == 0 {
-            return Err("a burst of 0 would let nothing through; 1 spreads evenly".to_owned());
+            return Err(
+                "a burst of 0 would let no request through; 1 spaces requests evenly".to_owned(),
+            );
         }
         if !per_second.is_finite() || per_second <= 0.0 {
             return Err(format!(
-                "{per_second:?} per second is no rate; it must be above 0, and finite"
+                "{per_second:?} per second is not a valid rate; it must be finite and above 0"
             ));
         }
         match Duration::try_from_secs_f64(per_second.recip()) {
@@ -31,34 +33,34 @@ impl Quota {
     }
 }
 
-/// One account under these terms, by the generic cell rate algorithm (ITU-T I.371): all it remembers is when the next one
-/// would be due if they came evenly.
+/// A rate limiter by the generic cell rate algorithm (GCRA, ITU-T I.371). Its only state is the theoretical arrival
+/// time: when the next request is due if requests are evenly spaced.
 #[derive(Clone, Debug)]
 pub(crate) struct RateLimiter {
-    limit: Quota,
-    /// `None` as long as there was none.
+    quota: Quota,
+    /// `None` before the first request.
     due: Option<Instant>,
 }
 
 impl RateLimiter {
-    pub(super) fn new(limit: Quota) -> Self {
-        Self { limit, due: None }
+    pub(super) fn new(quota: Quota) -> Self {
+        Self { quota, due: None }
     }
 
-    /// From when on the next one may go; `None` for always.
+    /// Returns the time from which the next request may be sent; `None` if it may be sent at any time.
     pub(crate) fn ready_at(&self) -> Option<Instant> {
-        let ahead = self.limit.interval.checked_mul(self.limit.burst - 1);
-        // A burst that lies before the clock's beginning is not used up.
+        let ahead = self.quota.interval.checked_mul(self.quota.burst - 1);
+        // If the subtraction underflows, the burst is not used up.
         self.due?.checked_sub(ahead?)
     }
 
-    /// One goes now.
+    /// Counts a request that is sent now.
     pub(crate) fn take(&mut self, now: Instant) {
         let due = self.due.map_or(now, |due| due.max(now));
-        self.due = Some(due.checked_add(self.limit.interval).unwrap_or(due));
+        self.due = Some(due.checked_add(self.quota.interval).unwrap_or(due));
     }
 
-    /// Whether it is as if there had never been one.
+    /// Whether the state is equivalent to that of a new rate limiter.
     pub(crate) fn is_idle(&self, now: Instant) -> bool {
         self.due.is_none_or(|due| due <= now)
     }
@@ -70,8 +72,8 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// When each of so many goes, in ms, if each goes as soon as it may.
-    fn goes_at(rate: &mut RateLimiter, start: Instant, from: u32, count: usize) -> Vec<u128> {
+    /// When each of `count` requests is sent, in ms, if each is sent as soon as possible.
+    fn sent_at(rate: &mut RateLimiter, start: Instant, from: u32, count: usize) -> Vec<u128> {
         let mut now = start + from * MS;
         let mut times = Vec::new();
         for _ in 0..count {
@@ -87,28 +89,28 @@ mod tests {
     }
 
     #[test]
-    fn they_come_evenly_after_the_burst_which_a_pause_restores() {
+    fn requests_are_evenly_spaced_after_the_burst_which_a_pause_restores() {
         let start = Instant::now();
         let mut even = rate(10.0, 1);
-        assert_eq!(goes_at(&mut even, start, 0, 4), [0, 100, 200, 300]);
-        assert_eq!(goes_at(&mut even, start, 1000, 3), [1000, 1100, 1200]);
-        assert_eq!(goes_at(&mut even, start, 1250, 2), [1300, 1400]);
+        assert_eq!(sent_at(&mut even, start, 0, 4), [0, 100, 200, 300]);
+        assert_eq!(sent_at(&mut even, start, 1000, 3), [1000, 1100, 1200]);
+        assert_eq!(sent_at(&mut even, start, 1250, 2), [1300, 1400]);
 
         let mut bursty = rate(10.0, 3);
-        assert_eq!(goes_at(&mut bursty, start, 0, 5), [0, 0, 0, 100, 200]);
-        assert_eq!(goes_at(&mut bursty, start, 350, 3), [350, 400, 500]);
+        assert_eq!(sent_at(&mut bursty, start, 0, 5), [0, 0, 0, 100, 200]);
+        assert_eq!(sent_at(&mut bursty, start, 350, 3), [350, 400, 500]);
         assert_eq!(
-            goes_at(&mut bursty, start, 9000, 4),
+            sent_at(&mut bursty, start, 9000, 4),
             [9000, 9000, 9000, 9100]
         );
     }
 
     #[test]
-    fn no_interval_sees_more_than_rate_and_burst_allow() {
+    fn no_interval_has_more_requests_than_rate_and_burst_allow() {
         let start = Instant::now();
         for (per_second, burst) in [(1.0, 1), (7.0, 3), (1000.0, 50), (0.5, 2)] {
             let mut rate = rate(per_second, burst);
-            let times = goes_at(&mut rate, start, 0, 300);
+            let times = sent_at(&mut rate, start, 0, 300);
             for (first, from) in times.iter().enumerate() {
                 for (last, until) in times.iter().enumerate().skip(first) {
                     let seconds = (until - from) as f64 / 1e3;
@@ -133,14 +135,14 @@ mod tests {
                 (per_second, burst) == (4e-10, 1)
             );
         }
-        // Too fast to be told from no limit.
+        // The interval is 0: no limit.
         let mut fast = rate(1e12, 1);
         fast.take(now);
         assert!(fast.is_idle(now));
     }
 
     #[test]
-    fn it_rests_when_the_last_one_is_paid_for() {
+    fn it_is_idle_once_the_next_request_is_due() {
         let now = Instant::now();
         let mut rate = rate(10.0, 2);
         assert!(rate.is_idle(now));

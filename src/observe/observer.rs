@@ -1,4 +1,4 @@
-//! Being told what workers do: [`Observer`].
+//! Callbacks for the events of a pool: [`Observer`].
 
 use std::fmt;
 use std::time::Duration;
@@ -6,15 +6,16 @@ use std::time::Duration;
 use crate::outcome::ThreadException;
 use crate::outcome::ThreadResponse;
 use crate::request::RequestSpec;
-use crate::retry::Tried;
+use crate::retry::RetryContext;
 
-/// Is told what the workers of a pool do, as they do it: for metrics, logs, progress bars.
+/// Receives the events of a pool as they happen, for metrics, logs and progress bars. Passed to
+/// [`PoolBuilder::observer`](crate::PoolBuilder::observer).
 ///
-/// It is called on the workers' threads, by all of them at once, and they wait for it: it should be quick. If it panics when
-/// an attempt is about to begin, that job ends as [`ErrorKind::Panicked`](crate::ErrorKind::Panicked); when it is told
-/// what an attempt has led to, that stands and the panic is logged.
+/// It is called on the workers' threads, by all of them concurrently, and they wait for it: it should be quick. If it
+/// panics at the start of an attempt, the job ends as [`ErrorKind::Panicked`](crate::ErrorKind::Panicked); if it panics
+/// later, the result of the attempt stands and the panic is logged.
 ///
-/// A closure that takes an [`Event`] is an observer of everything:
+/// A closure that takes an [`Event`] is an observer of all events. Its argument needs the type annotation:
 ///
 /// ```
 /// # use threaded::{Exchange, ResponseBody, Session};
@@ -24,8 +25,8 @@ use crate::retry::Tried;
 ///
 /// let failures = Arc::new(AtomicUsize::new(0));
 /// let counter = Arc::clone(&failures);
-/// # let answer = |_: Exchange<'_>| Ok(http::Response::new(ResponseBody::empty()));
-/// # let builder = Pool::builder().session(move || Session::new(answer));
+/// # let stub = |_: Exchange<'_>| Ok(http::Response::new(ResponseBody::empty()));
+/// # let builder = Pool::builder().session(move || Session::new(stub));
 /// # let (responses, _) = builder
 /// // let (responses, exceptions) = Pool::builder()
 ///     .observer(move |event: &Event<'_>| {
@@ -39,14 +40,14 @@ use crate::retry::Tried;
 /// # Ok::<(), threaded::PoolError>(())
 /// ```
 pub trait Observer: Send + Sync {
-    /// A worker is about to begin an attempt.
+    /// A worker starts an attempt.
     fn attempt_started(&self, attempt: &Attempt<'_>) {
         let _ = attempt;
     }
 
-    /// An attempt is over, and its job is to be tried again after this delay.
-    fn retry(&self, tried: &Tried<'_>, delay: Duration) {
-        let _ = (tried, delay);
+    /// An attempt is over, and its job will be retried after a delay.
+    fn retry(&self, retry: &RetryEvent<'_>) {
+        let _ = retry;
     }
 
     /// A job has ended in a response.
@@ -60,20 +61,14 @@ pub trait Observer: Send + Sync {
     }
 }
 
-/// What an [`Observer`] that is a closure is told.
+/// The argument of an [`Observer`] that is a closure.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// A worker is about to begin an attempt.
+    /// A worker starts an attempt.
     AttemptStarted(&'a Attempt<'a>),
-    /// An attempt is over, and its job is to be tried again after this delay.
-    #[non_exhaustive]
-    Retry {
-        /// What the attempt was.
-        tried: &'a Tried<'a>,
-        /// The wait until the next one.
-        delay: Duration,
-    },
+    /// An attempt is over, and its job will be retried after a delay.
+    Retry(&'a RetryEvent<'a>),
     /// A job has ended in a response.
     Response(&'a ThreadResponse),
     /// A job has ended in an exception.
@@ -85,8 +80,8 @@ impl<F: Fn(&Event<'_>) + Send + Sync> Observer for F {
         self(&Event::AttemptStarted(attempt));
     }
 
-    fn retry(&self, tried: &Tried<'_>, delay: Duration) {
-        self(&Event::Retry { tried, delay });
+    fn retry(&self, retry: &RetryEvent<'_>) {
+        self(&Event::Retry(retry));
     }
 
     fn response(&self, response: &ThreadResponse) {
@@ -98,7 +93,7 @@ impl<F: Fn(&Event<'_>) + Send + Sync> Observer for F {
     }
 }
 
-/// One try at a job.
+/// An attempt at a job that a worker starts.
 pub struct Attempt<'a> {
     pub(crate) request: &'a RequestSpec,
     pub(crate) index: usize,
@@ -106,17 +101,17 @@ pub struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    /// The request.
+    /// Returns the request.
     pub fn request(&self) -> &'a RequestSpec {
         self.request
     }
 
-    /// The job's number in its pool.
+    /// Returns the job's index in its pool.
     pub fn index(&self) -> usize {
         self.index
     }
 
-    /// Which attempt at the job it is, from 1.
+    /// Returns the number of the attempt at its job, starting at 1.
     pub fn number(&self) -> u32 {
         self.number
     }
@@ -134,5 +129,24 @@ impl fmt::Debug for Attempt<'_> {
             .field("index", index)
             .field("number", number)
             .finish()
+    }
+}
+
+/// An attempt that is over, and the delay before the next one.
+#[derive(Debug)]
+pub struct RetryEvent<'a> {
+    pub(crate) context: &'a RetryContext<'a>,
+    pub(crate) delay: Duration,
+}
+
+impl<'a> RetryEvent<'a> {
+    /// Returns the attempt that is over: its request, index and result.
+    pub fn context(&self) -> &'a RetryContext<'a> {
+        self.context
+    }
+
+    /// Returns the delay before the next attempt. Rate limits may make it longer.
+    pub fn delay(&self) -> Duration {
+        self.delay
     }
 }

@@ -194,17 +194,17 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self
     }
 
-    /// Sets the maximum number of redirects to follow; with 0, the 3xx is the response. Defaults to 10.
-    pub fn redirects(mut self, limit: usize) -> Self {
-        self.settings.attempt_limits.redirects = limit;
+    /// Sets the maximum number of redirects to follow. With 0, a 3xx is the response. Defaults to 10.
+    pub fn max_redirects(mut self, max: u32) -> Self {
+        self.settings.attempt_limits.max_redirects = max;
         self
     }
 
-    /// Sets the maximum size of a body, in bytes after decoding. A larger one ends as
-    /// [`ErrorKind::BodyTooLarge`](crate::ErrorKind::BodyTooLarge). Defaults to 64 MiB for bodies in memory, and to no limit
-    /// for those that go to a file or a handler.
-    pub fn max_body(mut self, bytes: u64) -> Self {
-        self.settings.attempt_limits.max_body = Some(bytes);
+    /// Sets the maximum size of a response body, in bytes after decoding. A larger one ends as
+    /// [`ErrorKind::BodyTooLarge`](crate::ErrorKind::BodyTooLarge). `None` lifts the limit. Defaults to 64 MiB in memory,
+    /// and to no limit for bodies that go to a file or a handler.
+    pub fn max_body(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.settings.attempt_limits.max_body = Some(bytes.into());
         self
     }
 

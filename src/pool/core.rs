@@ -25,7 +25,7 @@ use crate::origin::Origin;
 use crate::outcome::ThreadResponse;
 use crate::request::RequestSpec;
 use crate::response::Response;
-use crate::retry::Tried;
+use crate::retry::RetryContext;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::channel::{Receiver, TryRecvError};
@@ -167,8 +167,9 @@ impl Core {
         let next_attempt_at = if would_fail_again || !self.is_running() {
             Ok(None)
         } else {
-            let tried = Tried::new(&job.request, job.index, log.attempts, log.retries, &result);
-            self.policy.next_attempt_at(tried)
+            let (attempts, retries) = (log.attempts, log.retries);
+            let context = RetryContext::new(&job.request, job.index, attempts, retries, &result);
+            self.policy.next_attempt_at(context)
         };
         let mut attempt = FinishedAttempt {
             log,
@@ -276,7 +277,7 @@ impl Core {
         let index = self.counters.job_submitted();
         let origin = if self.needs_origins {
             let url = request.parsed_url().ok();
-            url.and_then(|url| Origin::of(&url)).map(Box::new)
+            url.and_then(|url| Origin::from_url(&url)).map(Box::new)
         } else {
             None
         };
@@ -381,7 +382,7 @@ impl Core {
         match &outcome {
             Ok(response) => {
                 self.counters
-                    .job_answered(worker, response.bytes().len() as u64);
+                    .job_responded(worker, response.bytes().len() as u64);
                 self.policy.notify(|observer| observer.response(response));
             }
             Err(exception) => {

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::error::BoxError;
-use crate::redact::{Clipped, SafeUrl};
+use crate::redact::{SafeUrl, Truncated};
 use crate::request::RequestSpec;
 
 /// Why a pool could not be built.
@@ -43,12 +43,12 @@ impl fmt::Display for PoolError {
         match self {
             Self::NoThreads => f.write_str("a pool needs at least one thread; num_threads was 0"),
             Self::NoWindow => f.write_str("a window needs room for at least one job; window was 0"),
-            Self::Limits(message) => write!(f, "invalid rate limits: {}", Clipped(message)),
+            Self::Limits(message) => write!(f, "invalid rate limits: {}", Truncated(message)),
             Self::AllowedOrigin(message) => {
-                write!(f, "cannot allow an origin: {}", Clipped(message))
+                write!(f, "cannot allow an origin: {}", Truncated(message))
             }
             Self::Spawn(error) => write!(f, "could not start the first worker's thread: {error}"),
-            Self::Session(source) => write!(f, "could not build a session: {}", Clipped(source)),
+            Self::Session(source) => write!(f, "could not build a session: {}", Truncated(source)),
         }
     }
 }
@@ -112,13 +112,20 @@ impl SubmitError {
     }
 }
 
+/// The request that was not accepted.
+impl From<SubmitError> for RequestSpec {
+    fn from(error: SubmitError) -> Self {
+        error.into_request()
+    }
+}
+
 impl fmt::Display for SubmitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reason = match self.source {
             None => "the pool takes no more jobs",
             Some(_) => "no worker could be started",
         };
-        let method = Clipped(self.request.method());
+        let method = Truncated(self.request.method());
         let url = SafeUrl(self.request.url());
         write!(f, "{reason}; {method} {url} was not accepted")
     }

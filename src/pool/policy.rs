@@ -4,11 +4,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::Error;
 use crate::fetch::AttemptLimits;
-use crate::observe::Observer;
+use crate::observe::{Observer, RetryEvent};
 use crate::panics;
-use crate::redact::Clipped;
+use crate::redact::Truncated;
 use crate::response::Response;
-use crate::retry::{self, Budget, Retry, Tried};
+use crate::retry::{self, Retry, RetryContext, TokenBucket};
 
 pub(super) struct Policy {
     pub(super) limits: AttemptLimits,
@@ -17,7 +17,7 @@ pub(super) struct Policy {
     pub(super) observer: Option<Box<dyn Observer>>,
     pub(super) retry: Option<Retry>,
     /// What all retries of the pool are paid from.
-    pub(super) retry_budget: Option<Budget>,
+    pub(super) retry_budget: Option<TokenBucket>,
     /// The maximum time for which a response can pause its origin; `None` if it cannot.
     pub(super) max_cool_down: Option<Duration>,
     /// The end of the whole run.
@@ -31,14 +31,14 @@ impl Policy {
             return;
         };
         if let Err(message) = panics::caught(|| call(&**observer)) {
-            log::error!("the observer panicked: {}", Clipped(message));
+            log::error!("the observer panicked: {}", Truncated(message));
         }
     }
 
     /// A job starts its first attempt.
     pub(super) fn job_started(&self) {
         if let Some(budget) = &self.retry_budget {
-            budget.earn();
+            budget.deposit();
         }
     }
 
@@ -52,13 +52,16 @@ impl Policy {
     }
 
     /// When to make the next attempt, if there is to be one. `Err` is the message of the policy's panic.
-    pub(super) fn next_attempt_at(&self, mut tried: Tried<'_>) -> Result<Option<Instant>, String> {
+    pub(super) fn next_attempt_at(
+        &self,
+        mut context: RetryContext<'_>,
+    ) -> Result<Option<Instant>, String> {
         let Some(retry) = &self.retry else {
             return Ok(None);
         };
         let delay = panics::caught(|| {
             let (now, random) = (SystemTime::now(), fastrand::f64());
-            retry.delay(&mut tried, now, random)
+            retry.delay(&mut context, now, random)
         })?;
         let Some(delay) = delay else {
             return Ok(None);
@@ -72,15 +75,16 @@ impl Policy {
         if self
             .retry_budget
             .as_ref()
-            .is_some_and(|budget| !budget.spend())
+            .is_some_and(|budget| !budget.withdraw())
         {
             log::debug!(
                 "job {} is not retried: the retry budget is used up",
-                tried.index()
+                context.index()
             );
             return Ok(None);
         }
-        self.notify(|observer| observer.retry(&tried, delay));
+        let context = &context;
+        self.notify(|observer| observer.retry(&RetryEvent { context, delay }));
         Ok(Some(until))
     }
 }

@@ -94,7 +94,7 @@ impl Worker {
         let may_be_stale = core.policy.reauthenticate
             && core.is_running()
             && response.status() == StatusCode::UNAUTHORIZED
-            && response.is_of_one_origin()
+            && response.never_left_origin()
             && !running.request().has_credentials();
         if may_be_stale && self.reauthenticate(running.request()) {
             self.threads.core.repeat(running);

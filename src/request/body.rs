@@ -1,4 +1,4 @@
-//! What a request carries: [`RequestBody`], which can be sent any number of times.
+//! Request bodies, which can be sent any number of times: [`RequestBody`].
 
 use std::fmt;
 use std::fs::{File, Metadata};
@@ -10,15 +10,15 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::error::{Error, is_out_of_resources};
-use crate::redact::{Clipped, Field};
+use crate::redact::{DebugTruncated, Truncated};
 
-/// The body of a request: bytes in memory, or a file that is read anew for each attempt.
+/// The body of a request: bytes in memory, or a file that is read again for each attempt.
 ///
-/// It converts from bytes and text, owned or static. Cloning it copies no content.
+/// Bytes and strings convert into it, owned or static. Cloning it does not copy the content.
 #[derive(Clone)]
 pub struct RequestBody {
     source: Source,
-    /// What the body says about itself, where the headers say nothing.
+    /// The `Content-Type`, unless a header sets it.
     content_type: Option<HeaderValue>,
 }
 
@@ -27,21 +27,21 @@ enum Source {
     Bytes(Bytes),
     File(Arc<Path>),
     #[cfg(feature = "multipart")]
-    Parts(Arc<[Part]>),
+    Pieces(Arc<[Piece]>),
 }
 
-/// A piece of a body that is put together while it is sent.
+/// A piece of a body that is assembled while it is sent.
 #[cfg(feature = "multipart")]
 #[derive(Clone)]
-pub(super) enum Part {
+pub(super) enum Piece {
     Bytes(Bytes),
     File(Arc<Path>),
 }
 
-/// A body that is ready to be read, once.
+/// An open body, which can be read once.
 pub(crate) enum OpenBody {
     Bytes(Bytes),
-    /// Delivers exactly `length` bytes, or an error that wraps a [`BodySourceError`].
+    /// Yields exactly `length` bytes, or an error that wraps a [`BodySourceError`].
     Reader {
         reader: Box<dyn Read + Send>,
         length: u64,
@@ -49,7 +49,7 @@ pub(crate) enum OpenBody {
 }
 
 impl RequestBody {
-    /// The content of a regular file, as it is at the time of each attempt.
+    /// Creates a body from the content of a regular file, as it is at the time of each attempt.
     pub fn from_file(path: impl Into<PathBuf>) -> Self {
         Self {
             source: Source::File(path.into().into()),
@@ -65,28 +65,28 @@ impl RequestBody {
     }
 
     #[cfg(feature = "multipart")]
-    pub(super) fn from_parts(parts: Vec<Part>, content_type: HeaderValue) -> Self {
+    pub(super) fn from_pieces(pieces: Vec<Piece>, content_type: HeaderValue) -> Self {
         Self {
-            source: Source::Parts(parts.into()),
+            source: Source::Pieces(pieces.into()),
             content_type: Some(content_type),
         }
     }
 
-    /// The content, if it is in memory.
+    /// Returns the content, if it is in memory.
     pub fn as_bytes(&self) -> Option<&Bytes> {
         match &self.source {
             Source::Bytes(bytes) => Some(bytes),
             Source::File(_) => None,
             #[cfg(feature = "multipart")]
-            Source::Parts(_) => None,
+            Source::Pieces(_) => None,
         }
     }
 
-    /// Opens the body for reading, from its start. Can be done any number of times.
+    /// Opens the body for reading, from its start. It can be called any number of times.
     ///
     /// # Errors
     ///
-    /// If a file cannot be opened or is not a regular one.
+    /// Returns an error if a file cannot be opened or is not a regular file.
     pub fn reader(&self) -> io::Result<impl Read + Send + 'static> {
         let reader: Box<dyn Read + Send> = match self.open()? {
             OpenBody::Bytes(bytes) => Box::new(io::Cursor::new(bytes)),
@@ -99,14 +99,14 @@ impl RequestBody {
         self.content_type.as_ref()
     }
 
-    /// Opens the body for a transport. If it cannot be opened, the request is invalid or
-    /// this machine ran out of a resource.
+    /// Opens the body for a transport. Returns an error if it cannot be opened: the request is invalid, or this machine
+    /// ran out of a resource.
     pub(crate) fn open_to_send(&self) -> Result<OpenBody, Error> {
         self.open().map_err(|error| {
             if is_out_of_resources(&error) {
                 return Error::local_resource(error);
             }
-            let message = format!("the body cannot be read: {}", Clipped(&error));
+            let message = format!("the body cannot be read: {}", Truncated(&error));
             Error::invalid_request(message).with_source(error)
         })
     }
@@ -122,22 +122,22 @@ impl RequestBody {
                 })
             }
             #[cfg(feature = "multipart")]
-            Source::Parts(parts) => open_parts(parts),
+            Source::Pieces(pieces) => open_pieces(pieces),
         }
     }
 }
 
 #[cfg(feature = "multipart")]
-fn open_parts(parts: &[Part]) -> io::Result<OpenBody> {
+fn open_pieces(pieces: &[Piece]) -> io::Result<OpenBody> {
     let mut length = 0;
     let mut reader: Box<dyn Read + Send> = Box::new(io::empty());
-    for part in parts {
-        match part {
-            Part::Bytes(bytes) => {
+    for piece in pieces {
+        match piece {
+            Piece::Bytes(bytes) => {
                 length += bytes.len() as u64;
                 reader = Box::new(reader.chain(io::Cursor::new(bytes.clone())));
             }
-            Part::File(path) => {
+            Piece::File(path) => {
                 let file = FileReader::open(path)?;
                 length += file.left;
                 reader = Box::new(reader.chain(file));
@@ -147,7 +147,7 @@ fn open_parts(parts: &[Part]) -> io::Result<OpenBody> {
     Ok(OpenBody::Reader { reader, length })
 }
 
-/// Reads as many bytes of a file as it had when it was opened: its length has been announced by then.
+/// Reads as many bytes of a file as it had when it was opened, since that length has been sent as the `Content-Length`.
 struct FileReader {
     file: File,
     path: Arc<Path>,
@@ -157,14 +157,14 @@ struct FileReader {
 impl FileReader {
     fn open(path: &Arc<Path>) -> io::Result<Self> {
         let failed = |error| BodySourceError::wrap(path, error);
-        let check = |metadata: Metadata| match metadata.is_file() {
-            true => Ok(metadata.len()),
-            false => {
-                let message = "not a regular file, so it could not be sent twice";
-                Err(failed(io::Error::new(io::ErrorKind::InvalidInput, message)))
+        let check = |metadata: Metadata| {
+            if metadata.is_file() {
+                return Ok(metadata.len());
             }
+            let message = "not a regular file, so it could not be sent again";
+            Err(failed(io::Error::new(io::ErrorKind::InvalidInput, message)))
         };
-        // Before it is opened, since opening a named pipe waits for its other end; after it, since it may have changed.
+        // Checked before opening, since opening a named pipe blocks; and after, since the file may have been replaced.
         check(std::fs::metadata(path).map_err(failed)?)?;
         let file = File::open(path).map_err(failed)?;
         Ok(Self {
@@ -185,7 +185,7 @@ impl Read for FileReader {
         };
         match self.file.read(buffer) {
             Ok(0) => {
-                let message = "the file became shorter while it was sent";
+                let message = "the file was truncated while it was sent";
                 let error = io::Error::new(io::ErrorKind::UnexpectedEof, message);
                 Err(BodySourceError::wrap(&self.path, error))
             }
@@ -199,9 +199,9 @@ impl Read for FileReader {
     }
 }
 
-/// A file to be sent could not be opened, or not read to its end.
+/// The file of a request body could not be opened or read to its end.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {source}", Clipped(.path.display()))]
+#[error("{}: {source}", Truncated(.path.display()))]
 pub(crate) struct BodySourceError {
     path: Arc<Path>,
     source: io::Error,
@@ -255,9 +255,9 @@ impl fmt::Debug for RequestBody {
         } = self;
         match source {
             Source::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
-            Source::File(path) => write!(f, "file {:?}", Field(path.display())),
+            Source::File(path) => write!(f, "file {:?}", DebugTruncated(path.display())),
             #[cfg(feature = "multipart")]
-            Source::Parts(parts) => write!(f, "form of {} pieces", parts.len()),
+            Source::Pieces(pieces) => write!(f, "form of {} pieces", pieces.len()),
         }
     }
 }

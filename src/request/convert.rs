@@ -1,7 +1,9 @@
-//! What converts into a [`RequestSpec`].
+//! Conversions into a [`RequestSpec`].
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, Uri};
 use url::Url;
 
 use super::target::Target;
@@ -35,6 +37,27 @@ impl From<&String> for RequestSpec {
     }
 }
 
+/// A GET of this URL.
+impl From<Cow<'_, str>> for RequestSpec {
+    fn from(url: Cow<'_, str>) -> Self {
+        Self::get(url)
+    }
+}
+
+/// A GET of this URL.
+impl From<Box<str>> for RequestSpec {
+    fn from(url: Box<str>) -> Self {
+        Self::get(url)
+    }
+}
+
+/// A GET of this URI, which must be absolute.
+impl From<Uri> for RequestSpec {
+    fn from(uri: Uri) -> Self {
+        Self::get(uri.to_string())
+    }
+}
+
 /// A GET of this URL, which is not parsed again.
 impl From<Url> for RequestSpec {
     fn from(url: Url) -> Self {
@@ -56,9 +79,9 @@ impl From<&RequestSpec> for RequestSpec {
     }
 }
 
-/// Method, URI, headers, body and extensions are taken over; the version is the transport's matter.
+/// A request with the same method, URI, headers, body and extensions. The transport decides on the version.
 ///
-/// An empty body is no body. The URI must be absolute.
+/// An empty body means no body. The URI must be absolute.
 impl<B: Into<RequestBody>> From<Request<B>> for RequestSpec {
     fn from(request: Request<B>) -> Self {
         let (parts, body) = request.into_parts();

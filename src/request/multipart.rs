@@ -12,33 +12,33 @@
 //! ```
 
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 
-use super::body::{self, RequestBody};
+use super::body::{Piece, RequestBody};
 use crate::error::BoxError;
 
-/// A form: named parts, sent in the order in which they were added, any number under one name.
+/// A form: named parts, sent in the order in which they were added. A name can be used more than once.
 #[derive(Clone, Default)]
+#[must_use = "the setters take it by value and return it"]
 pub struct Form {
     parts: Vec<(String, Part)>,
 }
 
 impl Form {
-    /// A form without parts.
+    /// Creates a form without parts.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a field of text.
+    /// Adds a text field.
     pub fn text(self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.part(name, Part::bytes(value.into()))
     }
 
-    /// Adds a file, with its name, and with a content type that its extension tells. It is read when the form is sent.
+    /// Adds a file with its name, and with the content type of its extension. It is read when the form is sent.
     pub fn file(self, name: impl Into<String>, path: impl Into<PathBuf>) -> Self {
         self.part(name, Part::file(path))
     }
@@ -49,9 +49,10 @@ impl Form {
         self
     }
 
-    /// Encodes all but the content of files. The error is that of a content type that is no header value.
+    /// Encodes all but the content of files. Returns an error if a content type is not a valid header value.
     pub(super) fn into_body(self) -> Result<RequestBody, (String, Option<BoxError>)> {
-        // 128 random bits: no content holds them but on purpose, and then it would have had to know them before.
+        // 128 random bits: no content contains them by accident, and none can on purpose, since they cannot be known
+        // before.
         let boundary = format!("{:032x}", fastrand::u128(..));
         let mut pieces = Vec::new();
         let mut text = BytesMut::new();
@@ -86,10 +87,10 @@ impl Form {
             }
             text.extend_from_slice(b"\r\n");
             match content {
-                Content::Bytes(bytes) => text.extend_from_slice(&bytes),
-                Content::File(path) => {
-                    pieces.push(body::Part::Bytes(text.split().freeze()));
-                    pieces.push(body::Part::File(path));
+                Piece::Bytes(bytes) => text.extend_from_slice(&bytes),
+                Piece::File(path) => {
+                    pieces.push(Piece::Bytes(text.split().freeze()));
+                    pieces.push(Piece::File(path));
                 }
             }
             text.extend_from_slice(b"\r\n");
@@ -101,8 +102,8 @@ impl Form {
         if pieces.is_empty() {
             return Ok(RequestBody::typed(text.freeze(), content_type));
         }
-        pieces.push(body::Part::Bytes(text.freeze()));
-        Ok(RequestBody::from_parts(pieces, content_type))
+        pieces.push(Piece::Bytes(text.freeze()));
+        Ok(RequestBody::from_pieces(pieces, content_type))
     }
 }
 
@@ -113,34 +114,28 @@ impl fmt::Debug for Form {
     }
 }
 
-/// One part of a [`Form`]: a content, and what is said about it.
+/// One part of a [`Form`]: its content, file name and content type.
 #[derive(Clone)]
+#[must_use = "the setters take it by value and return it"]
 pub struct Part {
-    content: Content,
+    content: Piece,
     file_name: Option<String>,
     content_type: Option<String>,
 }
 
-#[derive(Clone)]
-enum Content {
-    Bytes(Bytes),
-    File(Arc<Path>),
-}
-
 impl Part {
-    /// A part of bytes or text. It has no file name and no content type.
+    /// Creates a part from bytes or a string, without a file name and a content type.
     pub fn bytes(content: impl Into<Bytes>) -> Self {
         Self {
-            content: Content::Bytes(content.into()),
+            content: Piece::Bytes(content.into()),
             file_name: None,
             content_type: None,
         }
     }
 
-    /// A part that is read from a regular file when the form is sent.
+    /// Creates a part that is read from a regular file when the form is sent.
     ///
-    /// Its file name is that of the path, its content type the one that the extension tells, otherwise
-    /// `application/octet-stream`.
+    /// Its file name is that of the path, its content type that of the extension, or `application/octet-stream`.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         let file_name = path
@@ -150,21 +145,21 @@ impl Part {
             .first_or_octet_stream()
             .to_string();
         Self {
-            content: Content::File(path.into()),
+            content: Piece::File(path.into()),
             file_name,
             content_type: Some(content_type),
         }
     }
 
-    /// Sets the name that the server is told for the file. Defaults to that of the path, or to none.
+    /// Sets the file name that is sent to the server. Defaults to that of the path, or to none.
     pub fn file_name(mut self, name: impl Into<String>) -> Self {
         self.file_name = Some(name.into());
         self
     }
 
-    /// Sets the media type. Defaults to the one that a file's extension tells, or to none.
-    ///
-    /// A text that is no header value ends as [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) of the job.
+    /// Sets the media type. With an invalid header value, the job ends as
+    /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest). Defaults to that of a file's extension, or to
+    /// none.
     pub fn content_type(mut self, content_type: impl Into<String>) -> Self {
         self.content_type = Some(content_type.into());
         self
@@ -179,13 +174,13 @@ impl fmt::Debug for Part {
             content_type: _,
         } = self;
         match content {
-            Content::Bytes(bytes) => write!(f, "Part({} bytes)", bytes.len()),
-            Content::File(_) => f.write_str("Part(file)"),
+            Piece::Bytes(bytes) => write!(f, "Part({} bytes)", bytes.len()),
+            Piece::File(_) => f.write_str("Part(file)"),
         }
     }
 }
 
-/// A name inside quotes, escaped as browsers do it (HTML standard, "multipart form data").
+/// A quoted name, escaped as browsers do (HTML standard, "multipart form data").
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {

@@ -1,4 +1,4 @@
-//! The setters of [`RequestSpec`]: each takes the spec by value, none fails.
+//! The setters of [`RequestSpec`]: each takes the spec by value and never fails.
 
 use std::fmt::Display;
 use std::io::Read;
@@ -12,29 +12,31 @@ use serde::Serialize;
 
 use super::body::RequestBody;
 use super::target::Target;
-use super::{RequestSpec, Sink};
+use super::{BodyDestination, RequestSpec};
 use crate::error::BoxError;
 use crate::headers;
 use crate::response::ResponseHead;
 
 impl RequestSpec {
-    /// Sets another URL, for a copy of a spec that is sent to many. Defaults to the one it was made with.
+    /// Replaces the URL, so that one spec can serve as a template for many. Defaults to the URL that the spec was
+    /// created with.
     pub fn with_url(mut self, url: impl Into<String>) -> Self {
         self.target = Target::from_text(url.into());
         self
     }
 
-    /// Adds a header. Several of one name are all sent, in the order in which they were added.
+    /// Adds a header. Headers with the same name are all sent, in the order in which they were added. They replace
+    /// those of the session with that name.
     ///
-    /// A header of the session with the same name is replaced. Values of headers that carry credentials by their name
-    /// (`Authorization`, `Cookie`, `X-Api-Key` …: those with `auth`, `key` or `jwt` as a word, or `apikey`, `bearer`, `cookie`,
-    /// `credential`, `passwd`, `password`, `secret`, `session`, `signature` or `token` in them; but the `key` of `Idempotency-Key`
-    /// and `Surrogate-Key` is none) are marked sensitive: they are not printed, and redirects to
-    /// another origin do not take them along. For other names, hand in a `HeaderValue` that is marked so.
+    /// Headers whose names indicate credentials are marked sensitive: their values are not printed, and redirects to
+    /// another origin do not carry them. These are names with `auth`, `key` or `jwt` as a word (except
+    /// `Idempotency-Key` and `Surrogate-Key`), and names that contain `apikey`, `bearer`, `cookie`, `credential`,
+    /// `passwd`, `password`, `secret`, `session`, `signature` or `token`. For other names, pass a `HeaderValue` that is
+    /// marked sensitive.
     ///
-    /// `Content-Length` and `Transfer-Encoding` follow from the body: setting them ends as
-    /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest), but for the right length of a body in memory.
-    /// `Expect` is not sent: no transport would wait for the 100. Defaults to none.
+    /// `Content-Length` and `Transfer-Encoding` follow from the body: with either of them, the job ends as
+    /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest), except with the correct length of a body in
+    /// memory. `Expect` is not sent, since no transport waits for the 100. Defaults to none.
     pub fn header<V>(mut self, name: impl AsRef<str>, value: V) -> Self
     where
         V: TryInto<HeaderValue>,
@@ -49,7 +51,7 @@ impl RequestSpec {
         }
     }
 
-    /// Sets all headers of the map. Those set before under the same names are replaced, the others stay.
+    /// Sets all headers of the map. They replace those set before with the same names.
     /// Defaults to none.
     pub fn headers(mut self, headers: HeaderMap) -> Self {
         match headers::replace(&mut self.options_mut().headers, headers) {
@@ -58,9 +60,8 @@ impl RequestSpec {
         }
     }
 
-    /// Appends pairs to the query of the URL, percent-encoded. Defaults to what the URL holds.
-    ///
-    /// Takes what `serde_urlencoded` takes: a slice of pairs, a map, a struct of plain fields.
+    /// Appends pairs to the query of the URL, percent-encoded. Takes a slice of pairs, a map, or a struct of plain
+    /// fields, as `serde_urlencoded` does. Defaults to the query of the URL.
     pub fn query<T: Serialize + ?Sized>(mut self, query: &T) -> Self {
         match serde_urlencoded::to_string(query) {
             Ok(pairs) => {
@@ -71,22 +72,22 @@ impl RequestSpec {
         }
     }
 
-    /// Sets the body: bytes, text, or a [`RequestBody`]. Sets no `Content-Type`. Defaults to no body.
+    /// Sets the body: bytes, a string, or a [`RequestBody`]. Sets no `Content-Type`. Defaults to no body.
     pub fn body(mut self, body: impl Into<RequestBody>) -> Self {
         self.options_mut().body = Some(body.into());
         self
     }
 
-    /// Sends what the file holds at the time of each attempt. Sets no `Content-Type`. Defaults to no body.
+    /// Sends the content of a file, as it is at the time of each attempt. Sets no `Content-Type`. Defaults to no body.
     ///
-    /// It must be a regular file, since it may have to be read again for a redirect or a retry; if it cannot be opened,
-    /// the job ends as [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest).
+    /// It must be a regular file, since a redirect or a retry reads it again. If it is not, or cannot be opened, the
+    /// job ends as [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest).
     pub fn body_from_file(self, path: impl Into<PathBuf>) -> Self {
         self.body(RequestBody::from_file(path))
     }
 
-    /// Sends a form as a browser does, with `Content-Type: application/x-www-form-urlencoded` unless a header says
-    /// otherwise. Defaults to no body.
+    /// Sends a form as a browser does, with `Content-Type: application/x-www-form-urlencoded` unless a header sets
+    /// another one. Defaults to no body.
     pub fn form<T: Serialize + ?Sized>(self, form: &T) -> Self {
         match serde_urlencoded::to_string(form) {
             Ok(encoded) => self.body(RequestBody::typed(
@@ -97,7 +98,7 @@ impl RequestSpec {
         }
     }
 
-    /// Sends a value as JSON, with `Content-Type: application/json` unless a header says otherwise.
+    /// Sends a value as JSON, with `Content-Type: application/json` unless a header sets another one.
     /// Defaults to no body.
     #[cfg(feature = "json")]
     pub fn json<T: Serialize + ?Sized>(self, json: &T) -> Self {
@@ -119,8 +120,8 @@ impl RequestSpec {
         }
     }
 
-    /// Sends `Authorization: Basic` (RFC 7617). Replaces other credentials of the spec, and those of the session for
-    /// this job. Defaults to the user info of the URL, otherwise to the session's credentials.
+    /// Sends `Authorization: Basic` (RFC 7617). Replaces other credentials of the spec, and takes the place of those of
+    /// the session. Defaults to the user info of the URL, otherwise to the session's credentials.
     pub fn basic_auth<U, P>(self, user: U, password: Option<P>) -> Self
     where
         U: Display,
@@ -129,8 +130,8 @@ impl RequestSpec {
         self.authorization(headers::basic(user, password))
     }
 
-    /// Sends `Authorization: Bearer` (RFC 6750). Replaces other credentials of the spec, and those of the session for
-    /// this job. Defaults to the user info of the URL, otherwise to the session's credentials.
+    /// Sends `Authorization: Bearer` (RFC 6750). Replaces other credentials of the spec, and takes the place of those
+    /// of the session. Defaults to the user info of the URL, otherwise to the session's credentials.
     pub fn bearer_auth(self, token: impl Display) -> Self {
         self.authorization(headers::bearer(token))
     }
@@ -149,7 +150,7 @@ impl RequestSpec {
         }
     }
 
-    /// Adds a cookie to the `Cookie` header. It replaces the session's `Cookie` header for this job.
+    /// Adds a cookie to the `Cookie` header, which takes the place of the session's.
     /// Defaults to none.
     pub fn cookie(self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         let (name, value) = (name.as_ref(), value.as_ref());
@@ -159,7 +160,7 @@ impl RequestSpec {
                 .any(|part| part.contains([';', '\r', '\n', '\0']))
         {
             return self.faulty(
-                "a cookie needs a name, and neither name nor value may hold a semicolon or a line break",
+                "a cookie needs a name; name and value must not contain a semicolon or a line break",
                 None,
             );
         }
@@ -178,59 +179,62 @@ impl RequestSpec {
         }
     }
 
-    /// The time for one attempt: all its redirects and its whole body. `None` lifts the limit.
-    /// Defaults to the pool's [`timeout`](crate::PoolBuilder::timeout).
+    /// Sets the time limit for each attempt, which includes all its redirects and its whole body. `None` lifts the
+    /// limit. Defaults to the pool's [`timeout`](crate::PoolBuilder::timeout).
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.options_mut().timeout = Some(timeout.into());
         self
     }
 
-    /// How many redirects to follow; 0 hands back the 3xx itself.
-    /// Defaults to the pool's [`redirects`](crate::PoolBuilder::redirects).
-    pub fn redirects(mut self, limit: usize) -> Self {
-        self.options_mut().redirects = Some(limit);
+    /// Sets the maximum number of redirects to follow. With 0, a 3xx is the response. If there are more, the job ends
+    /// as [`ErrorKind::Redirect`](crate::ErrorKind::Redirect). Defaults to the pool's
+    /// [`max_redirects`](crate::PoolBuilder::max_redirects).
+    pub fn max_redirects(mut self, max: u32) -> Self {
+        self.options_mut().max_redirects = Some(max);
         self
     }
 
-    /// Sends this request, and the redirects that it leads to, through a proxy instead of the session's way.
+    /// Sends this request and its redirects through a proxy, in place of the proxies of the session.
     ///
-    /// Schemes are `http`, `https` and, with the feature `socks`, `socks4`, `socks4a`, `socks5` and `socks5h`;
-    /// `host:port` means `http`. User info in the URL is for the proxy.
+    /// The scheme is `http`, `https` or, with the feature `socks`, `socks4`, `socks4a`, `socks5` or `socks5h`;
+    /// `host:port` means `http`. The user info of the URL is sent to the proxy.
     ///
-    /// A worker keeps one session for each proxy it meets, beside its own, made by the same session constructor,
-    /// initializer and auth generator: so connections, cookies and credentials are never shared between two proxies, nor
-    /// between a proxy and none. Of those sessions, the 8 used last stay open. A transport that cannot do so (a stub,
-    /// for example) ends the job as [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest).
+    /// Each worker has a session of its own for each proxy, created by the same session constructor, initializer and
+    /// auth generator. So connections, cookies and credentials are not shared between two proxies, nor with requests
+    /// that use none. The 8 most recently used of these sessions stay open. With a transport that does not support
+    /// proxies (a stub, for example), the job ends as [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest).
     ///
-    /// Defaults to what the session's transport does: with reqwest and the feature `system-proxy`, the proxies of the
+    /// Defaults to the proxies of the session's transport: with reqwest and the feature `system-proxy`, those of the
     /// environment (`HTTP_PROXY` …).
     pub fn proxy(mut self, proxy: impl Into<String>) -> Self {
         self.options_mut().proxy = Some(proxy.into().into_boxed_str());
         self
     }
 
-    /// Writes the body of the answer to a file instead of into memory. Defaults to memory.
+    /// Writes the body of the response to a file. Replaces a handler set before. Defaults to memory.
     ///
-    /// It is written to a temporary file in the same folder, which takes the place of the target when it is complete: under
-    /// the final name there is never a part of it, and on failure nothing is left. A file that it replaces keeps its
-    /// permissions; through a symbolic link, the file behind it is replaced. Only an answer with a 2xx status is
-    /// saved, so that no file is replaced by an error page; the body of any other one is in memory, and
-    /// [`Response::saved_to`](crate::Response::saved_to) tells.
+    /// The body goes to a temporary file in the same folder, which is renamed when it is complete: the final name never
+    /// refers to a partial file, and a failure leaves nothing behind. A file that is replaced keeps its permissions; if
+    /// the path is a symbolic link, the file that it refers to is replaced. Only a response with a 2xx status is saved,
+    /// so that no error page replaces a file. The body of any other response is in memory, and
+    /// [`Response::saved_to`](crate::Response::saved_to) returns `None`.
     ///
-    /// A folder that does not exist, a target that is there and no file (a directory, a device), a full disk end as
-    /// [`ErrorKind::Sink`](crate::ErrorKind::Sink). Unless a `timeout` is set, the
-    /// [`stall_timeout`](crate::PoolBuilder::stall_timeout) holds.
+    /// If the folder does not exist, the target is not a regular file (a directory, a device), or the disk is full, the
+    /// job ends as [`ErrorKind::Sink`](crate::ErrorKind::Sink). Unless a `timeout` is set, the
+    /// [`stall_timeout`](crate::PoolBuilder::stall_timeout) applies.
     pub fn save_to(mut self, path: impl Into<PathBuf>) -> Self {
-        self.options_mut().sink = Some(Sink::File(path.into().into()));
+        self.options_mut().destination = Some(BodyDestination::File(path.into().into()));
         self
     }
 
-    /// Hands the body of the answer, whatever its status, to a handler instead of reading it into memory. Defaults to memory.
+    /// Passes the body of the response, whatever its status, to a handler. Replaces a `save_to` set before. Defaults to
+    /// memory.
     ///
-    /// It runs on the worker, as a part of the attempt: the body is decoded, and `max_body` and `timeout` hold if they are
-    /// set; otherwise the [`stall_timeout`](crate::PoolBuilder::stall_timeout) does. If the handler fails, the job ends as
-    /// [`ErrorKind::Sink`](crate::ErrorKind::Sink) with its error as the source; if the body fails, the job ends as that, whatever
-    /// the handler makes of it. It need not read to the end; what it leaves is not waited for, and costs the connection.
+    /// The handler runs on the worker, as a part of the attempt: the body is decoded, and `max_body` and `timeout`
+    /// apply if they are set, otherwise the [`stall_timeout`](crate::PoolBuilder::stall_timeout). If the handler
+    /// returns an error, the job ends as [`ErrorKind::Sink`](crate::ErrorKind::Sink) with that error as its source. An
+    /// error while reading the body ends the job as that error, even if the handler ignores it. The handler need not
+    /// read to the end: the rest of the body is not waited for, and the connection is not reused.
     ///
     /// ```
     /// use std::io::{BufRead, BufReader};
@@ -238,7 +242,7 @@ impl RequestSpec {
     ///
     /// let spec = RequestSpec::get("https://example.com/large.csv").read_with(|head, body| {
     ///     if !head.status().is_success() {
-    ///         return Err(std::io::Error::other("no table there"));
+    ///         return Err(std::io::Error::other("the table is missing"));
     ///     }
     ///     for line in BufReader::new(body).lines() {
     ///         println!("{}", line?);
@@ -254,34 +258,34 @@ impl RequestSpec {
     {
         let handler =
             move |head: &ResponseHead, body: &mut dyn Read| handler(head, body).map_err(Into::into);
-        self.options_mut().sink = Some(Sink::Handler(Arc::new(handler)));
+        self.options_mut().destination = Some(BodyDestination::Handler(Arc::new(handler)));
         self
     }
 
-    /// Largest body to accept, in bytes after decoding. A larger one ends as
-    /// [`ErrorKind::BodyTooLarge`](crate::ErrorKind::BodyTooLarge). Defaults to the pool's
+    /// Sets the maximum size of the response body, in bytes after decoding. With a larger one, the job ends as
+    /// [`ErrorKind::BodyTooLarge`](crate::ErrorKind::BodyTooLarge). `None` lifts the limit. Defaults to the pool's
     /// [`max_body`](crate::PoolBuilder::max_body).
-    pub fn max_body(mut self, bytes: u64) -> Self {
-        self.options_mut().max_body = Some(bytes);
+    pub fn max_body(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.options_mut().max_body = Some(bytes.into());
         self
     }
 
-    /// Whether to ask for compressed bodies and to decode them. With `false` no `Accept-Encoding` is sent (unless a
-    /// header does) and the body stays as it came. Defaults to `true`.
+    /// Sets whether to accept compressed bodies and to decode them. With `false`, no `Accept-Encoding` is sent, unless
+    /// it is set as a header, and the body is returned as received. Defaults to `true`.
     pub fn decode(mut self, decode: bool) -> Self {
         self.options_mut().decode = Some(decode);
         self
     }
 
-    /// Whether sending it twice does what sending it once does, so that it may be repeated after a fault.
-    /// Defaults to what its method says: `true` for GET, HEAD, PUT, DELETE, OPTIONS and TRACE.
+    /// Sets whether sending the request twice has the same effect as sending it once, so that it can be retried.
+    /// Defaults to that of the method: `true` for GET, HEAD, PUT, DELETE, OPTIONS and TRACE.
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.options_mut().idempotent = Some(idempotent);
         self
     }
 
-    /// Attaches a value that comes back with the outcome, such as the row that the URL was read from; one of each type.
-    /// See [`extensions`](Self::extensions). Defaults to none.
+    /// Attaches a value that is returned with the outcome, such as the row that the URL was read from. It replaces one
+    /// of the same type. See [`extensions`](Self::extensions). Defaults to none.
     pub fn extension<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
         self.options_mut().extensions.insert(value);
         self

@@ -1,14 +1,15 @@
-//! Where a request goes: a URL that is parsed when the job is due, not when the spec is made.
+//! The URL of a request, which is parsed when the job is due, not when the spec is created.
 
 use url::{ParseError, Url};
 
 use crate::error::Error;
 use crate::redact::SafeUrl;
 
-/// Longest URL that the `http` crate, and so every transport, can hold.
-const LONGEST_URL: usize = u16::MAX as usize - 1;
+/// Maximum length of a URL in the `http` crate, and so in every transport, in bytes.
+const MAX_LENGTH: usize = u16::MAX as usize - 1;
 
-/// Text stays text until a worker needs it: lists of millions of URLs stay small, and many workers share the parsing.
+/// A string stays a string until a worker needs the URL: lists of millions of URLs stay small, and the workers share
+/// the parsing.
 #[derive(Clone)]
 pub(super) enum Target {
     Text(Box<str>),
@@ -31,7 +32,7 @@ impl Target {
         }
     }
 
-    /// Adds already encoded pairs behind those that are there.
+    /// Appends encoded pairs to the query.
     pub(super) fn append_query(&mut self, pairs: &str) {
         if pairs.is_empty() {
             return;
@@ -60,7 +61,7 @@ impl Target {
         }
     }
 
-    /// The URL, parsed by somebody and checked.
+    /// Parses the URL with this parser, and checks it.
     pub(super) fn parsed(
         &self,
         parse: impl FnOnce(&str) -> Result<Url, ParseError>,
@@ -71,9 +72,10 @@ impl Target {
         };
         if !matches!(url.scheme(), "http" | "https") {
             // `localhost:8000/x` has the scheme `localhost`.
-            let advice = match url.path().starts_with(|first: char| first.is_ascii_digit()) {
-                true => "if this is host and port, put http:// before it",
-                false => "other schemes cannot be fetched",
+            let advice = if url.path().starts_with(|first: char| first.is_ascii_digit()) {
+                "if this is host and port, put http:// before it"
+            } else {
+                "other schemes are not supported"
             };
             return Err(Error::invalid_request(format!(
                 "`{}` is not an http or https URL; {advice}",
@@ -81,12 +83,12 @@ impl Target {
             )));
         }
         if lacks_host(self.as_str()) {
-            // The URL standard reads `http:///path` as `http://path`, which nobody means who writes it.
+            // The URL standard reads `http:///path` as `http://path`, which is never what was meant.
             return Err(invalid_url(self.as_str(), ParseError::EmptyHost));
         }
-        if url.as_str().len() > LONGEST_URL {
+        if url.as_str().len() > MAX_LENGTH {
             return Err(Error::invalid_request(format!(
-                "the URL `{}` is {} bytes long; at most {LONGEST_URL} can be sent",
+                "the URL `{}` is {} bytes long; the maximum is {MAX_LENGTH}",
                 SafeUrl(url.as_str()),
                 url.as_str().len(),
             )));
@@ -103,7 +105,7 @@ fn joined(query: Option<&str>, pairs: &str) -> String {
     }
 }
 
-/// Whether a text that parses as a special URL has nothing between `://` and the next slash.
+/// Whether a string that parses as a special URL has nothing between `://` and the next slash.
 fn lacks_host(text: &str) -> bool {
     text.split_once(':')
         .is_some_and(|(_, rest)| rest.starts_with("///"))
@@ -114,7 +116,7 @@ fn invalid_url(text: &str, error: ParseError) -> Error {
         ParseError::RelativeUrlWithoutBase => "; it needs a scheme, as in https://example.com/",
         _ => "",
     };
-    let message = format!("`{}` is not a URL: {error}{advice}", SafeUrl(text));
+    let message = format!("`{}` is not a valid URL: {error}{advice}", SafeUrl(text));
     Error::invalid_request(message).with_source(error)
 }
 
@@ -123,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn query_pairs_go_behind_what_is_there_and_before_the_fragment() {
+    fn query_pairs_are_appended_to_the_query_before_the_fragment() {
         let table = [
             ("http://h/p", "http://h/p?a=1"),
             ("http://h/p?", "http://h/p?a=1"),

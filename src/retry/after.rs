@@ -1,4 +1,4 @@
-//! What a server asks for: `Retry-After` (RFC 9110, section 10.2.3).
+//! Parsing of the `Retry-After` header (RFC 9110, section 10.2.3).
 
 use std::time::{Duration, SystemTime};
 
@@ -7,21 +7,21 @@ use http::{HeaderMap, StatusCode};
 
 use crate::response::Response;
 
-/// How long a server that is overloaded asks to be left alone (RFC 9110, section 15.6.4, and RFC 6585, section 4), if the
-/// response is that of the origin that was asked.
+/// The pause that an overloaded server asks for in a 429 or 503 (RFC 6585, section 4, and RFC 9110, section 15.6.4).
+/// `None` if redirects have led to another origin: the response says nothing about the requested one then.
 pub(crate) fn cool_down(response: &Response, now: SystemTime) -> Option<Duration> {
     let is_overloaded = matches!(
         response.status(),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
     );
-    if !is_overloaded || !response.is_of_one_origin() {
+    if !is_overloaded || !response.never_left_origin() {
         return None;
     }
-    wait(response.headers(), now)
+    retry_after(response.headers(), now)
 }
 
-/// How long the server asks to be left alone, counted from now. Of several values, the longest; what is no value is ignored.
-pub(super) fn wait(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+/// The delay that the header asks for, counted from now. Of several values, the longest; invalid ones are ignored.
+pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     headers
         .get_all(RETRY_AFTER)
         .iter()
@@ -32,10 +32,10 @@ pub(super) fn wait(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 fn parse(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More than a number holds is still a number.
+        // A number too large for a u64 is still valid.
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
-    // All three forms of section 5.6.7; what is past by now asks for no wait.
+    // All three date formats of section 5.6.7; a date in the past means no delay.
     let date = httpdate::parse_http_date(value).ok()?;
     Some(date.duration_since(now).unwrap_or_default())
 }
@@ -51,13 +51,13 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777)
     }
 
-    fn waits(values: &[&str]) -> Option<u64> {
+    fn delay(values: &[&str]) -> Option<u64> {
         let mut headers = HeaderMap::new();
         for value in values {
             let value = HeaderValue::from_bytes(value.as_bytes()).expect("the table holds values");
             headers.append(RETRY_AFTER, value);
         }
-        wait(&headers, now()).map(|wait| wait.as_secs())
+        retry_after(&headers, now()).map(|delay| delay.as_secs())
     }
 
     #[test]
@@ -72,23 +72,23 @@ mod tests {
             ("Sun Nov  6 08:49:47 1994", 10),
             ("Mon, 07 Nov 1994 08:49:37 GMT", 86_400),
         ] {
-            assert_eq!(waits(&[value]), Some(seconds), "{value}");
+            assert_eq!(delay(&[value]), Some(seconds), "{value}");
         }
     }
 
     #[test]
-    fn what_is_past_asks_for_no_wait() {
+    fn a_date_in_the_past_means_no_delay() {
         for value in [
             "Sun, 06 Nov 1994 08:49:37 GMT",
             "Sun, 06 Nov 1994 08:49:36 GMT",
             "Thu, 01 Jan 1970 00:00:00 GMT",
         ] {
-            assert_eq!(waits(&[value]), Some(0), "{value}");
+            assert_eq!(delay(&[value]), Some(0), "{value}");
         }
     }
 
     #[test]
-    fn what_is_no_value_is_ignored() {
+    fn invalid_values_are_ignored() {
         for value in [
             "",
             " ",
@@ -105,28 +105,28 @@ mod tests {
             "\u{661}\u{662}",
             "5, 6",
         ] {
-            assert_eq!(waits(&[value]), None, "{value:?}");
+            assert_eq!(delay(&[value]), None, "{value:?}");
         }
-        assert_eq!(waits(&[]), None);
+        assert_eq!(delay(&[]), None);
     }
 
     #[test]
-    fn of_several_the_longest_counts() {
-        assert_eq!(waits(&["5", "30"]), Some(30));
-        assert_eq!(waits(&["30", "soon"]), Some(30));
-        assert_eq!(waits(&["-1", "soon"]), None);
-        assert_eq!(waits(&["5", "Sun, 06 Nov 1994 08:49:47 GMT"]), Some(10));
+    fn the_longest_of_several_values_applies() {
+        assert_eq!(delay(&["5", "30"]), Some(30));
+        assert_eq!(delay(&["30", "soon"]), Some(30));
+        assert_eq!(delay(&["-1", "soon"]), None);
+        assert_eq!(delay(&["5", "Sun, 06 Nov 1994 08:49:47 GMT"]), Some(10));
     }
 
     #[test]
-    fn too_large_is_as_long_as_can_be() {
+    fn a_number_too_large_is_the_maximum() {
         for value in [
             "18446744073709551615",
             "18446744073709551616",
             &"9".repeat(400),
         ] {
-            assert_eq!(waits(&[value]), Some(u64::MAX), "{value}");
+            assert_eq!(delay(&[value]), Some(u64::MAX), "{value}");
         }
-        assert!(waits(&["Fri, 31 Dec 9999 23:59:59 GMT"]) > Some(200_000_000_000));
+        assert!(delay(&["Fri, 31 Dec 9999 23:59:59 GMT"]) > Some(200_000_000_000));
     }
 }

@@ -1,8 +1,8 @@
-//! Waits that grow, with chance in them.
+//! Exponential backoff with full jitter.
 
 use std::time::Duration;
 
-/// Exponential backoff with full jitter: each wait is a random part of a ceiling that doubles until it reaches the cap.
+/// Each delay is a random part of a ceiling that doubles with each attempt until it reaches the cap.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Backoff {
     base: Duration,
@@ -20,10 +20,10 @@ impl Backoff {
         Self { base, cap }
     }
 
-    /// The wait after so many attempts. `chance` is at least 0 and below 1.
-    pub(super) fn delay(self, attempts: u32, chance: f64) -> Duration {
+    /// The delay after this number of attempts. `random` is at least 0 and below 1.
+    pub(super) fn delay(self, attempts: u32, random: f64) -> Duration {
         let ceiling = self.ceiling(attempts);
-        let part = Duration::try_from_secs_f64(ceiling.as_secs_f64() * chance.clamp(0.0, 1.0));
+        let part = Duration::try_from_secs_f64(ceiling.as_secs_f64() * random.clamp(0.0, 1.0));
         part.map_or(ceiling, |part| part.min(ceiling))
     }
 
@@ -75,13 +75,13 @@ mod tests {
     }
 
     #[test]
-    fn chance_takes_any_part_of_the_ceiling() {
+    fn the_random_number_selects_a_part_of_the_ceiling() {
         let backoff = Backoff::new(100 * MS, 5_000 * MS);
-        for (chance, delay) in [(0.0, 0), (0.25, 100), (0.5, 200)] {
-            assert_eq!(backoff.delay(3, chance), delay * MS, "{chance}");
+        for (random, delay) in [(0.0, 0), (0.25, 100), (0.5, 200)] {
+            assert_eq!(backoff.delay(3, random), delay * MS, "{random}");
         }
-        for chance in [f64::NEG_INFINITY, -1.0, 1.0, 2.0, f64::INFINITY, f64::NAN] {
-            assert!(backoff.delay(3, chance) <= 400 * MS, "{chance}");
+        for random in [f64::NEG_INFINITY, -1.0, 1.0, 2.0, f64::INFINITY, f64::NAN] {
+            assert!(backoff.delay(3, random) <= 400 * MS, "{random}");
         }
     }
 }

@@ -1,59 +1,91 @@
-//! How many retries a pool can afford.
+//! The retry budget of a pool: a token bucket that jobs fill and retries empty.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Terms {
-    /// What each job adds, in hundredths of a retry.
-    pub(super) percent: u32,
-    /// What there is at first, and at most.
-    pub(super) reserve: u32,
+/// A bound on the retries of a whole pool. Passed to [`Retry::budget`](crate::Retry::budget).
+///
+/// It works as a token bucket: it starts full, with [`reserve`](Self::reserve) retries in it. Each retry takes one out,
+/// and each job puts [`percent`](Self::percent) hundredths of one back in, up to the reserve. So beyond the reserve,
+/// there are at most `percent` % more attempts than jobs. While it is empty, a job ends with the result of its attempt.
+///
+/// ```
+/// use threaded::{Retry, RetryBudget};
+///
+/// let retry = Retry::new(5).budget(RetryBudget::new().percent(10).reserve(20));
+/// # let _ = retry;
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "the setters take it by value and return it"]
+pub struct RetryBudget {
+    percent: u32,
+    reserve: u32,
 }
 
-/// 20 % is what proxies and service meshes allow by default too; the reserve lets small runs have all their retries.
-impl Default for Terms {
-    fn default() -> Self {
+impl RetryBudget {
+    /// Creates a budget of 20 % and a reserve of 100 retries.
+    ///
+    /// 20 % is the default of common proxies and service meshes too; the reserve lets small runs have all their
+    /// retries.
+    pub fn new() -> Self {
         Self {
             percent: 20,
             reserve: 100,
         }
     }
+
+    /// Sets how much of a retry each job adds, in hundredths. Defaults to 20.
+    pub fn percent(mut self, percent: u32) -> Self {
+        self.percent = percent;
+        self
+    }
+
+    /// Sets the number of retries in the budget at the start, which is also its maximum. Defaults to 100.
+    pub fn reserve(mut self, retries: u32) -> Self {
+        self.reserve = retries;
+        self
+    }
 }
 
-/// An account of retries: jobs fill it, retries are paid from it.
-pub(crate) struct Budget {
-    terms: Terms,
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The token bucket of one pool.
+pub(crate) struct TokenBucket {
+    budget: RetryBudget,
     hundredths: AtomicU64,
 }
 
 const ONE_RETRY: u64 = 100;
 
-impl Budget {
-    pub(super) fn new(terms: Terms) -> Self {
+impl TokenBucket {
+    pub(super) fn new(budget: RetryBudget) -> Self {
         Self {
-            terms,
-            hundredths: AtomicU64::new(u64::from(terms.reserve) * ONE_RETRY),
+            budget,
+            hundredths: AtomicU64::new(u64::from(budget.reserve) * ONE_RETRY),
         }
     }
 
-    /// A job had its first attempt.
-    pub(crate) fn earn(&self) {
-        // Without any reserve, what jobs bring must find room to become one retry.
-        let most = u64::from(self.terms.reserve.max(1)) * ONE_RETRY;
-        let filled = |there: u64| {
-            let more = there.saturating_add(self.terms.percent.into()).min(most);
-            (more != there).then_some(more)
+    /// Adds the share of a job that starts its first attempt.
+    pub(crate) fn deposit(&self) {
+        // Even without a reserve, there is room for one retry: otherwise the shares of jobs could never add up to one.
+        let max = u64::from(self.budget.reserve.max(1)) * ONE_RETRY;
+        let filled = |level: u64| {
+            let new_level = level.saturating_add(self.budget.percent.into()).min(max);
+            (new_level != level).then_some(new_level)
         };
         let _ = self
             .hundredths
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, filled);
     }
 
-    /// Pays for a retry; `false` if it cannot be afforded.
-    pub(crate) fn spend(&self) -> bool {
+    /// Takes out one retry. Returns `false` if there is none.
+    pub(crate) fn withdraw(&self) -> bool {
         self.hundredths
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |there| {
-                there.checked_sub(ONE_RETRY)
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |level| {
+                level.checked_sub(ONE_RETRY)
             })
             .is_ok()
     }
@@ -63,46 +95,38 @@ impl Budget {
 mod tests {
     use super::*;
 
-    fn affordable(budget: &Budget) -> usize {
-        std::iter::from_fn(|| budget.spend().then_some(())).count()
+    fn bucket(percent: u32, reserve: u32) -> TokenBucket {
+        TokenBucket::new(RetryBudget::new().percent(percent).reserve(reserve))
+    }
+
+    fn affordable(bucket: &TokenBucket) -> usize {
+        std::iter::from_fn(|| bucket.withdraw().then_some(())).count()
     }
 
     #[test]
-    fn the_reserve_is_there_at_first_and_jobs_refill_it() {
-        let budget = Budget::new(Terms {
-            percent: 20,
-            reserve: 10,
-        });
-        assert_eq!(affordable(&budget), 10);
-        (0..4).for_each(|_| budget.earn());
-        assert_eq!(affordable(&budget), 0);
-        budget.earn();
-        assert_eq!(affordable(&budget), 1);
-        (0..1_000_000).for_each(|_| budget.earn());
-        assert_eq!(affordable(&budget), 10, "good times are not saved up");
+    fn the_bucket_starts_full_and_jobs_refill_it() {
+        let bucket = bucket(20, 10);
+        assert_eq!(affordable(&bucket), 10);
+        (0..4).for_each(|_| bucket.deposit());
+        assert_eq!(affordable(&bucket), 0);
+        bucket.deposit();
+        assert_eq!(affordable(&bucket), 1);
+        (0..1_000_000).for_each(|_| bucket.deposit());
+        assert_eq!(affordable(&bucket), 10, "it never exceeds the reserve");
     }
 
     #[test]
     fn extremes_are_possible() {
-        let nothing = Budget::new(Terms {
-            percent: 0,
-            reserve: 0,
-        });
-        nothing.earn();
+        let nothing = bucket(0, 0);
+        nothing.deposit();
         assert_eq!(affordable(&nothing), 0);
 
-        let no_reserve = Budget::new(Terms {
-            percent: 50,
-            reserve: 0,
-        });
-        (0..2).for_each(|_| no_reserve.earn());
+        let no_reserve = bucket(50, 0);
+        (0..2).for_each(|_| no_reserve.deposit());
         assert_eq!(affordable(&no_reserve), 1);
 
-        let all = Budget::new(Terms {
-            percent: u32::MAX,
-            reserve: u32::MAX,
-        });
-        all.earn();
-        assert!(all.spend());
+        let all = bucket(u32::MAX, u32::MAX);
+        all.deposit();
+        assert!(all.withdraw());
     }
 }

@@ -9,7 +9,7 @@ use crate::error::BoxError;
 use crate::request::RequestSpec;
 use crate::response::ResponseHead;
 
-fn answer(status: u16, retry_after: Option<&str>) -> Response {
+fn response(status: u16, retry_after: Option<&str>) -> Response {
     let mut headers = HeaderMap::new();
     if let Some(value) = retry_after {
         headers.insert("retry-after", value.parse().expect("it is a value"));
@@ -37,73 +37,73 @@ fn source() -> BoxError {
     io::Error::other("as the table has it").into()
 }
 
-fn tried<'a>(
+fn context<'a>(
     request: &'a RequestSpec,
     retries: u32,
-    outcome: Result<&'a Response, &'a Error>,
-) -> Tried<'a> {
-    Tried {
+    result: Result<&'a Response, &'a Error>,
+) -> RetryContext<'a> {
+    RetryContext {
         request,
         index: 0,
         attempts: retries + 1,
         retries,
-        outcome,
+        result,
         backoff: Duration::ZERO,
-        proposal: None,
+        default_delay: None,
     }
 }
 
-/// What a policy makes of the first attempt; half of the ceiling is always drawn.
+/// The decision of a policy after the first attempt, with half of the ceiling as the random delay.
 fn delay(
     retry: &Retry,
     request: &RequestSpec,
-    outcome: Result<&Response, &Error>,
+    result: Result<&Response, &Error>,
 ) -> Option<Duration> {
-    let mut tried = tried(request, 0, outcome);
-    retry.delay(&mut tried, SystemTime::UNIX_EPOCH, 0.5)
+    let mut context = context(request, 0, result);
+    retry.delay(&mut context, SystemTime::UNIX_EPOCH, 0.5)
 }
 
-fn is_repeated(request: &RequestSpec, outcome: Result<&Response, &Error>) -> bool {
-    delay(&Retry::new(1), request, outcome).is_some()
+fn is_retried(request: &RequestSpec, result: Result<&Response, &Error>) -> bool {
+    delay(&Retry::new(1), request, result).is_some()
 }
 
-const HARMLESS: [&str; 6] = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"];
-const HARMFUL: [&str; 3] = ["POST", "PATCH", "REPORT"];
+const IDEMPOTENT: [&str; 6] = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"];
+const NOT_IDEMPOTENT: [&str; 3] = ["POST", "PATCH", "REPORT"];
 
-/// Requests that may be sent again, though a server may have seen them.
-fn repeatable() -> Vec<RequestSpec> {
-    let mut requests: Vec<_> = HARMLESS.map(request).into();
+/// Requests that can be sent again even if a server may have seen them.
+fn safe_to_retry() -> Vec<RequestSpec> {
+    let mut requests: Vec<_> = IDEMPOTENT.map(request).into();
     requests.push(request("POST").header("Idempotency-Key", "4711"));
     requests.push(request("PATCH").idempotent(true));
     requests
 }
 
-fn not_repeatable() -> Vec<RequestSpec> {
-    let mut requests: Vec<_> = HARMFUL.map(request).into();
+fn unsafe_to_retry() -> Vec<RequestSpec> {
+    let mut requests: Vec<_> = NOT_IDEMPOTENT.map(request).into();
     requests.push(request("GET").idempotent(false));
     requests
 }
 
 #[test]
-fn statuses_are_repeated_where_that_may_help_and_does_no_harm() {
+fn statuses_are_retried_where_that_may_help_and_is_safe() {
     for status in 200..600 {
-        let answer = answer(status, None);
+        let response = response(status, None);
         let may_help = [408, 429, 500, 502, 503, 504].contains(&status);
-        for request in repeatable() {
+        for request in safe_to_retry() {
             assert_eq!(
-                is_repeated(&request, Ok(&answer)),
+                is_retried(&request, Ok(&response)),
                 may_help,
                 "{status} {request:?}"
             );
         }
-        for request in not_repeatable() {
-            assert!(!is_repeated(&request, Ok(&answer)), "{status} {request:?}");
+        for request in unsafe_to_retry() {
+            assert!(!is_retried(&request, Ok(&response)), "{status} {request:?}");
         }
     }
 }
 
 #[test]
-fn errors_are_repeated_where_that_may_help_and_does_no_harm() {
+fn errors_are_retried_where_that_may_help_and_is_safe() {
     let transient = |sent| {
         [
             Error::dns(source()),
@@ -117,21 +117,21 @@ fn errors_are_repeated_where_that_may_help_and_does_no_harm() {
     };
     let cut = Error::body_truncated(source());
     for error in transient(true).iter().chain([&cut]) {
-        for request in repeatable() {
-            assert!(is_repeated(&request, Err(error)), "{error:?} {request:?}");
+        for request in safe_to_retry() {
+            assert!(is_retried(&request, Err(error)), "{error:?} {request:?}");
         }
-        for request in not_repeatable() {
-            assert!(!is_repeated(&request, Err(error)), "{error:?} {request:?}");
+        for request in unsafe_to_retry() {
+            assert!(!is_retried(&request, Err(error)), "{error:?} {request:?}");
         }
     }
     for error in transient(false) {
-        for request in repeatable().into_iter().chain(not_repeatable()) {
-            assert!(is_repeated(&request, Err(&error)), "{error:?} {request:?}");
+        for request in safe_to_retry().into_iter().chain(unsafe_to_retry()) {
+            assert!(is_retried(&request, Err(&error)), "{error:?} {request:?}");
         }
     }
 }
 
-fn final_errors() -> [Error; 6] {
+fn permanent_errors() -> [Error; 6] {
     [
         Error::invalid_request("no URL"),
         Error::tls(source()),
@@ -143,10 +143,10 @@ fn final_errors() -> [Error; 6] {
 }
 
 #[test]
-fn what_would_end_the_same_way_is_not_repeated_whatever_anybody_says() {
+fn permanent_errors_are_never_retried() {
     let always = Retry::new(5).decide(|_| Some(Duration::ZERO));
-    for error in final_errors() {
-        assert!(!is_repeated(&request("GET"), Err(&error)), "{error:?}");
+    for error in permanent_errors() {
+        assert!(!is_retried(&request("GET"), Err(&error)), "{error:?}");
         assert_eq!(
             delay(&always, &request("GET"), Err(&error)),
             None,
@@ -159,15 +159,15 @@ fn what_would_end_the_same_way_is_not_repeated_whatever_anybody_says() {
         Error::session(source()),
     ];
     for error in doubtful {
-        assert!(!is_repeated(&request("GET"), Err(&error)), "{error:?}");
+        assert!(!is_retried(&request("GET"), Err(&error)), "{error:?}");
         assert!(delay(&always, &request("GET"), Err(&error)).is_some());
     }
 }
 
 #[test]
-fn files_and_handlers_that_fail_are_repeated_only_if_it_is_said() {
+fn failures_of_files_and_handlers_are_retried_only_on_request() {
     let error = Error::handler(source());
-    assert!(!is_repeated(&request("GET"), Err(&error)));
+    assert!(!is_retried(&request("GET"), Err(&error)));
     let retry = Retry::new(1).sink_errors(true);
     assert!(delay(&retry, &request("GET"), Err(&error)).is_some());
     assert_eq!(delay(&retry, &request("POST"), Err(&error)), None);
@@ -176,8 +176,11 @@ fn files_and_handlers_that_fail_are_repeated_only_if_it_is_said() {
 #[test]
 fn statuses_can_be_chosen() {
     let retry = Retry::new(1).statuses([StatusCode::NOT_FOUND]);
-    assert!(delay(&retry, &request("GET"), Ok(&answer(404, None))).is_some());
-    assert_eq!(delay(&retry, &request("GET"), Ok(&answer(503, None))), None);
+    assert!(delay(&retry, &request("GET"), Ok(&response(404, None))).is_some());
+    assert_eq!(
+        delay(&retry, &request("GET"), Ok(&response(503, None))),
+        None
+    );
 }
 
 #[test]
@@ -194,58 +197,61 @@ fn retry_after_is_a_lower_bound_and_ends_the_job_if_it_is_too_long() {
         (Some("99999999999999999999999"), None),
         (Some("Thu, 01 Jan 1970 00:00:10 GMT"), Some(ms(10_000))),
     ] {
-        let answer = answer(503, value);
+        let response = response(503, value);
         assert_eq!(
-            delay(&retry, &request("GET"), Ok(&answer)),
+            delay(&retry, &request("GET"), Ok(&response)),
             expected,
             "{value:?}"
         );
     }
     let patient = retry.retry_after_max(Duration::from_secs(3600));
     assert_eq!(
-        delay(&patient, &request("GET"), Ok(&answer(429, Some("3600")))),
+        delay(&patient, &request("GET"), Ok(&response(429, Some("3600")))),
         Some(Duration::from_secs(3600))
     );
 }
 
 #[test]
-fn a_closure_decides_instead_and_knows_the_proposal() {
+fn a_closure_decides_instead_and_knows_the_default_delay() {
     let ms = Duration::from_millis;
-    let retry = Retry::new(2).backoff(ms(100), ms(100)).decide(|tried| {
-        match tried.response()?.status().as_u16() {
+    let retry = Retry::new(2).backoff(ms(100), ms(100)).decide(|context| {
+        match context.response()?.status().as_u16() {
             202 => Some(Duration::from_secs(7)),
-            _ => tried.proposal(),
+            _ => context.default_delay(),
         }
     });
     let get = request("GET");
-    assert_eq!(delay(&retry, &get, Ok(&answer(202, None))), Some(ms(7_000)));
-    assert_eq!(delay(&retry, &get, Ok(&answer(503, None))), Some(ms(50)));
-    assert_eq!(delay(&retry, &get, Ok(&answer(200, None))), None);
+    assert_eq!(
+        delay(&retry, &get, Ok(&response(202, None))),
+        Some(ms(7_000))
+    );
+    assert_eq!(delay(&retry, &get, Ok(&response(503, None))), Some(ms(50)));
+    assert_eq!(delay(&retry, &get, Ok(&response(200, None))), None);
     let closed = Error::closed(source());
     assert_eq!(delay(&retry, &get, Err(&closed)), None);
 }
 
 proptest! {
     #[test]
-    fn attempts_and_waits_are_bounded(
-        most in 0..6u32,
+    fn attempts_and_delays_are_bounded(
+        max_retries in 0..6u32,
         attempts in 1..u32::MAX,
-        chance in 0.0..1.0f64,
+        random in 0.0..1.0f64,
         (base, cap) in (0..u64::MAX, 0..u64::MAX),
         retry_after in prop::option::of(0..200u64),
     ) {
         let (base, cap) = (Duration::from_millis(base), Duration::from_millis(cap));
-        let retry = Retry::new(most).backoff(base, cap);
+        let retry = Retry::new(max_retries).backoff(base, cap);
         let value = retry_after.map(|seconds| seconds.to_string());
-        let answer = answer(503, value.as_deref());
+        let response = response(503, value.as_deref());
         for attempts in [attempts, attempts % 8 + 1] {
             let get = request("GET");
-            let mut tried = tried(&get, attempts - 1, Ok(&answer));
-            match retry.delay(&mut tried, SystemTime::UNIX_EPOCH, chance) {
-                None => prop_assert!(attempts > most || retry_after.is_some_and(|seconds| seconds > 60)),
+            let mut context = context(&get, attempts - 1, Ok(&response));
+            match retry.delay(&mut context, SystemTime::UNIX_EPOCH, random) {
+                None => prop_assert!(attempts > max_retries || retry_after.is_some_and(|seconds| seconds > 60)),
                 Some(delay) => {
                     let floor = Duration::from_secs(retry_after.unwrap_or(0));
-                    prop_assert!(attempts <= most);
+                    prop_assert!(attempts <= max_retries);
                     prop_assert!(delay >= floor && delay <= cap.max(floor));
                 }
             }
@@ -253,7 +259,7 @@ proptest! {
     }
 
     #[test]
-    fn no_header_makes_it_panic(value in "\\PC*", now in 0..u32::MAX) {
+    fn no_header_causes_a_panic(value in "\\PC*", now in 0..u32::MAX) {
         if let Ok(value) = http::HeaderValue::from_bytes(value.as_bytes()) {
             let mut headers = HeaderMap::new();
             headers.insert("retry-after", value);

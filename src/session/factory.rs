@@ -10,7 +10,7 @@ use super::{OpenSession, Session, SessionDefaults};
 use crate::addresses::AddressFilter;
 use crate::error::{BoxError, Error, RootCause};
 use crate::panics;
-use crate::redact::Clipped;
+use crate::redact::Truncated;
 use crate::request::RequestSpec;
 use crate::sync::{Mutex, thread};
 use crate::transport::reqwest::ClientBuilder;
@@ -349,7 +349,9 @@ fn stage<T>(
 ) -> Result<T, SessionError> {
     match panics::caught(run) {
         Ok(result) => result.map_err(failed),
-        Err(message) => Err(failed(format!("it panicked: {}", Clipped(message)).into())),
+        Err(message) => Err(failed(
+            format!("it panicked: {}", Truncated(message)).into(),
+        )),
     }
 }
 

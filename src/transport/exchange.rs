@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 use url::Url;
 
 use crate::error::Error;
-use crate::redact::{Field, HeaderNames, SafeUrl};
+use crate::redact::{DebugTruncated, HeaderNames, SafeUrl};
 use crate::request::{OpenBody, RequestBody};
 
 /// One HTTP request for a [`Transport`](crate::Transport) to send.
@@ -148,7 +148,7 @@ impl fmt::Debug for Exchange<'_> {
             stall_timeout: _,
         } = self;
         f.debug_struct("Exchange")
-            .field("method", &Field(method))
+            .field("method", &DebugTruncated(method))
             .field("url", &SafeUrl(url.as_str()))
             .field("headers", &HeaderNames(headers))
             .field("body", body)

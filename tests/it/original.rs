@@ -251,6 +251,11 @@ fn get_response_and_get_exception_return_one_at_a_time() {
     assert!(p.get_response().is_none());
 
     let thread_exc = p.get_exception().unwrap();
-    assert!(thread_exc.error().to_string().contains("is not a URL"));
+    assert!(
+        thread_exc
+            .error()
+            .to_string()
+            .contains("is not a valid URL")
+    );
     assert!(p.get_exception().is_none());
 }

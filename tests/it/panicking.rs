@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use threaded::{
     BoxError, Error, ErrorKind, Event, Exchange, Pool, PoolBuilder, RequestSpec, ResponseBody,
-    Retry, Session, Transport, TransportBuilder, TransportOptions, Tried,
+    Retry, RetryContext, Session, Transport, TransportBuilder, TransportOptions,
 };
 
 use crate::support::pools::{Outcome, in_order, index, respond_ok};
@@ -154,7 +154,7 @@ fn an_observer_may_panic_more_often_than_there_are_workers() {
 
 #[test]
 fn a_retry_policy_may_panic_more_often_than_there_are_workers() {
-    let retry = Retry::new(5).decide(|tried: &Tried<'_>| match tried.request().url() {
+    let retry = Retry::new(5).decide(|context: &RetryContext<'_>| match context.request().url() {
         BAD => panic!("the policy panicked"),
         _ => None,
     });

@@ -86,8 +86,8 @@ proptest! {
             .retry(Retry::new(1).backoff(LONGEST, LONGEST).retry_after_max(LONGEST))
             .limits(Limits::new().cool_down(None))
             .observer(move |event: &Event<'_>| {
-                if let Event::Retry { delay, .. } = event {
-                    noted.lock().unwrap().push(*delay);
+                if let Event::Retry(retry) = event {
+                    noted.lock().unwrap().push(retry.delay());
                 }
             })
             .deadline(PATIENCE);

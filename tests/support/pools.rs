@@ -56,7 +56,7 @@ where
 pub(crate) fn at_once(retries: u32) -> Retry {
     Retry::new(retries)
         .backoff(Duration::ZERO, Duration::ZERO)
-        .no_budget()
+        .budget(None)
 }
 
 pub(crate) fn attempts(outcome: &Outcome) -> u32 {

@@ -7,7 +7,7 @@ use ::ureq::Error as UreqError;
 use super::super::message_texts;
 use super::failure::{ConnectFailure, Stage};
 use crate::error::{BoxError, Error, chain, io_kind, is_out_of_resources};
-use crate::redact::{Clipped, SafeUrl};
+use crate::redact::{SafeUrl, Truncated};
 use crate::request::BodySourceError;
 
 /// Maps errors that occur before the response head is received.
@@ -29,7 +29,9 @@ pub(super) fn head_error(error: UreqError, url: &str, sent: bool) -> Error {
 }
 
 fn unsendable(url: &str, error: Option<UreqError>) -> Error {
-    let reason = error.as_ref().map(|error| format!(": {}", Clipped(error)));
+    let reason = error
+        .as_ref()
+        .map(|error| format!(": {}", Truncated(error)));
     let message = format!(
         "`{}` cannot be requested{}",
         SafeUrl(url),

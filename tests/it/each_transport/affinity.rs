@@ -104,7 +104,7 @@ fn affinity_goes_together_with_limits_and_retries() {
         .retry(
             Retry::new(2)
                 .backoff(Duration::from_millis(2), Duration::from_millis(5))
-                .no_budget(),
+                .budget(None),
         )
         .build_from_urls(urls)
         .unwrap();

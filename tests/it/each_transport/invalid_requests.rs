@@ -22,12 +22,12 @@ impl Serialize for Unwilling {
 fn invalid_specs() -> Vec<(RequestSpec, &'static str)> {
     let good = || RequestSpec::post("http://127.0.0.1/");
     vec![
-        ("".into(), "is not a URL"),
+        ("".into(), "is not a valid URL"),
         ("example.com/path".into(), "needs a scheme"),
         ("/path".into(), "needs a scheme"),
         ("http://".into(), "empty host"),
         ("http:///path".into(), "empty host"),
-        ("http://exa mple.com/".into(), "is not a URL"),
+        ("http://exa mple.com/".into(), "is not a valid URL"),
         ("http://127.0.0.1:99999/".into(), "port"),
         ("ftp://127.0.0.1/".into(), "not an http or https URL"),
         ("file:///etc/passwd".into(), "not an http or https URL"),

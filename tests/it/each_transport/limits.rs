@@ -186,7 +186,7 @@ fn each_origin_is_sent_to_at_its_rate_repetitions_included() {
     let (responses, _) = pool()
         .num_threads(16)
         .limits(Limits::new().rate_per_origin(50.0, 5))
-        .retry(retry.no_budget())
+        .retry(retry.budget(None))
         .map(in_turn(pages(&one.0, 10), pages(&other.0, 10)))
         .unwrap();
     assert_eq!(responses.count(), 20);

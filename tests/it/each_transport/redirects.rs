@@ -145,16 +145,16 @@ fn a_limit_of_0_hands_back_the_redirect_itself() {
     let server = crossroads();
     let url = server.url("/302");
     let rows = [
-        (pool(), RequestSpec::get(&url).redirects(0), 302),
-        (pool().redirects(0), RequestSpec::get(&url), 302),
+        (pool(), RequestSpec::get(&url).max_redirects(0), 302),
+        (pool().max_redirects(0), RequestSpec::get(&url), 302),
         (
-            pool().redirects(0),
-            RequestSpec::get(&url).redirects(1),
+            pool().max_redirects(0),
+            RequestSpec::get(&url).max_redirects(1),
             200,
         ),
         (
-            pool().redirects(3),
-            RequestSpec::get(&url).redirects(0),
+            pool().max_redirects(3),
+            RequestSpec::get(&url).max_redirects(0),
             302,
         ),
     ];
@@ -172,12 +172,12 @@ fn a_limit_of_0_hands_back_the_redirect_itself() {
 
 #[test]
 fn ten_redirects_are_followed_unless_told_otherwise() {
-    let rows = [(None, 10), (Some(2), 2), (Some(20), 20)];
-    for (limit, most) in rows {
+    for limit in [None, Some(2), Some(20)] {
+        let most = limit.unwrap_or(10) as usize;
         let server = staircase();
         let builder = || match limit {
             None => pool(),
-            Some(limit) => pool().redirects(limit),
+            Some(limit) => pool().max_redirects(limit),
         };
         let specs = [most, most + 1].map(|hops| server.url(&format!("/{hops}")));
         let mut outcomes = outcomes_of(builder(), specs);

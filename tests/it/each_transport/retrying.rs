@@ -64,13 +64,17 @@ fn journal() -> (Arc<Mutex<Vec<String>>>, impl Observer + 'static) {
         move |event: &Event<'_>| {
             let line = match event {
                 Event::AttemptStarted(attempt) => format!("attempt {}", attempt.number()),
-                Event::Retry { tried, .. } => match (tried.response(), tried.error()) {
-                    (Some(response), None) => {
-                        format!("retry {} after {}", tried.attempts(), response.status())
+                Event::Retry(retry) => {
+                    let context = retry.context();
+                    let attempts = context.attempts();
+                    match (context.response(), context.error()) {
+                        (Some(response), None) => {
+                            format!("retry {attempts} after {}", response.status())
+                        }
+                        (None, Some(error)) => format!("retry {attempts} after {error:?}"),
+                        both => panic!("{both:?}"),
                     }
-                    (None, Some(error)) => format!("retry {} after {error:?}", tried.attempts()),
-                    both => panic!("{both:?}"),
-                },
+                }
                 Event::Response(response) => format!("response {}", response.status()),
                 Event::Exception(exception) => format!("exception {}", exception.error()),
                 other => panic!("{other:?}"),

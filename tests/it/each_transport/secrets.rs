@@ -108,7 +108,7 @@ fn no_outcome_of_the_network_prints_a_secret() {
         (secretive(&looping.url("/")), |o| {
             is(o, |e| e.kind() == ErrorKind::Redirect)
         }),
-        (secretive(&looping.url("/")).redirects(0), |o| o.is_ok()),
+        (secretive(&looping.url("/")).max_redirects(0), |o| o.is_ok()),
         (secretive(&redirecting.url("/")), |o| {
             is(o, |e| e.kind() == ErrorKind::Redirect)
         }),

@@ -122,7 +122,7 @@ fn no_secret_is_logged() {
             secretive("http://nowhere.invalid/"),
         ];
         let retry = threaded::Retry::new(1).backoff(Duration::ZERO, Duration::ZERO);
-        let builder = secretive_pool().retry(retry.no_budget());
+        let builder = secretive_pool().retry(retry.budget(None));
         let outcomes = outcomes(builder, specs.into());
         assert!(outcomes[0].is_ok() && outcomes[1].is_err());
         let refused = pool()

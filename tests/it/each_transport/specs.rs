@@ -47,7 +47,7 @@ fn all_sorts_of_things_convert_into_a_spec() {
     let failed = outcome(
         RequestSpec::put(&url)
             .body("again")
-            .redirects(0)
+            .max_redirects(0)
             .proxy("ftp://test/"),
     )
     .unwrap_err();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use threaded::{ErrorKind, Event, Retry, Tried};
+use threaded::{ErrorKind, Event, Retry, RetryBudget, RetryContext};
 
 use super::{assert_recovered, flaky, pool, status};
 use crate::support::pools::{at_once, attempts, outcomes_of};
@@ -25,7 +25,8 @@ fn requests_of_a_thousand_jobs(retry: Retry) -> usize {
 #[test]
 fn the_budget_bounds_the_load_on_a_server_that_breaks_down() {
     let retry = Retry::new(3).backoff(Duration::ZERO, Duration::ZERO);
-    let requests = requests_of_a_thousand_jobs(retry.budget(20, 10));
+    let requests =
+        requests_of_a_thousand_jobs(retry.budget(RetryBudget::new().percent(20).reserve(10)));
     // The reserve, and 20 % of the jobs, but for what the first ones could not add to a full reserve.
     assert!((1200..=1210).contains(&requests), "{requests}");
 }
@@ -50,9 +51,9 @@ fn a_closure_can_wait_for_a_result_that_is_not_there_yet() {
             }
         }
     });
-    let retry = at_once(10).decide(|tried: &Tried<'_>| match tried.response() {
+    let retry = at_once(10).decide(|context: &RetryContext<'_>| match context.response() {
         Some(response) if response.status() == 202 => Some(Duration::ZERO),
-        _ => tried.proposal(),
+        _ => context.default_delay(),
     });
     let paths = ["/ready", "/slow", "/flaky"];
     let outcomes = outcomes_of(
@@ -74,9 +75,9 @@ fn a_closure_can_wait_for_a_result_that_is_not_there_yet() {
 #[test]
 fn a_closure_that_panics_costs_its_own_job_only() {
     let server = Server::responding("fine");
-    let retry = at_once(3).decide(|tried: &Tried<'_>| {
-        assert!(!tried.request().url().ends_with("/bad"), "cannot decide");
-        tried.proposal()
+    let retry = at_once(3).decide(|context: &RetryContext<'_>| {
+        assert!(!context.request().url().ends_with("/bad"), "cannot decide");
+        context.default_delay()
     });
     let paths = ["/good", "/bad", "/better"];
     let outcomes = outcomes_of(pool().retry(retry), paths.map(|path| server.url(path)));
@@ -91,10 +92,7 @@ fn a_closure_that_panics_costs_its_own_job_only() {
 fn an_observer_that_panics_when_it_is_told_of_a_retry_changes_nothing() {
     let server = flaky();
     let builder = pool().retry(at_once(1)).observer(|event: &Event<'_>| {
-        assert!(
-            !matches!(event, Event::Retry { .. }),
-            "the observer panicked"
-        );
+        assert!(!matches!(event, Event::Retry(_)), "the observer panicked");
     });
     let outcomes = outcomes_of(builder, [server.url("/1"), server.url("/2")]);
     assert_recovered(&outcomes, 2);

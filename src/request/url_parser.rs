@@ -1,18 +1,18 @@
-//! Parsing URLs of one origin after the other: only the first time, scheme, host and port need to be looked at.
+//! A URL parser with a one-entry cache: of a URL to the same origin as the one before, only the path is parsed.
 
 use url::{ParseError, Position, Url};
 
-/// The URL that was parsed last. Most jobs of a worker go where the one before went, and most of the work of parsing is
-/// done for the host: of 6,300 instructions, 1,900 are left.
+/// Parses URLs, with the last one as its cache. Most jobs of a worker have the origin of the one before, and the host
+/// takes most of the work of parsing: of 6,300 instructions, 1,900 remain.
 #[derive(Default)]
-pub(crate) struct KnownOrigin {
+pub(crate) struct UrlParser {
     last: Option<Url>,
 }
 
-impl KnownOrigin {
-    /// The same as `Url::parse`.
+impl UrlParser {
+    /// Returns the same result as `Url::parse`.
     pub(super) fn parse(&mut self, text: &str) -> Result<Url, ParseError> {
-        if let Some((last, path)) = self.last.as_ref().zip(self.path_there(text)) {
+        if let Some((last, path)) = self.last.as_ref().zip(self.path_at_last_origin(text)) {
             return last.join(path);
         }
         let url = Url::parse(text)?;
@@ -22,11 +22,11 @@ impl KnownOrigin {
         Ok(url)
     }
 
-    /// What follows the origin in a text that begins with it, as it was written last: from the first slash on.
-    fn path_there<'a>(&self, text: &'a str) -> Option<&'a str> {
+    /// Returns the rest of a text that starts with the last origin, from the first slash on.
+    fn path_at_last_origin<'a>(&self, text: &'a str) -> Option<&'a str> {
         let origin = &self.last.as_ref()?[..Position::BeforePath];
         let path = text.strip_prefix(origin)?;
-        // Only with two slashes, which may have tabs between them, it would be another host.
+        // Two slashes, which may have tabs between them, would start another host.
         let is_path = match path.as_bytes() {
             [b'/'] => true,
             [b'/', second, ..] => !matches!(second, b'/' | b'\\' | b'\t' | b'\r' | b'\n'),
@@ -42,7 +42,7 @@ mod tests {
 
     use super::*;
 
-    /// Pieces that mean something in a URL, in any order.
+    /// Pieces with a meaning in a URL, in any order.
     fn text() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             Just("http://"),
@@ -87,17 +87,17 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2_048))]
 
         #[test]
-        fn urls_are_the_same_whatever_was_parsed_before(texts in prop::collection::vec(text(), 1..6)) {
-            let mut known = KnownOrigin::default();
+        fn the_result_does_not_depend_on_the_url_parsed_before(texts in prop::collection::vec(text(), 1..6)) {
+            let mut parser = UrlParser::default();
             for text in texts {
-                prop_assert_eq!(known.parse(&text), Url::parse(&text), "{:?}", text);
+                prop_assert_eq!(parser.parse(&text), Url::parse(&text), "{:?}", text);
             }
         }
     }
 
     #[test]
-    fn a_path_is_all_that_is_parsed_of_the_next_url_of_an_origin() {
-        let mut known = KnownOrigin::default();
+    fn only_the_path_is_parsed_of_a_further_url_of_an_origin() {
+        let mut parser = UrlParser::default();
         for (text, path) in [
             ("http://a.test:8080/x", None),
             ("http://a.test:8080/y?q#f", Some("/y?q#f")),
@@ -105,8 +105,8 @@ mod tests {
             ("http://a.test:8080//b.test/", None),
             ("http://a.test:80800/", None),
         ] {
-            assert_eq!(known.path_there(text), path, "{text}");
-            let _ = known.parse(text);
+            assert_eq!(parser.path_at_last_origin(text), path, "{text}");
+            let _ = parser.parse(text);
         }
     }
 }
