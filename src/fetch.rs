@@ -13,6 +13,8 @@ mod sink;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +24,7 @@ use url::Url;
 
 use self::body::Incoming;
 use self::deadline::Deadline;
+use self::decode::Decoder;
 use self::engine::Engine;
 use self::hop::Hop;
 use crate::addresses::{AddressFilter, NotPublic};
@@ -80,7 +83,7 @@ pub(crate) fn fetch(
         limits,
     };
     let first = Hop::new(spec, &mut session.url_parser)?;
-    engine::complete(attempt.run(&mut session.transport, first))
+    engine::complete(pin!(attempt.run(&mut session.transport, first)))
 }
 
 /// One attempt: what it takes from its session, and its limits.
@@ -96,43 +99,48 @@ impl Fetch<'_> {
     async fn run<E: Engine + ?Sized>(
         &self,
         engine: &mut E,
-        first: Hop<'_>,
+        mut hop: Hop<'_>,
     ) -> Result<Response, Error> {
         let mut history = Vec::new();
-        let result = self.follow(engine, first, &mut history).await;
-        result.map_err(|error| {
-            let error = error.with_time(|| self.deadline.time_taken());
-            if history.is_empty() {
-                error
-            } else {
-                error.after_earlier_exchange()
+        match self.follow(engine, &mut hop, &mut history).await {
+            Ok(response) => {
+                let destination = hop.destination();
+                let (parts, body) = response.into_parts();
+                let was_redirected = !history.is_empty();
+                let received = match take_head(parts, hop, history, E::remote_addr(&body)) {
+                    Ok((head, decoders)) => {
+                        self.receive(engine, body, head, decoders, destination)
+                            .await
+                    }
+                    Err(error) => Err(error),
+                };
+                received.map_err(|error| self.finished(error, was_redirected))
             }
-        })
+            Err(error) => Err(self.finished(error, !history.is_empty())),
+        }
     }
 
-    /// Sends the request and follows redirects.
+    /// Sends the request and follows redirects, up to the head of the last response.
     async fn follow<E: Engine + ?Sized>(
         &self,
         engine: &mut E,
-        first: Hop<'_>,
+        hop: &mut Hop<'_>,
         history: &mut Vec<RedirectHop>,
-    ) -> Result<Response, Error> {
-        let mut hop = first;
+    ) -> Result<http::Response<E::Body>, Error> {
         loop {
             self.deadline.check(!history.is_empty())?;
-            let response = self.send(engine, &hop).await;
+            let response = self.send(engine, hop).await;
             let response = response.map_err(|error| attribute(error, history, self.proxy))?;
-            match redirect::next(&hop, &response, self.limits.max_redirects, history)? {
-                Some(next) => {
-                    history.push(RedirectHop::new(hop.url, response.status()));
-                    hop = next;
-                    let body = response.into_body();
-                    Incoming::new(engine, body, false, self.deadline)
-                        .drain()
-                        .await;
-                }
-                None => return self.receive(engine, response, hop, history.clone()).await,
-            }
+            let Some(next) = redirect::next(hop, &response, self.limits.max_redirects, history)?
+            else {
+                return Ok(response);
+            };
+            let sent = std::mem::replace(hop, next);
+            history.push(RedirectHop::new(sent.url, response.status()));
+            let body = response.into_body();
+            Incoming::new(engine, body, false, self.deadline)
+                .drain()
+                .await;
         }
     }
 
@@ -155,39 +163,17 @@ impl Fetch<'_> {
         engine.exchange(exchange).await
     }
 
-    /// Takes in the head of the response, then its body. Only that of a success goes to a file: an error page must not
-    /// replace it.
+    /// Takes in the body of the response. Only that of a success goes to a file: an error page must not replace it.
     async fn receive<E: Engine + ?Sized>(
         &self,
         engine: &mut E,
-        response: http::Response<E::Body>,
-        hop: Hop<'_>,
-        history: Vec<RedirectHop>,
+        body: E::Body,
+        head: Box<ResponseHead>,
+        decoders: Option<Vec<Decoder>>,
+        destination: Option<&BodyDestination>,
     ) -> Result<Response, Error> {
-        let (mut parts, body) = response.into_parts();
-        body::check_framing(&parts.headers)?;
-        let content_length = body::content_length(&parts.headers);
-        let is_absent = body::is_absent(&hop.method, parts.status);
-        let decoders = if hop.wants_decoding() && !is_absent {
-            decode::decoders(&parts.headers)?
-        } else {
-            Vec::new()
-        };
-        if !decoders.is_empty() {
-            // They describe the body on the wire, not the one that the caller gets.
-            parts.headers.remove(CONTENT_ENCODING);
-            parts.headers.remove(CONTENT_LENGTH);
-        }
-        let sink = hop.sink();
-        let head = ResponseHead {
-            status: parts.status,
-            version: parts.version,
-            headers: parts.headers,
-            url: hop.url,
-            history,
-            remote_addr: E::remote_addr(&body),
-            content_length,
-        };
+        let is_absent = decoders.is_none();
+        let decoders = decoders.unwrap_or_default();
         let max_body = self.limits.max_body.map(|max| max.unwrap_or(u64::MAX));
         let incoming = Incoming::new(engine, body, is_absent, self.deadline);
         let mut response = Response {
@@ -195,19 +181,19 @@ impl Fetch<'_> {
             body: Bytes::new(),
             saved_to: None,
         };
-        match sink {
+        match destination {
             Some(BodyDestination::Handler(handler)) => {
                 let head = response.head;
-                response.head = incoming
-                    .into_handler(decoders, max_body, head, handler)
-                    .await?;
+                let handled = incoming.into_handler(decoders, max_body, head, handler);
+                response.head = Box::pin(handled).await?;
             }
             _ if is_absent => {}
             Some(BodyDestination::File(path)) if response.status().is_success() => {
-                incoming.into_file(&decoders, max_body, path).await?;
+                Box::pin(incoming.into_file(&decoders, max_body, path)).await?;
                 response.saved_to = Some(Arc::clone(path));
             }
             _ => {
+                let content_length = response.content_length();
                 response.body = incoming
                     .into_memory(&decoders, max_body, content_length)
                     .await?;
@@ -215,6 +201,52 @@ impl Fetch<'_> {
         }
         Ok(response)
     }
+
+    /// An error as the attempt ends with it: with the time it took, and with what was sent before.
+    fn finished(&self, error: Error, was_redirected: bool) -> Error {
+        let error = error.with_time(|| self.deadline.time_taken());
+        if was_redirected {
+            error.after_earlier_exchange()
+        } else {
+            error
+        }
+    }
+}
+
+/// The head of the last response, as the caller gets it, and the decoders of its body; `None` if it has no body.
+fn take_head(
+    mut parts: http::response::Parts,
+    hop: Hop<'_>,
+    history: Vec<RedirectHop>,
+    remote_addr: Option<SocketAddr>,
+) -> Result<(Box<ResponseHead>, Option<Vec<Decoder>>), Error> {
+    body::check_framing(&parts.headers)?;
+    let content_length = body::content_length(&parts.headers);
+    let decoders = if body::is_absent(&hop.method, parts.status) {
+        None
+    } else if hop.wants_decoding() {
+        Some(decode::decoders(&parts.headers)?)
+    } else {
+        Some(Vec::new())
+    };
+    if decoders
+        .as_ref()
+        .is_some_and(|decoders| !decoders.is_empty())
+    {
+        // They describe the body on the wire, not the one that the caller gets.
+        parts.headers.remove(CONTENT_ENCODING);
+        parts.headers.remove(CONTENT_LENGTH);
+    }
+    let head = Box::new(ResponseHead {
+        status: parts.status,
+        version: parts.version,
+        headers: parts.headers,
+        url: hop.url,
+        history,
+        remote_addr,
+        content_length,
+    });
+    Ok((head, decoders))
 }
 
 /// Attributes a failed exchange to its cause: the address filter, a redirect to an address that it blocks, or the proxy.

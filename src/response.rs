@@ -35,7 +35,8 @@ use crate::redact::{DebugTruncated, HeaderNames, SafeUrl};
 /// ```
 #[derive(Clone)]
 pub struct Response {
-    pub(crate) head: ResponseHead,
+    /// Boxed, so that a response is small: it changes hands several times on its way to the caller.
+    pub(crate) head: Box<ResponseHead>,
     pub(crate) body: Bytes,
     pub(crate) saved_to: Option<Arc<Path>>,
 }
@@ -173,7 +174,7 @@ impl<B: Into<Bytes>> From<http::Response<B>> for Response {
         let (mut parts, body) = response.into_parts();
         let content_length = parts.headers.get(CONTENT_LENGTH);
         Self {
-            head: ResponseHead {
+            head: Box::new(ResponseHead {
                 status: parts.status,
                 version: parts.version,
                 content_length: content_length.and_then(headers::content_length),
@@ -181,7 +182,7 @@ impl<B: Into<Bytes>> From<http::Response<B>> for Response {
                 url: parts.extensions.remove().unwrap_or_else(|| UNKNOWN.clone()),
                 history: Vec::new(),
                 remote_addr: None,
-            },
+            }),
             body: body.into(),
             saved_to: None,
         }

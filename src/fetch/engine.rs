@@ -1,7 +1,7 @@
 //! What drives an attempt: [`Engine`], which each kind of transport implements, and the driver for those that block.
 
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -96,9 +96,10 @@ impl Engine for dyn Transport {
 }
 
 /// Drives an attempt on an engine that blocks: polled once, it is complete.
-pub(super) fn complete<T>(attempt: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let mut context = Context::from_waker(Waker::noop());
-    match pin!(attempt).poll(&mut context) {
+pub(super) fn complete<T>(
+    attempt: Pin<&mut impl Future<Output = Result<T, Error>>>,
+) -> Result<T, Error> {
+    match attempt.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,
         Poll::Pending => Err(Error::panicked(
             "a bug in reqwest-threaded: an attempt on a blocking transport is pending".to_owned(),

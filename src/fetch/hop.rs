@@ -73,7 +73,7 @@ impl<'a> Hop<'a> {
         self.spec.wants_decoding()
     }
 
-    pub(super) fn sink(&self) -> Option<&'a BodyDestination> {
+    pub(super) fn destination(&self) -> Option<&'a BodyDestination> {
         self.spec.body_destination()
     }
 

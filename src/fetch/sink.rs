@@ -52,6 +52,17 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
                 };
             }
         }
+        // What follows is rarely needed, and would make each attempt larger by what it remembers.
+        Box::pin(self.collect(decoders, limit, content_length)).await
+    }
+
+    async fn collect(
+        mut self,
+        decoders: &[Decoder],
+        limit: u64,
+        content_length: Option<u64>,
+    ) -> Result<Bytes, Error> {
+        let is_encoded = !decoders.is_empty();
         let mut decoded = Decoded::new(decoders, limit);
         let mut collected = match content_length {
             Some(length) if !is_encoded => room_for(length),
@@ -212,9 +223,9 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
         mut self,
         decoders: Vec<Decoder>,
         max_body: Option<u64>,
-        head: ResponseHead,
+        head: Box<ResponseHead>,
         handler: &Handler,
-    ) -> Result<ResponseHead, Error> {
+    ) -> Result<Box<ResponseHead>, Error> {
         self.fill().await?;
         let first = std::mem::take(&mut self.rest);
         let (deadline, handler) = (self.deadline, Arc::clone(handler));

@@ -731,6 +731,6 @@ fn an_engine_that_always_has_a_little_more_is_kept_to_the_deadline() {
 
 #[test]
 fn an_engine_that_blocks_must_not_be_pending() {
-    let error = engine::complete::<()>(std::future::pending()).unwrap_err();
+    let error = engine::complete::<()>(pin!(std::future::pending())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Panicked);
 }

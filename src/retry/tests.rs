@@ -15,7 +15,7 @@ fn response(status: u16, retry_after: Option<&str>) -> Response {
         headers.insert("retry-after", value.parse().expect("it is a value"));
     }
     Response {
-        head: ResponseHead {
+        head: Box::new(ResponseHead {
             status: StatusCode::from_u16(status).expect("it is a status"),
             version: Version::HTTP_11,
             headers,
@@ -23,7 +23,7 @@ fn response(status: u16, retry_after: Option<&str>) -> Response {
             history: Vec::new(),
             remote_addr: None,
             content_length: None,
-        },
+        }),
         body: "body".into(),
         saved_to: None,
     }
