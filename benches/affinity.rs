@@ -3,6 +3,14 @@
 //! Jobs for many HTTPS origins come interleaved, as those of a crawl do. Without affinity, sooner or later each worker opens
 //! a connection to each origin. Runs with and without alternate; the figure is the median.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot run panics"
+)]
+
 #[path = "../tests/support/raw.rs"]
 #[allow(dead_code, reason = "made for the tests, which use all of it")]
 mod raw;

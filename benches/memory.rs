@@ -6,6 +6,14 @@
 //! - GETs queued in a pool: the memory of each beyond its URL;
 //! - a large body that is saved to a file: the memory on top of an idle pool.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot run panics"
+)]
+
 #[path = "../tests/support/process.rs"]
 #[allow(dead_code, reason = "made for the tests, which use all of it")]
 mod process;
@@ -38,9 +46,10 @@ fn compare(is_test: bool) -> Result<()> {
         println!("peak memory is read from /proc, which this system does not have");
         return Ok(());
     }
-    let (few, many, body) = match is_test {
-        true => (1_000, 10_000, 16 << 20),
-        false => (100_000, 1_000_000, 1 << 30),
+    let (few, many, body) = if is_test {
+        (1_000, 10_000, 16 << 20)
+    } else {
+        (100_000, 1_000_000, 1 << 30)
     };
     let small = run(&["lazy", &few.to_string()])?;
     let large = run(&["lazy", &many.to_string()])?;

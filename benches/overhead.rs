@@ -9,6 +9,14 @@
 //! The machine's speed drifts while this runs, so all ways alternate, and the figure is the median of the differences or
 //! ratios within a turn.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot run panics"
+)]
+
 #[path = "../tests/support/server.rs"]
 #[allow(dead_code, reason = "made for the tests, which use all of it")]
 mod server;

@@ -4,6 +4,14 @@
 //! are medians over the rounds, of speeds and of ratios within a round. Prints a Markdown table, and draws the ratios into
 //! `benches/peers.svg`. `PEERS_WORKLOAD` selects workloads by a part of their names. Linux only: reads `/proc`.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot run panics"
+)]
+
 #[path = "peers/chart.rs"]
 mod chart;
 #[path = "peers/contenders.rs"]

@@ -1,5 +1,7 @@
 //! Each worker sets up its session once: headers by the initializer, then credentials by the auth generator.
 
+#![allow(clippy::unwrap_used, reason = "the response is valid")]
+
 #[path = "../tests/support/server.rs"]
 #[allow(dead_code, reason = "made for the tests, which use all of it")]
 mod server;

@@ -1,6 +1,12 @@
 //! Retries and limits against a server that allows 50 requests a second and responds to more with 429. Waiting blocks no
 //! worker.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "the two servers are numbered, and their responses valid"
+)]
+
 #[path = "../tests/support/server.rs"]
 #[allow(dead_code, reason = "made for the tests, which use all of it")]
 mod server;

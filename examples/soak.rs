@@ -8,6 +8,11 @@
 //! Takes 2 seconds by default. The server's behavior follows from the seed and the number of the request, so that a run can
 //! be repeated. Prints the outcomes of each behavior; the exit code is 1 if any is not the expected one.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "the list has just grown to hold the index"
+)]
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::error::Error as StdError;

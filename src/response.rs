@@ -166,6 +166,7 @@ impl From<Response> for http::Response<Bytes> {
 /// `http::Response`, otherwise `http://unknown.invalid/`. It has no history and no address. The content length is that
 /// of the `Content-Length` header, if there is one.
 impl<B: Into<Bytes>> From<http::Response<B>> for Response {
+    #[expect(clippy::expect_used, reason = "the constant is a valid URL")]
     fn from(response: http::Response<B>) -> Self {
         static UNKNOWN: LazyLock<Url> = LazyLock::new(|| {
             Url::parse("http://unknown.invalid/").expect("the constant is a valid URL")

@@ -38,6 +38,7 @@ use crate::transport::{Transport, TransportBuilder, TransportOptions};
 ///     .initializer(|session| session.user_agent("my-scraper/0.1").header("Accept", "application/json"));
 /// # let _ = builder;
 /// ```
+#[must_use]
 pub struct Session<B: TransportBuilder = ClientBuilder> {
     transport: B,
     defaults: SessionDefaults,

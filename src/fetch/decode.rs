@@ -282,6 +282,7 @@ impl<R: BufRead> Read for ZstdFrames<R> {
 }
 
 #[cfg(all(test, feature = "gzip"))]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use std::io::Write;
 

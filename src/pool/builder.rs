@@ -36,6 +36,7 @@ use crate::transport::TransportBuilder;
 ///     .map(["https://example.com/", "https://example.org/"])?;
 /// # Ok::<(), threaded::PoolError>(())
 /// ```
+#[must_use]
 pub struct PoolBuilder<B: TransportBuilder = ClientBuilder> {
     settings: Settings,
     sessions: SessionSetup<B>,

@@ -58,6 +58,7 @@ impl ResponseBody {
 
     /// Sets the address of the peer that sent the response, for [`Response::remote_addr`](crate::Response::remote_addr).
     /// Defaults to unknown.
+    #[must_use]
     pub fn with_remote_addr(mut self, remote_addr: impl Into<Option<SocketAddr>>) -> Self {
         self.remote_addr = remote_addr.into();
         self

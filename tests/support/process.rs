@@ -1,5 +1,13 @@
 //! Threads, file descriptors and memory of this process, as the operating system reports them.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test or benchmark that it cannot serve fails"
+)]
+
 use std::time::{Duration, Instant};
 
 /// Threads of this process.

@@ -1,5 +1,13 @@
 //! A well-behaved server on hyper: HTTP/1.1 and HTTP/2, plain or over TLS, that counts connections and requests.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test or benchmark that it cannot serve fails"
+)]
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

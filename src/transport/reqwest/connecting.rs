@@ -2,12 +2,14 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use tower_layer::Layer;
 use tower_service::Service;
+
+use crate::sync::Mutex;
 
 /// Counts the connections that a client begins and the ones that come about, TLS and proxy included.
 ///
@@ -88,8 +90,7 @@ where
     }
 
     fn call(&mut self, destination: Destination) -> Self::Future {
-        let shared = self.connector.lock();
-        let mut connector = shared.unwrap_or_else(PoisonError::into_inner).clone();
+        let mut connector = self.connector.lock().clone();
         let counts = Arc::clone(&self.watch.0);
         counts.begun.fetch_add(1, Ordering::AcqRel);
         Box::pin(async move {

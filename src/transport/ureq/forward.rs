@@ -140,9 +140,10 @@ impl Insertions {
         let line_end = position(head, b"\r\n").unwrap_or(method_end);
         let (method, rest) = head.split_at(method_end);
         let (target, headers) = rest.split_at(line_end - method_end);
-        let credentials = match has_credentials(headers) {
-            true => "",
-            false => &self.credentials,
+        let credentials = if has_credentials(headers) {
+            ""
+        } else {
+            &self.credentials
         };
         [
             method,

@@ -5,13 +5,14 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::ureq::http::Uri;
 use ::ureq::http::uri::{Authority, Scheme};
 
 use super::connection::Connection;
+use crate::sync::Mutex;
 
 /// How many connections an agent keeps, beyond one for each worker that uses it.
 const MOST_SPARE: usize = 64;
@@ -49,10 +50,7 @@ impl Idle {
     /// A connection that the other end has not closed meanwhile.
     pub(super) fn take(&self, to: &Destination) -> Option<Connection> {
         loop {
-            let mut connections = self
-                .connections
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut connections = self.connections.lock();
             let expired = connections.partition_point(|waiting| self.has_expired(waiting));
             let expired: Vec<Waiting> = connections.drain(..expired).collect();
             let position = connections.iter().rposition(|waiting| waiting.to == *to);
@@ -71,18 +69,16 @@ impl Idle {
         let since = Instant::now();
         // Each transport that uses it holds it.
         let most = MOST_SPARE + Arc::strong_count(self);
-        let mut connections = self
-            .connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut connections = self.connections.lock();
         connections.push_back(Waiting {
             to,
             connection,
             since,
         });
-        let superfluous = match connections.len() > most {
-            true => connections.pop_front(),
-            false => None,
+        let superfluous = if connections.len() > most {
+            connections.pop_front()
+        } else {
+            None
         };
         drop(connections);
         drop(superfluous);

@@ -43,9 +43,10 @@ pub(super) fn addresses(
     details: &ConnectionDetails<'_>,
     filter: Option<&AddressFilter>,
 ) -> Result<Vec<SocketAddr>, Error> {
-    let found = match details.addrs.is_empty() {
-        true => look_up(details.uri, details.config, details.timeout)?,
-        false => details.addrs.clone(),
+    let found = if details.addrs.is_empty() {
+        look_up(details.uri, details.config, details.timeout)?
+    } else {
+        details.addrs.clone()
     };
     let Some(filter) = filter else {
         return Ok(found.to_vec());

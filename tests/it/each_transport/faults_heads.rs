@@ -24,9 +24,10 @@ fn endless(start: &'static str, more: &'static str) -> (RawServer, Arc<AtomicUsi
                 taken.fetch_add(written, Ordering::SeqCst);
                 // What was not taken comes first the next time, so that the lines stay whole.
                 let rest = pieces.split_off(written);
-                pieces = match rest.is_empty() {
-                    true => more.repeat((64 << 10) / more.len()),
-                    false => rest,
+                pieces = if rest.is_empty() {
+                    more.repeat((64 << 10) / more.len())
+                } else {
+                    rest
                 };
             }
         }

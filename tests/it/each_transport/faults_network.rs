@@ -139,9 +139,10 @@ fn no_file_descriptor_that_is_left() {
                 "{exception:?}"
             );
             assert_kind!(exception, LocalResource, sent: false);
-            match url.starts_with("https") {
-                true => assert_eq!(with.unwrap_err().kind(), ErrorKind::Tls),
-                false => assert_eq!(with.unwrap().text(), "fine"),
+            if url.starts_with("https") {
+                assert_eq!(with.unwrap_err().kind(), ErrorKind::Tls)
+            } else {
+                assert_eq!(with.unwrap().text(), "fine")
             }
         }
     });

@@ -254,9 +254,10 @@ fn a_lazy_run_keeps_to_its_limits_its_window_and_its_order() {
             .window(4)
             .limits(Limits::new().rate_per_origin(100.0, 2));
         let start = Instant::now();
-        let run: Box<dyn Iterator<Item = Outcome>> = match is_ordered {
-            true => Box::new(builder.imap(urls).unwrap()),
-            false => Box::new(builder.imap_unordered(urls).unwrap()),
+        let run: Box<dyn Iterator<Item = Outcome>> = if is_ordered {
+            Box::new(builder.imap(urls).unwrap())
+        } else {
+            Box::new(builder.imap_unordered(urls).unwrap())
         };
         let mut indices = Vec::new();
         for outcome in run {

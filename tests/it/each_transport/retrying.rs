@@ -90,9 +90,10 @@ fn flaky() -> Server {
     let asked = Mutex::new(HashSet::new());
     Server::start(move |request| {
         let path = request.uri().path().to_owned();
-        match asked.lock().unwrap().insert(path.clone()) {
-            true => status(503),
-            false => Response::new(path.into()),
+        if asked.lock().unwrap().insert(path.clone()) {
+            status(503)
+        } else {
+            Response::new(path.into())
         }
     })
 }

@@ -16,16 +16,13 @@ fn stuck(by_its_rate: bool) -> (Pool, Server) {
 }
 
 fn stuck_with(builder: PoolBuilder, by_its_rate: bool) -> (Pool, Server) {
-    let (server, limits) = match by_its_rate {
-        true => {
-            let server = Server::responding("ok");
-            let limits = one_a_minute(&server);
-            (server, limits)
-        }
-        false => {
-            let (server, _) = asking_for_patience("60");
-            (server, Limits::new().in_flight_per_origin(1))
-        }
+    let (server, limits) = if by_its_rate {
+        let server = Server::responding("ok");
+        let limits = one_a_minute(&server);
+        (server, limits)
+    } else {
+        let (server, _) = asking_for_patience("60");
+        (server, Limits::new().in_flight_per_origin(1))
     };
     let pool = builder
         .num_threads(3)

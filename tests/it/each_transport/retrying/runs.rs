@@ -18,9 +18,10 @@ fn a_lazy_run_retries_and_keeps_its_order_and_its_window() {
             server.url(&format!("/{page}"))
         });
         let builder = pool().num_threads(4).window(6).retry(at_once(1));
-        let run: Box<dyn Iterator<Item = Outcome>> = match is_ordered {
-            true => Box::new(builder.imap(urls).unwrap()),
-            false => Box::new(builder.imap_unordered(urls).unwrap()),
+        let run: Box<dyn Iterator<Item = Outcome>> = if is_ordered {
+            Box::new(builder.imap(urls).unwrap())
+        } else {
+            Box::new(builder.imap_unordered(urls).unwrap())
         };
         let mut outcomes = Vec::new();
         for outcome in run {

@@ -111,9 +111,10 @@ fn a_handler_that_has_enough_is_not_kept_waiting_for_the_rest() {
             .timeout(Duration::from_secs(120))
             .read_with(move |_, body| {
                 body.read_exact(&mut [0; 5])?;
-                match succeeds {
-                    true => Ok(()),
-                    false => Err(io::Error::other("no")),
+                if succeeds {
+                    Ok(())
+                } else {
+                    Err(io::Error::other("no"))
                 }
             });
         let started = Instant::now();
