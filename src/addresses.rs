@@ -9,11 +9,11 @@ use url::{Host, Url};
 use crate::origin::Origin;
 use crate::redact::Truncated;
 
-/// Tells public addresses from those of this machine and of its networks, for
+/// Distinguishes public addresses from local and private ones, for
 /// [`PoolBuilder::public_addresses_only`](crate::PoolBuilder::public_addresses_only).
 ///
-/// A transport that gets one in its [`TransportOptions`](crate::TransportOptions) must ask it about each address that a
-/// host name is resolved to. The default allows public addresses alone.
+/// A transport given one in its [`TransportOptions`](crate::TransportOptions) must check every resolved address against it.
+/// The default allows only public addresses.
 #[derive(Clone, Debug, Default)]
 pub struct AddressFilter {
     /// The origins that are allowed at any address.

@@ -18,7 +18,7 @@ pub(crate) use source::{RootCause, chain, io_kind, is_out_of_resources};
 use crate::history::RedirectHop;
 use crate::redact::Truncated;
 
-/// Any error of another library, as the source of one of ours.
+/// A boxed error, used as the source of an [`Error`].
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// Why a job has no usable response.
@@ -171,12 +171,12 @@ impl Error {
         }
     }
 
-    /// Whether time ran out.
+    /// Whether this is a timeout.
     pub fn is_timeout(&self) -> bool {
         self.kind() == ErrorKind::Timeout
     }
 
-    /// Whether no connection came about: DNS, TCP, TLS or the proxy failed.
+    /// Whether no connection could be established: DNS, TCP, TLS or the proxy failed.
     pub fn is_connect(&self) -> bool {
         use ErrorKind::*;
 
@@ -204,7 +204,7 @@ impl Error {
     /// Whether a server may have seen the request, or a part of it.
     ///
     /// `false` is a promise: no server can have seen it, so repeating it is safe whatever its method. `true` means that
-    /// it was seen or that this cannot be told.
+    /// it was seen, or that this is unknown.
     pub fn was_sent(&self) -> bool {
         self.0.sent
     }
@@ -252,7 +252,7 @@ impl Error {
     }
 }
 
-/// What transports and the readers of bodies report.
+/// Constructors for transports and body readers.
 impl Error {
     /// The request cannot be sent as it was described. The message says what is wrong and what to do about it; it is
     /// displayed as it stands, so it must be one line without secrets. [`was_sent`](Error::was_sent) is always `false`.
@@ -483,7 +483,7 @@ impl fmt::Display for Error {
                 let cause = Suffix(self.source().map(Truncated));
                 write!(f, "the worker has no session{cause}")
             }
-            Fault::Cancelled if self.was_sent() => f.write_str("cancelled while it was under way"),
+            Fault::Cancelled if self.was_sent() => f.write_str("cancelled while in flight"),
             Fault::Cancelled => f.write_str("cancelled before it was sent"),
             Fault::Panicked(message) => write!(f, "panicked: {}", Truncated(message)),
         }

@@ -72,7 +72,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Creates limits with nothing but the cool-down of 60 s.
+    /// Creates limits that set only the default cool-down of 60 s.
     pub fn new() -> Self {
         Self {
             rate: None,

@@ -75,8 +75,7 @@ impl Stats {
         self.live_workers
     }
 
-    /// Returns the number of workers that could not start because spawning their thread or building their session
-    /// failed.
+    /// Returns the number of workers that failed: their thread could not be spawned, or their session not opened.
     pub fn failed_workers(&self) -> usize {
         self.failed_workers
     }

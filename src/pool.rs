@@ -158,8 +158,8 @@ impl Pool {
 
     /// Starts a pool that sends the requests of these exceptions again.
     ///
-    /// Not every request should be sent again: [`Error::is_retryable`](crate::Error::is_retryable) tells whether it may help,
-    /// [`Error::was_sent`](crate::Error::was_sent) and [`RequestSpec::is_idempotent`] whether it may do harm.
+    /// Not every request should be sent again: [`Error::is_retryable`](crate::Error::is_retryable) tells whether a retry may
+    /// help, [`Error::was_sent`](crate::Error::was_sent) and [`RequestSpec::is_idempotent`] whether it is safe.
     ///
     /// ```no_run
     /// use threaded::Pool;
@@ -248,14 +248,14 @@ impl Pool {
     /// With a job channel of your own, the jobs that are in it now are processed. It does not wait for live senders; later
     /// sends fail with a disconnect error. The threads of the workers may end a little later than this call.
     pub fn join_all(&mut self) {
-        self.core().close_and_drain();
+        self.core().close_after_present();
         self.guard.results.wait_until_over();
     }
 
     /// Starts no more jobs, waits for the jobs in flight, and returns those that were not sent: first the accepted ones, in
     /// the order of their acceptance, then what is left in your own job channel.
     ///
-    /// The outcomes of the others stay in the pool, to be read. To not even wait for the jobs in flight, see
+    /// The outcomes of the others stay in the pool, to be read. To stop without waiting for them, see
     /// [`Handle::cancel`].
     ///
     /// ```

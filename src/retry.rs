@@ -47,7 +47,7 @@ use crate::response::Response;
 ///
 /// # Delay
 ///
-/// The delay is random, between 0 and a ceiling that doubles with each attempt (exponential backoff with full jitter,
+/// The delay is random, between 0 and a ceiling that doubles with each retry (exponential backoff with full jitter,
 /// see [`backoff`](Self::backoff)), so that clients that failed together do not return together. A `Retry-After` of the
 /// response (RFC 9110, section 10.2.3) is a lower bound for it. If it exceeds
 /// [`retry_after_max`](Self::retry_after_max) or the run's [`deadline`](crate::PoolBuilder::deadline), the job ends at

@@ -107,9 +107,6 @@ impl<J> Schedule<J> {
 
     /// Counts one more attempt of a job in flight.
     pub(crate) fn count_attempt(&mut self, key: OriginKey, now: Instant) {
-        if key == OriginKey::NONE {
-            return;
-        }
         let rates = [&mut self.origins.get_mut(key).rate, &mut self.rate];
         for rate in rates.into_iter().flatten() {
             rate.take(now);

@@ -33,8 +33,7 @@ use shuttle::sync as inner;
 #[cfg(not(shuttle))]
 use std::sync as inner;
 
-/// A mutex without poisoning. User code that may panic never runs under a lock of this crate, so what a lock protects is
-/// whole even if a thread panicked meanwhile.
+/// A mutex without poisoning. No panic leaves what it protects half changed: user code that runs under a lock is caught.
 #[derive(Default)]
 pub(crate) struct Mutex<T>(inner::Mutex<T>);
 

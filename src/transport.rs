@@ -20,7 +20,7 @@ use crate::error::{BoxError, Error};
 ///
 /// Redirects, content decoding, size limits and retries are not the transport's job; the crate does them, the same on
 /// every transport. A transport sends the request as it is, ends within [`Exchange::timeout`] (body included), and
-/// reports each fault as the kind of [`Error`] that fits. A worker has one exchange at a time in flight.
+/// reports each fault as the kind of [`Error`] that fits. Each worker performs one exchange at a time.
 ///
 /// A closure is a transport, so code can be tested without a network:
 ///

@@ -157,7 +157,7 @@ fn all() -> Vec<(Error, ErrorKind, bool, &'static str)> {
             Error::cancelled().sent(true),
             Cancelled,
             true,
-            "cancelled while it was under way",
+            "cancelled while in flight",
         ),
         (
             Error::panicked("oh\nno".to_owned()),

@@ -77,8 +77,9 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// flight, or done and not yet yielded. It bounds their memory. Jobs that wait for a retry or a rate limit count too:
     /// while they fill the window, no further requests are pulled.
     ///
-    /// With fewer jobs than workers, some workers are idle. With 0, building fails with
-    /// [`PoolError::NoWindow`](crate::PoolError::NoWindow). Defaults to 4 jobs for each worker.
+    /// With fewer jobs than workers, some workers are idle. With 0, `imap` and `imap_unordered` fail with
+    /// [`PoolError::NoWindow`](crate::PoolError::NoWindow). Defaults to 4 jobs per worker there, and to 1,000 for a
+    /// [`job_queue`](Self::job_queue).
     pub fn window(mut self, jobs: usize) -> Self {
         self.settings.window = Some(jobs);
         self
@@ -155,11 +156,11 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     }
 
     /// On a 401, renews the credentials and repeats the attempt at once: the worker calls the session's constructor and the
-    /// auth generator again, on the session as the initializer left it, and keeps its connections (so what they do to the
-    /// client's builder has no effect then). Workers that [share](Self::share_session) a session renew them once for all.
+    /// auth generator again, on the session as the initializer left it, and keeps its connections (changes to the client
+    /// builder have no effect). Workers that [share](Self::share_session) a session renew them once for all.
     ///
     /// An attempt is repeated once at most, and only if the credentials for this origin have changed, the request has none of
-    /// its own, and no redirect led to another origin. If the auth generator fails, the 401 is the response. The repetition
+    /// its own, and no redirect led to another origin. If the auth generator fails, the job ends with the 401. The repetition
     /// counts as an attempt; rate limits count it without delaying it. Defaults to `false`.
     pub fn reauthenticate(mut self, reauthenticate: bool) -> Self {
         self.settings.reauthenticate = reauthenticate;
@@ -253,9 +254,9 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     }
 
     /// Whether a worker prefers jobs for origins that it has sent to before, so that connections are reused. A worker never
-    /// idles for that. It stays with an origin for at most 64 jobs or 50 ms while others wait, and the origins of a worker
-    /// that is busy with one job for more than a second are served by the others. Jobs for one origin keep their order, jobs
-    /// for different origins do not. Defaults to `false`.
+    /// idles for that. It stays with an origin for at most 64 jobs or 50 ms while others wait, and other workers take over the
+    /// origins of a worker that spends more than a second on one job. Jobs for one origin keep their order, jobs for
+    /// different origins do not. Defaults to `false`.
     pub fn affinity(mut self, affinity: bool) -> Self {
         self.settings.affinity = affinity;
         self

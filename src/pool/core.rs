@@ -1,4 +1,4 @@
-//! The core of a pool: the state that all workers share, and the life of a job. It knows no threads.
+//! The core of a pool: the state that all workers share, and the life of a job. It is independent of threads.
 //!
 //! ```text
 //! submit → JobQueue → poll_next → start → (an attempt) → finish → complete → results
@@ -25,7 +25,6 @@ use crate::origin::Origin;
 use crate::outcome::ThreadResponse;
 use crate::request::RequestSpec;
 use crate::response::Response;
-use crate::retry::RetryContext;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::channel::{Receiver, TryRecvError};
@@ -167,9 +166,7 @@ impl Core {
         let next_attempt_at = if would_fail_again || !self.is_running() {
             Ok(None)
         } else {
-            let (attempts, retries) = (log.attempts, log.retries);
-            let context = RetryContext::new(&job.request, job.index, attempts, retries, &result);
-            self.policy.next_attempt_at(context)
+            self.policy.next_attempt_at(&job, log, &result)
         };
         let mut attempt = FinishedAttempt {
             log,
@@ -200,7 +197,7 @@ impl Core {
     /// Closes the intake. The user's channel goes on until its senders are gone.
     pub(super) fn close_intake(&self) {
         if !self.is_intake_closed.swap(true, Ordering::SeqCst) {
-            self.release(1);
+            self.done(1);
         }
     }
 
@@ -219,7 +216,7 @@ impl Core {
     }
 
     /// Closes the intake; of the user's channel, takes only what is in it now.
-    pub(super) fn close_and_drain(&self) {
+    pub(super) fn close_after_present(&self) {
         self.close_intake();
         if let Some(channel) = &self.user_channel {
             channel.limit_to_present();
@@ -259,7 +256,7 @@ impl Core {
     }
 
     /// These jobs no longer keep the work open: they have their outcomes, and the reader asks for the next ones.
-    pub(super) fn release(&self, jobs: usize) {
+    pub(super) fn done(&self, jobs: usize) {
         if self.outstanding.release(jobs) {
             self.end();
         }
@@ -307,7 +304,7 @@ impl Core {
                 self.close_user_channel();
             }
         }
-        self.release(1);
+        self.done(1);
         None
     }
 
@@ -321,11 +318,12 @@ impl Core {
 
     fn close_user_channel(&self) -> Option<Receiver<RequestSpec>> {
         let jobs = self.user_channel.as_ref()?.close()?;
-        self.release(1);
+        self.done(1);
         Some(jobs)
     }
 
-    /// Ends the jobs that were enqueued or started while a shutdown or a cancellation went through the queue.
+    /// After a shutdown or a cancellation, ends the jobs that are queued, and those in flight if they are cancelled. Called
+    /// again by whatever enqueues or starts a job meanwhile.
     fn sweep(&self) {
         let mode = self.mode.get();
         if !matches!(mode, ShutdownMode::Returning | ShutdownMode::Cancelled) {
@@ -369,7 +367,7 @@ impl Core {
     fn give_back(&self, job: Job) {
         self.counters.job_given_back();
         self.returned.lock().push(job);
-        self.release(1);
+        self.done(1);
     }
 
     /// The outcome of a job, which is built here alone: counted, told to the observer, and sent to its reader.
@@ -392,7 +390,7 @@ impl Core {
         }
         let is_kept_open_by_reader = self.results.send(outcome);
         if !is_kept_open_by_reader {
-            self.release(1);
+            self.done(1);
         }
     }
 

@@ -25,12 +25,12 @@ use crate::request::RequestSpec;
 /// # Ok::<(), threaded::PoolError>(())
 /// ```
 pub struct ImapUnordered<I> {
-    feeder: WindowedPool<I>,
+    pool: WindowedPool<I>,
 }
 
 impl<I: Iterator> ImapUnordered<I> {
-    pub(super) fn new(feeder: WindowedPool<I>) -> Self {
-        Self { feeder }
+    pub(super) fn new(pool: WindowedPool<I>) -> Self {
+        Self { pool }
     }
 }
 
@@ -42,17 +42,17 @@ where
     type Item = Result<ThreadResponse, ThreadException>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.feeder.fill();
-        if self.feeder.held == 0 {
+        self.pool.fill();
+        if self.pool.held == 0 {
             return None;
         }
-        let outcome = self.feeder.outcomes.next()?;
-        self.feeder.make_room();
+        let outcome = self.pool.outcomes.next()?;
+        self.pool.make_room();
         Some(outcome)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.feeder.size_hint()
+        self.pool.size_hint()
     }
 }
 
@@ -65,9 +65,9 @@ where
 
 impl<I> fmt::Debug for ImapUnordered<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { feeder } = self;
+        let Self { pool } = self;
         let mut shown = f.debug_struct("ImapUnordered");
-        feeder.fmt_fields(&mut shown);
+        pool.fmt_fields(&mut shown);
         shown.finish_non_exhaustive()
     }
 }
@@ -88,7 +88,7 @@ impl<I> fmt::Debug for ImapUnordered<I> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Imap<I> {
-    feeder: WindowedPool<I>,
+    pool: WindowedPool<I>,
     /// The index of the job whose outcome is yielded next.
     next_index: usize,
     /// Outcomes of later jobs.
@@ -96,9 +96,9 @@ pub struct Imap<I> {
 }
 
 impl<I: Iterator> Imap<I> {
-    pub(super) fn new(feeder: WindowedPool<I>) -> Self {
+    pub(super) fn new(pool: WindowedPool<I>) -> Self {
         Self {
-            feeder,
+            pool,
             next_index: 0,
             early: BTreeMap::new(),
         }
@@ -113,15 +113,15 @@ where
     type Item = Result<ThreadResponse, ThreadException>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.feeder.fill();
-        if self.feeder.held == 0 {
+        self.pool.fill();
+        if self.pool.held == 0 {
             return None;
         }
         let outcome = loop {
             if let Some(outcome) = self.early.remove(&self.next_index) {
                 break outcome;
             }
-            let outcome = self.feeder.outcomes.next()?;
+            let outcome = self.pool.outcomes.next()?;
             let index = match &outcome {
                 Ok(response) => response.index(),
                 Err(exception) => exception.index(),
@@ -132,12 +132,12 @@ where
             self.early.insert(index, outcome);
         };
         self.next_index += 1;
-        self.feeder.make_room();
+        self.pool.make_room();
         Some(outcome)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.feeder.size_hint()
+        self.pool.size_hint()
     }
 }
 
@@ -151,12 +151,12 @@ where
 impl<I> fmt::Debug for Imap<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            feeder,
+            pool,
             next_index: _,
             early,
         } = self;
         let mut shown = f.debug_struct("Imap");
-        feeder.fmt_fields(&mut shown);
+        pool.fmt_fields(&mut shown);
         shown.field("early", &early.len()).finish_non_exhaustive()
     }
 }

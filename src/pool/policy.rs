@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use super::job::{AttemptLog, Job};
 use crate::error::Error;
 use crate::fetch::AttemptLimits;
 use crate::observe::{Observer, RetryEvent};
@@ -11,7 +12,7 @@ use crate::response::Response;
 use crate::retry::{self, Retry, RetryContext, TokenBucket};
 
 pub(super) struct Policy {
-    pub(super) limits: AttemptLimits,
+    pub(super) attempt_limits: AttemptLimits,
     pub(super) error_for_status: bool,
     pub(super) reauthenticate: bool,
     pub(super) observer: Option<Box<dyn Observer>>,
@@ -20,7 +21,7 @@ pub(super) struct Policy {
     pub(super) retry_budget: Option<TokenBucket>,
     /// The maximum time for which a response can pause its origin; `None` if it cannot.
     pub(super) max_cool_down: Option<Duration>,
-    /// The end of the whole run.
+    /// The deadline of the run.
     pub(super) deadline: Option<Instant>,
 }
 
@@ -54,11 +55,15 @@ impl Policy {
     /// When to make the next attempt, if there is to be one. `Err` is the message of the policy's panic.
     pub(super) fn next_attempt_at(
         &self,
-        mut context: RetryContext<'_>,
+        job: &Job,
+        log: AttemptLog,
+        result: &Result<Response, Error>,
     ) -> Result<Option<Instant>, String> {
         let Some(retry) = &self.retry else {
             return Ok(None);
         };
+        let (request, index) = (&job.request, job.index);
+        let mut context = RetryContext::new(request, index, log.attempts, log.retries, result);
         let delay = panics::caught(|| {
             let (now, random) = (SystemTime::now(), fastrand::f64());
             retry.delay(&mut context, now, random)

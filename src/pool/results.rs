@@ -139,7 +139,7 @@ impl Responses {
         self.0.len()
     }
 
-    /// Whether none is available now.
+    /// Whether the channel is empty now.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -172,7 +172,7 @@ impl Exceptions {
         self.0.len()
     }
 
-    /// Whether none is available now.
+    /// Whether the channel is empty now.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -244,7 +244,7 @@ impl Iterator for Outcomes {
             }
             // The caller has processed the outcomes before, and has submitted what follows from them.
             let core = &self.guard.threads.core;
-            core.release(std::mem::take(&mut self.kept_open));
+            core.done(std::mem::take(&mut self.kept_open));
             if std::mem::take(&mut self.closes_intake) {
                 core.close_intake();
             }

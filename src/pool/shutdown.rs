@@ -68,8 +68,7 @@ impl AtomicShutdownMode {
         use ShutdownMode::*;
 
         let value = self.0.load(Ordering::SeqCst);
-        let known = [Running, Returning, Cancelled].into_iter();
-        known
+        [Running, Returning, Cancelled]
             .into_iter()
             .find(|mode| *mode as u8 == value)
             .unwrap_or(Dropped)

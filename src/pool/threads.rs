@@ -75,7 +75,7 @@ impl Threads {
     pub(super) fn submit(self: &Arc<Self>, request: RequestSpec) -> Result<usize, SubmitError> {
         let has_workers = self.count() > 0;
         if !has_workers {
-            // Without any, the job would wait in vain.
+            // Without any, the job would wait for ever.
             if let Err(error) = self.spawn_first(Worker::run) {
                 return Err(SubmitError::without_worker(request, error));
             }
@@ -87,7 +87,7 @@ impl Threads {
         Ok(index)
     }
 
-    /// A worker has tried to open its session: the next workers may be started.
+    /// A worker has opened its session, or goes without: the next workers may be started.
     pub(super) fn came_up(self: &Arc<Self>) {
         self.ramp().came_up();
         self.spawn_more();
@@ -176,7 +176,7 @@ struct ThreadRamp {
     /// How many are to be started in the end.
     wanted: usize,
     started: usize,
-    /// Of those started, the ones that have tried to open their sessions, successfully or not.
+    /// Of those started, the ones that have opened their sessions or go without.
     up: usize,
 }
 

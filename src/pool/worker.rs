@@ -87,7 +87,7 @@ impl Worker {
         self.threads.core.finish(running, result);
     }
 
-    /// An attempt, which is repeated once if its credentials were refused and new ones are to be had.
+    /// An attempt, which is repeated once if its credentials were refused and new ones are available.
     fn attempt_authorized(&mut self, running: &mut RunningJob) -> Result<Response, Error> {
         let response = self.attempt_once(running)?;
         let core = &self.threads.core;
@@ -114,7 +114,7 @@ impl Worker {
                 number: running.log.attempts,
             });
         }
-        let limits = self.threads.core.policy.limits;
+        let limits = self.threads.core.policy.attempt_limits;
         let sessions = self.open_sessions()?;
         // The time of the attempt does not include that of opening a session.
         fetch(sessions.for_request(request)?, request, &limits)

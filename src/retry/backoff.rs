@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Each delay is a random part of a ceiling that doubles with each attempt until it reaches the cap.
+/// Each delay is a random part of a ceiling that doubles with each retry until it reaches the cap.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Backoff {
     base: Duration,
@@ -20,15 +20,15 @@ impl Backoff {
         Self { base, cap }
     }
 
-    /// The delay after this number of attempts. `random` is at least 0 and below 1.
-    pub(super) fn delay(self, attempts: u32, random: f64) -> Duration {
-        let ceiling = self.ceiling(attempts);
+    /// The delay before this retry, counted from 1. `random` is at least 0 and below 1.
+    pub(super) fn delay(self, retry: u32, random: f64) -> Duration {
+        let ceiling = self.ceiling(retry);
         let part = Duration::try_from_secs_f64(ceiling.as_secs_f64() * random.clamp(0.0, 1.0));
         part.map_or(ceiling, |part| part.min(ceiling))
     }
 
-    fn ceiling(self, attempts: u32) -> Duration {
-        let doublings = attempts.saturating_sub(1);
+    fn ceiling(self, retry: u32) -> Duration {
+        let doublings = retry.saturating_sub(1);
         let factor = 1u32.checked_shl(doublings).unwrap_or(u32::MAX);
         self.base.saturating_mul(factor).min(self.cap)
     }
@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn the_ceiling_doubles_up_to_the_cap_whatever_the_number() {
         let backoff = Backoff::new(100 * MS, 5_000 * MS);
-        for (attempts, ceiling) in [
+        for (retry, ceiling) in [
             (0, 100),
             (1, 100),
             (2, 200),
@@ -57,7 +57,7 @@ mod tests {
             (128, 5_000),
             (u32::MAX, 5_000),
         ] {
-            assert_eq!(backoff.ceiling(attempts), ceiling * MS, "{attempts}");
+            assert_eq!(backoff.ceiling(retry), ceiling * MS, "{retry}");
         }
     }
 

@@ -134,7 +134,10 @@ impl<B: TransportBuilder + 'static> SessionFactory for TypedFactory<B> {
             Some(session) => session,
             closed => closed.insert(self.set_up(proxy)?),
         };
-        Ok(Box::new(session.clone_with(clone_transport)))
+        let clone = stage(SessionError::Transport, || {
+            Ok(session.clone_with(clone_transport))
+        })?;
+        Ok(Box::new(clone))
     }
 
     fn reauthenticate(&self, session: &mut OpenSession) -> Result<(), SessionError> {

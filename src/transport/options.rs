@@ -12,9 +12,9 @@ use crate::addresses::AddressFilter;
 use crate::error::{BoxError, Error, RootCause};
 use crate::redact::SafeUrl;
 
-/// What the pool or a request asks of a transport, passed to [`TransportBuilder::build`].
+/// The requirements of the pool or a request on a transport, passed to [`TransportBuilder::build`].
 ///
-/// By default nothing. A pool never sets a proxy together with an address filter.
+/// The default has none. A pool never sets a proxy together with an address filter.
 ///
 /// ```
 /// use threaded::url::Url;
@@ -67,8 +67,8 @@ impl TransportOptions {
         self
     }
 
-    /// The proxy that a request has named: all exchanges go through it, and none past it. Its scheme is the kind of
-    /// proxy; its user info is for the proxy alone. With `None`, the transport's own settings hold.
+    /// The proxy set by a request: all exchanges must go through it. Its scheme selects the protocol; its user info must be
+    /// sent to the proxy only. With `None`, the transport's own settings apply.
     pub fn proxy(&self) -> Option<&Url> {
         self.read.proxy.store(true, Ordering::Relaxed);
         self.proxy.as_ref()
@@ -76,8 +76,8 @@ impl TransportOptions {
 
     /// The addresses that may be connected to
     /// ([`PoolBuilder::public_addresses_only`](crate::PoolBuilder::public_addresses_only)). The transport connects to no
-    /// others, and sends through no proxy, not even one of the environment: a proxy resolves host names where the filter
-    /// does not see them.
+    /// others, and sends through no proxy, not even one of the environment: a proxy resolves host names itself, out of
+    /// the filter's reach.
     pub fn address_filter(&self) -> Option<&AddressFilter> {
         self.read.address_filter.store(true, Ordering::Relaxed);
         self.address_filter.as_ref()

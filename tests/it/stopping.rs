@@ -209,6 +209,19 @@ fn a_deadline_ends_a_lazy_run() {
 }
 
 #[test]
+fn a_deadline_that_is_over_at_once_still_gives_each_request_its_outcome() {
+    for _ in 0..20 {
+        let (responses, exceptions) = Pool::builder()
+            .num_threads(2)
+            .session(|| Session::new(respond_ok))
+            .deadline(Duration::ZERO)
+            .map(urls(5_000))
+            .unwrap();
+        assert_eq!(responses.count() + exceptions.count(), 5_000);
+    }
+}
+
+#[test]
 fn a_deadline_that_is_not_reached_is_not_noticed() {
     let builder = || {
         Pool::builder()

@@ -196,7 +196,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             .deadline
             .and_then(|limit| Instant::now().checked_add(limit));
         let policy = Policy {
-            limits: settings.attempt_limits,
+            attempt_limits: settings.attempt_limits,
             error_for_status: settings.error_for_status,
             reauthenticate: settings.reauthenticate,
             observer: settings.observer,
@@ -224,9 +224,6 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             guard: PoolGuard { threads, results },
         };
         let PoolGuard { threads, results } = &pool.guard;
-        if let Some(deadline) = deadline {
-            threads.watch_deadline(results, deadline)?;
-        }
         if let Some(watcher) = watcher {
             let threads = Arc::downgrade(threads);
             let wake = move || {
@@ -237,8 +234,11 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             watcher.start(wake).map_err(PoolError::spawn)?;
         }
         for request in requests {
-            // The intake is open.
+            // The intake is open, and the run cannot have been cancelled yet.
             let _ = threads.core.submit(request);
+        }
+        if let Some(deadline) = deadline {
+            threads.watch_deadline(results, deadline)?;
         }
         threads.start(workers)?;
         Ok(pool)
