@@ -112,7 +112,7 @@ pub enum ErrorKind {
     Tls,
     /// The proxy could not be reached or did not open a tunnel.
     Proxy,
-    /// The attempt, body included, took longer than its time limit, or the operating system gave up. See
+    /// The attempt, body included, took longer than its time limit, or a timeout of the operating system struck. See
     /// [`Error::time_limit`].
     Timeout,
     /// The connection was reset, or closed before the response head was complete.
@@ -183,8 +183,8 @@ impl Error {
         matches!(self.kind(), Dns | Connect | Tls | Proxy)
     }
 
-    /// Whether the same request may well succeed later: the fault lies with the network, the server's load or this
-    /// machine's, not with the request.
+    /// Whether the same request may well succeed later: the cause is the network, or load on the server or on this
+    /// machine, not the request.
     ///
     /// It says nothing about whether repeating is safe; for a request that is not idempotent, see
     /// [`was_sent`](Error::was_sent). An [`ErrorKind::Status`] counts for 408, 429, 500, 502, 503 and 504.
@@ -280,7 +280,7 @@ impl Error {
         Self::new(Fault::Proxy, false).with_source(source)
     }
 
-    /// Time ran out. The attempt fills in how much it was, unless [`with_time_limit`](Error::with_time_limit) sets it.
+    /// A time limit was exceeded. The attempt fills in the limit, unless [`with_time_limit`](Error::with_time_limit) sets it.
     /// [`was_sent`](Error::was_sent) defaults to `true`.
     pub fn timeout() -> Self {
         Self::new(Fault::Timeout(None), true)

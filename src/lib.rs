@@ -282,7 +282,7 @@
 //!
 //! | | reqwest (default) | reqwest, [`share_session`](PoolBuilder::share_session) | ureq |
 //! |---|---|---|---|
-//! | choose it | when in doubt | for hundreds of workers, over HTTP/2 | for many small responses, for the least memory |
+//! | choose it when | in doubt | there are hundreds of workers, or HTTP/2 | responses are small and many, or memory is tight |
 //! | threads | 2 per worker | 1 per worker, plus 1 | 1 per worker |
 //! | HTTP versions | 1.1 and 2 | 1.1 and 2 | 1.1 |
 //! | proxies of the environment | `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, by the scheme of the URL; system settings on Windows and macOS | the same | the first of `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`, for every URL |

@@ -44,7 +44,7 @@ fn write_truncated(text: &impl Display, max: usize, out: &mut fmt::Formatter<'_>
     }
 }
 
-/// Returns an error once it is full, so that formatting stops instead of going on in vain.
+/// Returns an error once it is full, so that formatting stops early.
 struct TruncatingWriter<'a, 'b> {
     out: &'a mut fmt::Formatter<'b>,
     left: usize,

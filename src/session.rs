@@ -50,7 +50,7 @@ pub struct Session<B: TransportBuilder = ClientBuilder> {
 /// sets another one.
 ///
 /// With the feature `system-proxy`, the client uses the proxies of the environment (`HTTP_PROXY` …). An invalid one makes
-/// the session fail to open, rather than send past the proxy. To ignore the environment, start from
+/// the session fail to open, rather than bypass the proxy. To ignore the environment, start from
 /// `Session::new(ClientBuilder::new().no_proxy())`.
 impl Default for Session {
     fn default() -> Self {
@@ -65,7 +65,7 @@ impl Session<UreqConfigBuilder> {
     ///
     /// [`client`](Self::client) gives access to ureq's own settings. Set here are the buffers (64 KiB for input, 16 KiB for
     /// output) and TLS with the platform's certificate verifier. With the feature `system-proxy`, all requests go
-    /// through the first proxy that `ALL_PROXY`, `HTTPS_PROXY` or `HTTP_PROXY` name, except for the hosts in `NO_PROXY`.
+    /// through the first proxy set in `ALL_PROXY`, `HTTPS_PROXY` or `HTTP_PROXY`, except for the hosts in `NO_PROXY`.
     ///
     /// ```
     /// use threaded::{Pool, Session};
@@ -177,8 +177,8 @@ impl<B: TransportBuilder> Session<B> {
 
     /// Changes the settings of the transport itself: certificates, DNS, connection pool …
     ///
-    /// Those of reqwest for redirects, `Referer`, content decoding and the timeout of a whole request have no effect: the
-    /// crate does these itself.
+    /// Settings of reqwest for redirects, `Referer`, content decoding and the timeout of a whole request have no effect: the
+    /// crate handles these itself.
     pub fn client(mut self, change: impl FnOnce(B) -> B) -> Self {
         self.transport = change(self.transport);
         self
@@ -231,7 +231,7 @@ impl<B: TransportBuilder> Session<B> {
         Ok((defaults, transport))
     }
 
-    /// Fails to open if the environment names an invalid proxy: transports would silently send past it.
+    /// Fails to open if the environment names an invalid proxy: transports would silently bypass it.
     fn checked_against_environment(self) -> Self {
         #[cfg(feature = "system-proxy")]
         if let Err(fault) = proxy::check_environment() {

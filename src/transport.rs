@@ -95,8 +95,8 @@ where
 /// Builds the transport of one session, on the thread of the worker that owns it.
 ///
 /// A `reqwest::blocking::ClientBuilder` builds a [`ReqwestTransport`](crate::ReqwestTransport). Every [`Transport`],
-/// closures included, is its own builder. It exists before it sees the options, so it refuses a proxy and an address
-/// filter. For a transport that can honour them, write a builder: a type that implements this trait and not `Transport`.
+/// closures included, is its own builder. It is already built when it gets the options, so it rejects a proxy and an
+/// address filter. For a transport that can honour them, write a builder: a type that implements this trait and not `Transport`.
 pub trait TransportBuilder: Sized {
     /// The transport that is built.
     type Transport: Transport;

@@ -96,8 +96,8 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// Sets the constructor of sessions: each worker calls it once, on its own thread. Takes any [`TransportBuilder`].
     ///
     /// Call it before [`initializer`](Self::initializer), [`auth_generator`](Self::auth_generator) and
-    /// [`share_session`](Self::share_session): these are for the sessions of the constructor that is set when they are
-    /// called. If one was called before, the pool fails to start with [`PoolError::Session`](crate::PoolError::Session),
+    /// [`share_session`](Self::share_session): they apply to the sessions of the current constructor. If one was
+    /// called before, the pool fails to start with [`PoolError::Session`](crate::PoolError::Session),
     /// which names it. Defaults to [`Session::default`].
     pub fn session<C, F>(self, constructor: F) -> PoolBuilder<C>
     where
@@ -110,8 +110,8 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         }
     }
 
-    /// Sets up each session after its construction. Called once for each worker, on its thread; again for each proxy that
-    /// the worker's requests name with [`RequestSpec::proxy`], and when a session is replaced after a panic. Defaults to
+    /// Sets up each session after its construction. Called once for each worker, on its thread; again for each proxy set
+    /// by a request of the worker with [`RequestSpec::proxy`], and when a session is replaced after a panic. Defaults to
     /// leaving the session unchanged.
     pub fn initializer<F>(self, initializer: F) -> Self
     where

@@ -61,7 +61,7 @@ impl RequestSpec {
     }
 
     /// Appends pairs to the query of the URL, percent-encoded. Takes a slice of pairs, a map, or a struct of plain
-    /// fields, as `serde_urlencoded` does. Defaults to the query of the URL.
+    /// fields, as `serde_urlencoded` does. By default, only the query of the URL is sent.
     pub fn query<T: Serialize + ?Sized>(mut self, query: &T) -> Self {
         match serde_urlencoded::to_string(query) {
             Ok(pairs) => {
@@ -216,7 +216,7 @@ impl RequestSpec {
     /// The body goes to a temporary file in the same folder, which is renamed when it is complete: the final name never
     /// refers to a partial file, and a failure leaves nothing behind. A file that is replaced keeps its permissions; if
     /// the path is a symbolic link, the file that it refers to is replaced. Only a response with a 2xx status is saved,
-    /// so that no error page replaces a file. The body of any other response is in memory, and
+    /// so that no error page replaces a file. The body of any other response is kept in memory, and
     /// [`Response::saved_to`](crate::Response::saved_to) returns `None`.
     ///
     /// If the folder does not exist, the target is not a regular file (a directory, a device), or the disk is full, the

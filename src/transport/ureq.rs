@@ -36,11 +36,11 @@ use super::{
 use crate::error::{BoxError, Error};
 use crate::redact::SafeUrl;
 
-/// A `ureq::Agent` as a transport. Made by [`TransportBuilder`] from a [`ConfigBuilder`](::ureq::config::ConfigBuilder);
-/// [`Session::ureq`](crate::Session::ureq) is the short way.
+/// A transport on a `ureq::Agent`, built from a [`ConfigBuilder`](::ureq::config::ConfigBuilder);
+/// [`Session::ureq`](crate::Session::ureq) is a shortcut.
 ///
-/// Of the builder's settings, those that the crate looks after itself are overridden: redirects, decoding, statuses as
-/// errors, all timeouts, and the limits on idle connections.
+/// The crate overrides the builder's settings for what it does itself: redirects, content decoding, errors for statuses,
+/// timeouts and limits on idle connections.
 #[derive(Clone, Debug)]
 pub struct UreqTransport {
     agent: Agent,
