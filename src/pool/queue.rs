@@ -74,9 +74,7 @@ impl JobQueue {
         if let Some((job, origin)) = brought {
             state.schedule.push(job, origin.map(|origin| *origin), now);
         }
-        if self.looks_ahead {
-            self.refill(&mut state, now);
-        }
+        self.look_ahead(&mut state, now);
         let was_full = state.schedule.len() >= self.room;
         let (job, is_scheduled) = match state.schedule.next(now, worker) {
             Decision::Run(job, origin) => (Job { origin, ..job }, true),
@@ -103,24 +101,17 @@ impl JobQueue {
         state.parked.insert(worker, waker.clone());
         self.count_parked(&state);
         fence(Ordering::SeqCst);
-        if self.looks_ahead {
-            self.refill(&mut state, now);
+        self.look_ahead(&mut state, now);
+        let next_at = state.schedule.next_at(now);
+        if !self.intake.is_empty() || next_at.is_some_and(|at| at <= now) {
+            self.unpark(&mut state, worker);
+            return Err(Ready);
         }
-        let is_ready = !self.intake.is_empty();
-        match state.schedule.next_at(now) {
-            Some(at) if at > now && !is_ready => {
-                if state.timer_owner.is_some_and(|(_, owned)| owned <= at) {
-                    return Ok(None);
-                }
-                state.timer_owner = Some((worker, at));
-                Ok(Some(at))
-            }
-            None if !is_ready => Ok(None),
-            _ => {
-                self.unpark(&mut state, worker);
-                Err(Ready)
-            }
+        let timer = next_at.filter(|at| state.timer_owner.is_none_or(|(_, owned)| *at < owned));
+        if let Some(at) = timer {
+            state.timer_owner = Some((worker, at));
         }
+        Ok(timer)
     }
 
     pub(super) fn has_parked(&self) -> bool {
@@ -195,7 +186,11 @@ impl JobQueue {
         wake(state, woken.into_values());
     }
 
-    fn refill(&self, state: &mut State, now: Instant) {
+    /// Moves the submitted jobs to the schedule, if it chooses among all of them.
+    fn look_ahead(&self, state: &mut State, now: Instant) {
+        if !self.looks_ahead {
+            return;
+        }
         while let Ok((job, origin)) = self.intake.try_recv() {
             state.schedule.push(job, origin.map(|origin| *origin), now);
         }
