@@ -158,7 +158,7 @@ fn queued(jobs: u64) -> Result<()> {
 }
 
 fn save(from_to: Option<(&str, &str)>) -> Result<()> {
-    let mut pool = Pool::builder().num_threads(1).build()?;
+    let pool = Pool::builder().num_threads(1).build()?;
     if let Some((url, path)) = from_to {
         pool.submit(RequestSpec::get(url).save_to(path))?;
         pool.join_all();

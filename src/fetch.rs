@@ -33,6 +33,7 @@ use crate::history::RedirectHop;
 use crate::request::{BodyDestination, RequestSpec};
 use crate::response::{Response, ResponseHead};
 use crate::session::{OpenSession, SessionDefaults};
+use crate::sync::atomic::AtomicBool;
 use crate::transport::Exchange;
 
 /// The limits of an attempt, where the spec sets none.
@@ -68,18 +69,20 @@ impl AttemptLimits {
     }
 }
 
-/// Performs one attempt at a request on a transport that blocks. Its time runs from now.
+/// Performs one attempt at a request on a transport that blocks. Its time runs from now. It stops early when `is_cancelled` is
+/// set.
 pub(crate) fn fetch(
     session: &mut OpenSession,
     spec: &RequestSpec,
     defaults: &AttemptLimits,
+    is_cancelled: &Arc<AtomicBool>,
 ) -> Result<Response, Error> {
     let limits = AttemptLimits::of(spec, defaults);
     let attempt = Fetch {
         defaults: &session.defaults,
         filter: session.filter.as_ref(),
         proxy: session.proxy.as_ref(),
-        deadline: Deadline::start(&limits, spec.body_destination().is_some()),
+        deadline: Deadline::start(&limits, spec.body_destination().is_some(), is_cancelled),
         limits,
     };
     let first = Hop::new(spec, &mut session.url_parser)?;
@@ -138,7 +141,7 @@ impl Fetch<'_> {
             let sent = std::mem::replace(hop, next);
             history.push(RedirectHop::new(sent.url, response.status()));
             let body = response.into_body();
-            Incoming::new(engine, body, false, self.deadline)
+            Incoming::new(engine, body, false, &self.deadline)
                 .drain()
                 .await;
         }
@@ -175,7 +178,7 @@ impl Fetch<'_> {
         let is_absent = decoders.is_none();
         let decoders = decoders.unwrap_or_default();
         let max_body = self.limits.max_body.map(|max| max.unwrap_or(u64::MAX));
-        let incoming = Incoming::new(engine, body, is_absent, self.deadline);
+        let incoming = Incoming::new(engine, body, is_absent, &self.deadline);
         let mut response = Response {
             head,
             body: Bytes::new(),

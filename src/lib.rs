@@ -357,8 +357,8 @@ pub use limits::{Limits, OriginLimits};
 pub use observe::{Attempt, Event, Observer, RetryEvent, Stats};
 pub use outcome::{ThreadException, ThreadResponse};
 pub use pool::{
-    Exceptions, Handle, Imap, ImapUnordered, Outcomes, Pool, PoolBuilder, PoolError, Responses,
-    SubmitError,
+    Exceptions, Handle, Imap, ImapUnordered, Incoming, JobHandle, Outcomes, Pool, PoolBuilder,
+    PoolError, Responses, SubmitError,
 };
 #[cfg(feature = "multipart")]
 pub use request::multipart;
@@ -406,7 +406,7 @@ where
 /// # Errors
 ///
 /// Returns an error if no worker can be started: its thread cannot be spawned, or its session cannot be built.
-pub fn imap<I>(requests: I) -> Result<Imap<I::IntoIter>, PoolError>
+pub fn imap<I>(requests: I) -> Result<Imap<'static, I::IntoIter>, PoolError>
 where
     I: IntoIterator,
     I::Item: Into<RequestSpec>,
@@ -422,7 +422,7 @@ where
 /// # Errors
 ///
 /// Returns an error if no worker can be started: its thread cannot be spawned, or its session cannot be built.
-pub fn imap_unordered<I>(requests: I) -> Result<ImapUnordered<I::IntoIter>, PoolError>
+pub fn imap_unordered<I>(requests: I) -> Result<ImapUnordered<'static, I::IntoIter>, PoolError>
 where
     I: IntoIterator,
     I::Item: Into<RequestSpec>,

@@ -256,6 +256,21 @@ impl From<ThreadException> for RequestSpec {
     }
 }
 
+/// Marks an outcome that keeps the pool's work open until its reader asks for the next one.
+pub(crate) fn keep_open(outcome: &mut Outcome) {
+    match outcome {
+        Ok(response) => response.0.0.keeps_open = true,
+        Err(exception) => exception.0.info.keeps_open = true,
+    }
+}
+
+pub(crate) fn keeps_open(outcome: &Outcome) -> bool {
+    match outcome {
+        Ok(response) => response.0.0.keeps_open,
+        Err(exception) => exception.0.info.keeps_open,
+    }
+}
+
 /// The facts about a finished job.
 #[derive(Clone)]
 pub(crate) struct JobInfo {
@@ -266,6 +281,8 @@ pub(crate) struct JobInfo {
     pub(crate) last_attempt_elapsed: Duration,
     /// Orders outcomes that arrive over two channels.
     pub(crate) finished_at: Instant,
+    /// Whether the outcome keeps the pool's work open until its reader asks for the next one.
+    pub(crate) keeps_open: bool,
 }
 
 impl JobInfo {
@@ -280,6 +297,7 @@ impl JobInfo {
             elapsed,
             last_attempt_elapsed,
             finished_at: _,
+            keeps_open: _,
         } = self;
         debug
             .field("request", request)

@@ -6,9 +6,11 @@ mod error;
 mod handle;
 mod imap;
 mod job;
+mod job_handle;
 mod policy;
 mod queue;
 mod results;
+mod round;
 mod shutdown;
 mod threads;
 mod user_channel;
@@ -16,19 +18,22 @@ mod worker;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub use builder::PoolBuilder;
 pub use error::{PoolError, SubmitError};
 pub use handle::Handle;
 pub use imap::{Imap, ImapUnordered};
-pub use results::{Exceptions, Outcomes, Responses};
+pub use job_handle::JobHandle;
+pub use results::{Exceptions, Incoming, Outcomes, Responses};
 
+use self::job::ReplyRoute;
 use self::results::ResultReceiver;
 use self::threads::Threads;
 use crate::observe::Stats;
-use crate::outcome::{ThreadException, ThreadResponse};
+use crate::outcome::{Outcome, ThreadException, ThreadResponse};
 use crate::request::RequestSpec;
-use crate::sync::channel::Receiver;
+use crate::sync::channel::{Receiver, RecvTimeoutError};
 
 /// Workers, each with its own thread and HTTP client, that turn requests into outcomes.
 ///
@@ -72,6 +77,8 @@ use crate::sync::channel::Receiver;
 /// does not wait for them: it processes what is in the channel at that moment.
 pub struct Pool {
     guard: PoolGuard,
+    /// How many jobs a lazy round holds.
+    window: usize,
 }
 
 impl Pool {
@@ -164,10 +171,10 @@ impl Pool {
     /// ```no_run
     /// use threaded::Pool;
     ///
-    /// let mut pool = Pool::from_urls(["https://example.com/"])?;
+    /// let pool = Pool::from_urls(["https://example.com/"])?;
     /// pool.join_all();
     /// let retryable = pool.exceptions().filter(|exception| exception.is_retryable());
-    /// let mut second = Pool::from_exceptions(retryable)?;
+    /// let second = Pool::from_exceptions(retryable)?;
     /// second.join_all();
     /// # Ok::<(), threaded::PoolError>(())
     /// ```
@@ -188,20 +195,77 @@ impl Pool {
 
     /// Submits a job. Returns its index: 0, 1, 2 … in the order in which jobs are accepted.
     ///
+    /// While another thread [joins](Self::join_all) the pool, jobs are accepted as long as work is outstanding.
+    ///
     /// # Errors
     ///
-    /// Returns an error, which gives the request back, if the intake is closed ([`join_all`](Self::join_all),
-    /// [`close`](Self::close)), if the pool was shut down or cancelled, or if no worker can be started.
+    /// Returns an error, which gives the request back, if the pool was [closed](Self::close), shut down or cancelled, if it was
+    /// joined and its work is over, or if no worker can be started.
     pub fn submit(&self, request: impl Into<RequestSpec>) -> Result<usize, SubmitError> {
-        if self.core().is_intake_closed() {
-            return Err(SubmitError::new(request.into()));
-        }
-        self.guard.threads.submit(request.into())
+        self.guard.threads.submit(request.into(), ReplyRoute::Pool)
+    }
+
+    /// Submits a job whose outcome comes back through its own handle, and not through the pool's channels: for a program in
+    /// which many threads or tasks each want the response to their own request.
+    ///
+    /// The handle costs less than 200 bytes beyond the job. A handle that is waited for while nothing reads the other outcomes
+    /// of the pool is held back by [`max_unread`](PoolBuilder::max_unread), as every job is.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error, which gives the request back, as [`submit`](Self::submit) does.
+    pub fn spawn(&self, request: impl Into<RequestSpec>) -> Result<JobHandle, SubmitError> {
+        self.guard.threads.spawn_job(request.into())
     }
 
     /// A handle to reach the pool from other threads, or while iterating over it.
     pub fn handle(&self) -> Handle {
-        Handle::new(&self.guard.threads)
+        Handle::new(&self.guard.threads, None)
+    }
+
+    /// Blocks until there is an outcome, and returns it: of the pool's own jobs, in completion order, either kind. `None` when
+    /// the work is over, which requires that the intake was closed: see [`close`](Self::close).
+    ///
+    /// Several threads can receive at the same time: each outcome goes to one of them.
+    ///
+    /// ```
+    /// use threaded::Pool;
+    ///
+    /// let site = "https://example.com";
+    /// # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+    /// let pool = Pool::builder().num_threads(4).build()?;
+    /// for page in 0..10 {
+    ///     pool.submit(format!("{site}/{page}"))?;
+    /// }
+    /// pool.close();
+    /// let mut done = 0;
+    /// while let Some(outcome) = pool.recv() {
+    ///     println!("{:?}", outcome.map(|response| response.status()));
+    ///     done += 1;
+    /// }
+    /// assert_eq!(done, 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn recv(&self) -> Option<Outcome> {
+        self.guard.results.recv(None).ok()
+    }
+
+    /// Like [`recv`](Self::recv), but blocks at most for this time.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`RecvTimeoutError::Timeout`] if there is no outcome in this time, and [`RecvTimeoutError::Disconnected`] if
+    /// there will be none, since the work is over.
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Outcome, RecvTimeoutError> {
+        // A time that the clock cannot express never comes.
+        self.guard.results.recv(Instant::now().checked_add(timeout))
+    }
+
+    /// Blocks until no job is queued, delayed or in flight. The intake stays open.
+    ///
+    /// Meanwhile, [`max_unread`](PoolBuilder::max_unread) holds no worker back. Must not be called on a worker's thread.
+    pub fn wait_idle(&self) {
+        self.core().wait_idle();
     }
 
     /// Returns the next available response, without blocking.
@@ -224,39 +288,43 @@ impl Pool {
         self.guard.results.exceptions()
     }
 
-    /// Closes the intake without waiting: [`submit`](Self::submit) fails from now on, and the work is over when all accepted
-    /// jobs are done. A job channel of your own is not closed; dropping its senders closes it.
+    /// Closes the intake without waiting: no more jobs are accepted, and the work is over when all accepted jobs are done. A
+    /// job channel of your own is not closed; dropping its senders closes it.
     pub fn close(&self) {
-        self.core().close_intake();
+        self.core().close();
     }
 
     /// The channel of the responses, for a `select!` of your own.
     ///
     /// It is disconnected when the work is over, which requires that the intake was closed: see [`close`](Self::close).
-    /// While the pool is iterated over, outcomes do not go through it.
+    /// [`recv`](Self::recv) and iterators take outcomes out of both channels, and may hold back the first of one kind until
+    /// the first of the other kind was read: use either them or the channels. From the first call on,
+    /// [`max_unread`](PoolBuilder::max_unread) has no effect, since what is read from the channel wakes no worker.
     pub fn response_channel(&self) -> &Receiver<ThreadResponse> {
-        &self.guard.results.responses
+        self.guard.results.channels().0
     }
 
     /// The channel of the exceptions, for a `select!` of your own, like [`response_channel`](Self::response_channel).
     pub fn exception_channel(&self) -> &Receiver<ThreadException> {
-        &self.guard.results.exceptions
+        self.guard.results.channels().1
     }
 
-    /// Closes the intake and blocks until every job has its outcome.
+    /// Closes the intake and blocks until every job has its outcome, those that are submitted meanwhile included.
     ///
     /// With a job channel of your own, the jobs that are in it now are processed. It does not wait for live senders; later
-    /// sends fail with a disconnect error. The threads of the workers may end a little later than this call.
-    pub fn join_all(&mut self) {
-        self.core().close_after_present();
+    /// sends fail with a disconnect error. The threads of the workers may end a little later than this call. Must not be called
+    /// on a worker's thread.
+    pub fn join_all(&self) {
+        self.core().drain_present();
         self.guard.results.wait_until_over();
     }
 
-    /// Starts no more jobs, waits for the jobs in flight, and returns those that were not sent: first the accepted ones, in
-    /// the order of their acceptance, then what is left in your own job channel.
+    /// Starts no more jobs, waits for the jobs in flight, and returns the requests that were not sent: first the accepted
+    /// ones, in the order of their acceptance, then what is left in your own job channel.
     ///
-    /// The outcomes of the others stay in the pool, to be read. To stop without waiting for them, see
-    /// [`Handle::cancel`].
+    /// The outcomes of the others stay in the pool, to be read. A job with a [`JobHandle`] that was not sent ends as
+    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), so that whatever waits for it gets its request back. To stop
+    /// without waiting for the jobs in flight, see [`Handle::cancel`]. Must not be called on a worker's thread.
     ///
     /// ```
     /// use threaded::Pool;
@@ -264,21 +332,13 @@ impl Pool {
     /// let url = "https://example.com/";
     /// # let url = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
     /// # let url = url.as_str();
-    /// let mut pool = Pool::from_urls([url; 100])?;
+    /// let pool = Pool::from_urls([url; 100])?;
     /// let unsent = pool.shutdown();
     /// assert_eq!(unsent.len() + pool.responses().count() + pool.exceptions().count(), 100);
     /// # Ok::<(), threaded::PoolError>(())
     /// ```
-    pub fn shutdown(&mut self) -> Vec<RequestSpec> {
-        let channel = self.core().shut_down();
-        self.guard.results.wait_until_over();
-        let mut unsent = self.core().take_returned();
-        if let Some(channel) = channel {
-            // Its senders may go on sending, to other receivers.
-            let left = channel.len();
-            unsent.extend(channel.try_iter().take(left));
-        }
-        unsent
+    pub fn shutdown(&self) -> Vec<RequestSpec> {
+        self.core().shut_down()
     }
 
     /// A snapshot of what the pool has done so far.

@@ -3,7 +3,8 @@
 //! Under `--cfg shuttle` all of it is the model checker's, which explores schedules of the threads: see `tests/model`.
 
 use std::fmt;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
+use std::task::{Wake, Waker};
 use std::time::Instant;
 
 #[cfg(not(shuttle))]
@@ -86,5 +87,110 @@ pub(crate) fn park(until: Option<Instant>) {
         // In a model, time passes at any moment.
         #[cfg(shuttle)]
         Some(_) => thread::yield_now(),
+    }
+}
+
+/// A waker that unparks the current thread.
+pub(crate) fn thread_waker() -> Waker {
+    struct ParkedThread(thread::Thread);
+
+    impl Wake for ParkedThread {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    Waker::from(Arc::new(ParkedThread(thread::current())))
+}
+
+/// The threads that wait for one thing, such as an outcome to read.
+#[derive(Default)]
+pub(crate) struct WaitList {
+    /// The number of waiting threads, for a look without the lock.
+    len: atomic::AtomicUsize,
+    threads: Mutex<Vec<thread::Thread>>,
+}
+
+impl WaitList {
+    /// Blocks until `check` returns something, which it may when the list was notified. `None` when the time has come.
+    pub(crate) fn wait<T>(
+        &self,
+        until: Option<Instant>,
+        mut check: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
+        loop {
+            if let Some(found) = check() {
+                return Some(found);
+            }
+            self.enter();
+            // Either this finds what is there by now, or the thread that makes it available finds this one in the list.
+            let found = check();
+            let is_over = until.is_some_and(|until| Instant::now() >= until);
+            if found.is_none() && !is_over {
+                park(until);
+            }
+            let was_notified = !self.leave();
+            if found.is_none() && !is_over {
+                continue;
+            }
+            if was_notified {
+                // The notification was for something else than what was found.
+                self.notify_one();
+            }
+            return found;
+        }
+    }
+
+    /// Something that one thread may wait for is available.
+    pub(crate) fn notify_one(&self) {
+        if self.has_waiting() {
+            let mut threads = self.threads.lock();
+            let woken = threads.pop();
+            self.count(&threads);
+            drop(threads);
+            if let Some(thread) = woken {
+                thread.unpark();
+            }
+        }
+    }
+
+    /// Something that all threads wait for has happened.
+    pub(crate) fn notify_all(&self) {
+        if self.has_waiting() {
+            let mut threads = self.threads.lock();
+            let woken = std::mem::take(&mut *threads);
+            self.count(&threads);
+            drop(threads);
+            woken.iter().for_each(thread::Thread::unpark);
+        }
+    }
+
+    fn has_waiting(&self) -> bool {
+        atomic::fence(atomic::Ordering::SeqCst);
+        self.len.load(atomic::Ordering::SeqCst) > 0
+    }
+
+    fn enter(&self) {
+        let mut threads = self.threads.lock();
+        threads.push(thread::current());
+        self.count(&threads);
+        drop(threads);
+        atomic::fence(atomic::Ordering::SeqCst);
+    }
+
+    /// Whether the current thread was still in the list.
+    fn leave(&self) -> bool {
+        let current = thread::current().id();
+        let mut threads = self.threads.lock();
+        let position = threads.iter().position(|thread| thread.id() == current);
+        if let Some(position) = position {
+            threads.swap_remove(position);
+            self.count(&threads);
+        }
+        position.is_some()
+    }
+
+    fn count(&self, threads: &[thread::Thread]) {
+        self.len.store(threads.len(), atomic::Ordering::SeqCst);
     }
 }

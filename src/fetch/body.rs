@@ -54,7 +54,7 @@ pub(super) fn content_length(fields: &HeaderMap) -> Option<u64> {
 pub(super) struct Incoming<'a, E: Engine + ?Sized> {
     pub(super) engine: &'a mut E,
     pub(super) body: E::Body,
-    pub(super) deadline: Deadline,
+    pub(super) deadline: &'a Deadline,
     /// The part of it that has come and is not handed on yet.
     pub(super) rest: Bytes,
     is_over: bool,
@@ -68,7 +68,7 @@ impl<'a, E: Engine + ?Sized> Incoming<'a, E> {
         engine: &'a mut E,
         body: E::Body,
         is_absent: bool,
-        deadline: Deadline,
+        deadline: &'a Deadline,
     ) -> Self {
         Self {
             engine,

@@ -1,42 +1,47 @@
-//! The time of an attempt: the deadline of all of it, or the longest wait of a download.
+//! The time of an attempt: the deadline of all of it, or the longest wait of a download; and its cancellation.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::AttemptLimits;
 use crate::error::Error;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// The timeout of an attempt whose body goes into memory, where neither the spec nor the pool sets one.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The end of an attempt's time, fixed when it starts.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Deadline {
     started: Instant,
     at: Option<Instant>,
     limit: Option<Duration>,
     /// Where there is no deadline, the longest wait for the head, and for each further piece of the body.
     stall_timeout: Option<Duration>,
+    is_cancelled: Arc<AtomicBool>,
 }
 
 impl Deadline {
     /// Starts the time of an attempt. A download (to a file or a handler) without a timeout has no deadline, because how
     /// long a large body takes cannot be known beforehand: only each wait in it is limited.
-    pub(super) fn start(limits: &AttemptLimits, is_download: bool) -> Self {
-        match limits.timeout {
-            Some(timeout) => Self::after(timeout, None),
-            None if is_download => Self::after(None, limits.stall_timeout),
-            None => Self::after(Some(DEFAULT_TIMEOUT), None),
-        }
-    }
-
-    /// A limit beyond the range of the clock is no limit.
-    fn after(limit: Option<Duration>, stall_timeout: Option<Duration>) -> Self {
+    pub(super) fn start(
+        limits: &AttemptLimits,
+        is_download: bool,
+        is_cancelled: &Arc<AtomicBool>,
+    ) -> Self {
+        let (limit, stall_timeout) = match limits.timeout {
+            Some(timeout) => (timeout, None),
+            None if is_download => (None, limits.stall_timeout),
+            None => (Some(DEFAULT_TIMEOUT), None),
+        };
         let started = Instant::now();
         Self {
             started,
+            // A limit beyond the range of the clock is no limit.
             at: limit.and_then(|limit| started.checked_add(limit)),
             limit,
             stall_timeout,
+            is_cancelled: Arc::clone(is_cancelled),
         }
     }
 
@@ -55,8 +60,12 @@ impl Deadline {
         limit.map_or(taken, |limit| limit.min(taken))
     }
 
-    /// Returns an error if the deadline has passed. `sent` is whether a server may have seen anything by now.
+    /// Returns an error if the deadline has passed, or the job was cancelled. `sent` is whether a server may have seen anything
+    /// by now.
     pub(super) fn check(&self, sent: bool) -> Result<(), Error> {
+        if self.is_cancelled.load(Ordering::Relaxed) {
+            return Err(Error::cancelled().sent(sent));
+        }
         if self.at.is_some_and(|at| Instant::now() >= at) {
             return Err(Error::timeout().sent(sent));
         }

@@ -228,7 +228,7 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
     ) -> Result<Box<ResponseHead>, Error> {
         self.fill().await?;
         let first = std::mem::take(&mut self.rest);
-        let (deadline, handler) = (self.deadline, Arc::clone(handler));
+        let (deadline, handler) = (self.deadline.clone(), Arc::clone(handler));
         let read = move |next: &mut NextPiece<'_>| {
             let mut decoded = Decoded::new(&decoders, max_body.unwrap_or(u64::MAX));
             decoded.feed(first);

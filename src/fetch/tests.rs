@@ -274,7 +274,7 @@ async fn attempt<E: Engine>(
         defaults: &session.defaults,
         filter: session.filter.as_ref(),
         proxy: session.proxy.as_ref(),
-        deadline: Deadline::start(&limits, spec.body_destination().is_some()),
+        deadline: Deadline::start(&limits, spec.body_destination().is_some(), &Arc::default()),
         limits,
     };
     let first = Hop::new(spec, &mut session.url_parser)?;
@@ -410,7 +410,12 @@ impl Case {
             };
             let mut session = open_session(transport);
             self.settings(&mut session);
-            let result = fetch(&mut session, spec, &AttemptLimits::default());
+            let result = fetch(
+                &mut session,
+                spec,
+                &AttemptLimits::default(),
+                &Arc::default(),
+            );
             drop(session);
             let plays = plays.lock().unwrap().clone();
             (result, plays)

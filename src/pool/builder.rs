@@ -23,7 +23,8 @@ use crate::transport::TransportBuilder;
 /// Configures a [`Pool`](crate::Pool). Created by [`Pool::builder`](crate::Pool::builder).
 ///
 /// Setters take the builder by value and never fail; [`build`](Self::build), the methods whose names begin with `build_`,
-/// [`map`](Self::map), [`imap`](Self::imap) and [`imap_unordered`](Self::imap_unordered) report invalid settings.
+/// [`map`](Self::map), [`imap`](Self::imap) and [`imap_unordered`](Self::imap_unordered) report invalid settings. A clone
+/// starts a pool of its own, with the same observer and hooks.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -40,6 +41,15 @@ use crate::transport::TransportBuilder;
 pub struct PoolBuilder<B: TransportBuilder = ClientBuilder> {
     settings: Settings,
     sessions: SessionSetup<B>,
+}
+
+impl<B: TransportBuilder> Clone for PoolBuilder<B> {
+    fn clone(&self) -> Self {
+        Self {
+            settings: self.settings.clone(),
+            sessions: self.sessions.clone(),
+        }
+    }
 }
 
 impl Default for PoolBuilder {
@@ -61,6 +71,16 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self
     }
 
+    /// Sets the maximum number of requests in flight at the same time, over all workers. A session with a blocking transport
+    /// has one at a time, so this is the number of workers then, in place of [`num_threads`](Self::num_threads).
+    ///
+    /// With 0, building fails with [`PoolError::NoConcurrency`](crate::PoolError::NoConcurrency). Defaults to the number of
+    /// workers.
+    pub fn concurrency(mut self, max: usize) -> Self {
+        self.settings.concurrency = Some(max);
+        self
+    }
+
     /// Takes jobs from a channel of your own, in addition to those that are submitted. Takes one more thread.
     ///
     /// A worker takes a job when it is free, so a bounded channel applies backpressure to its producer. With
@@ -77,11 +97,33 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// flight, or done and not yet yielded. It bounds their memory. Jobs that wait for a retry or a rate limit count too:
     /// while they fill the window, no further requests are pulled.
     ///
-    /// With fewer jobs than workers, some workers are idle. With 0, `imap` and `imap_unordered` fail with
-    /// [`PoolError::NoWindow`](crate::PoolError::NoWindow). Defaults to 4 jobs per worker there, and to 1,000 for a
-    /// [`job_queue`](Self::job_queue).
+    /// If it is smaller than the number of workers, some workers stay idle. With 0, building fails with
+    /// [`PoolError::NoWindow`](crate::PoolError::NoWindow). Defaults to 4 jobs per worker for `imap` and `imap_unordered`, and
+    /// to 1,000 for a [`job_queue`](Self::job_queue).
     pub fn window(mut self, jobs: usize) -> Self {
         self.settings.window = Some(jobs);
+        self
+    }
+
+    /// Backpressure for a pool that is read slowly: workers start no job while this many outcomes of the pool's own jobs are
+    /// unread. Jobs in flight at that moment still end, so up to as many more outcomes as there are workers can be unread.
+    ///
+    /// It holds all jobs back, those with a [handle](crate::JobHandle) and in a [round](crate::Pool::map) too, although their
+    /// own outcomes do not count. [`join_all`](crate::Pool::join_all), [`shutdown`](crate::Pool::shutdown) and a cancellation
+    /// lift it, and [`wait_idle`](crate::Pool::wait_idle) does while it waits, so that none of them waits for a reader. So does
+    /// [`response_channel`](crate::Pool::response_channel): what is read from the channels themselves wakes no worker.
+    ///
+    /// With 0, building fails with [`PoolError::NoUnread`](crate::PoolError::NoUnread). Defaults to no limit.
+    pub fn max_unread(mut self, outcomes: usize) -> Self {
+        self.settings.max_unread = Some(outcomes);
+        self
+    }
+
+    /// Whether outcomes are dropped once the [observer](Self::observer) and [`Stats`](crate::Stats) have been told, for a pool
+    /// of which nothing else is read. Those of [rounds](crate::Pool::map) and [handles](crate::JobHandle) are not. Defaults
+    /// to `false`.
+    pub fn discard_outcomes(mut self, discard: bool) -> Self {
+        self.settings.discard_outcomes = discard;
         self
     }
 
@@ -265,7 +307,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// Sets the observer that receives the events of the workers: an [`Observer`], or a closure that takes an
     /// [`Event`](crate::Event). Replaces the one set before. Defaults to none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
-        self.settings.observer = Some(Box::new(observer));
+        self.settings.observer = Some(Arc::new(observer));
         self
     }
 
@@ -275,7 +317,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     where
         F: Fn(usize) -> String + Send + Sync + 'static,
     {
-        self.settings.thread_name = Box::new(name);
+        self.settings.thread_name = Arc::new(name);
         self
     }
 

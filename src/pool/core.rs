@@ -13,11 +13,12 @@ use std::task::Waker;
 use std::time::Instant;
 
 use super::error::SubmitError;
-use super::job::{FinishedAttempt, InFlight, Job, RunningJob, StartedJob};
+use super::job::{FinishedAttempt, InFlight, Job, ReplyRoute, RunningJob, StartedJob};
+use super::job_handle::{CancelledAt, SpawnedJob};
 use super::policy::Policy;
-use super::queue::{JobQueue, PendingJob};
+use super::queue::{JobQueue, PendingJob, QueuedJob};
 use super::results::ResultSender;
-use super::shutdown::{AtomicShutdownMode, Outstanding, ShutdownMode};
+use super::shutdown::{AtomicShutdownMode, Left, Outstanding, ShutdownMode};
 use super::user_channel::UserChannel;
 use crate::error::{Error, ErrorKind};
 use crate::observe::Counters;
@@ -26,19 +27,20 @@ use crate::outcome::ThreadResponse;
 use crate::request::RequestSpec;
 use crate::response::Response;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::Ordering;
 use crate::sync::channel::{Receiver, TryRecvError};
 
 pub(super) struct Core {
     pub(super) policy: Policy,
     pub(super) counters: Arc<Counters>,
-    queue: JobQueue,
+    queue: Arc<JobQueue>,
     user_channel: Option<UserChannel>,
     /// Whether limits or affinity need to know where a job goes.
     needs_origins: bool,
+    /// Whether only the observer and the counters get to know the outcomes of the pool's own jobs.
+    discards_outcomes: bool,
     in_flight: InFlight,
     outstanding: Outstanding,
-    is_intake_closed: AtomicBool,
     mode: AtomicShutdownMode,
     returned: Mutex<Vec<Job>>,
     results: ResultSender,
@@ -58,9 +60,10 @@ const NO_WORKER: usize = 0;
 impl Core {
     pub(super) fn new(
         policy: Policy,
-        queue: JobQueue,
+        queue: Arc<JobQueue>,
         user_channel: Option<UserChannel>,
         needs_origins: bool,
+        discards_outcomes: bool,
         results: ResultSender,
     ) -> Self {
         Self {
@@ -70,23 +73,55 @@ impl Core {
             outstanding: Outstanding::new(1 + usize::from(user_channel.is_some())),
             user_channel,
             needs_origins,
+            discards_outcomes,
             in_flight: InFlight::default(),
-            is_intake_closed: AtomicBool::new(false),
             mode: AtomicShutdownMode::default(),
             returned: Mutex::default(),
             results,
         }
     }
 
-    /// Accepts a job, unless the work is over. Returns the job's index.
-    pub(super) fn submit(&self, request: RequestSpec) -> Result<usize, SubmitError> {
-        if !self.is_running() || !self.outstanding.add() {
-            return Err(SubmitError::new(request));
+    /// Accepts a job, unless the intake is closed or the work is over. Returns the job's index.
+    pub(super) fn submit(
+        &self,
+        request: RequestSpec,
+        route: ReplyRoute,
+    ) -> Result<usize, SubmitError> {
+        let request = self.admit(request)?;
+        if let ReplyRoute::Round(round) = &route {
+            round.accept();
         }
-        let (index, pending) = self.accept(request);
-        self.queue.push(pending);
+        let index = self.counters.job_submitted();
+        let origin = self.origin_of(&request);
+        let job = QueuedJob::Whole(Job::new(index, request, route));
+        self.queue.push((job, origin));
         self.sweep();
         Ok(index)
+    }
+
+    /// Like `submit`, for a job with a handle.
+    pub(super) fn spawn(&self, request: RequestSpec) -> Result<Arc<SpawnedJob>, SubmitError> {
+        let request = self.admit(request)?;
+        let origin = self.origin_of(&request);
+        let job = SpawnedJob::new(self.counters.job_submitted(), request);
+        self.queue
+            .push((QueuedJob::Ticket(Arc::clone(&job)), origin));
+        self.sweep();
+        Ok(job)
+    }
+
+    /// Gives a request that was not accepted an outcome all the same: it counts as a job that was cancelled. Returns its
+    /// index.
+    pub(super) fn refuse(&self, request: RequestSpec, route: ReplyRoute) -> usize {
+        if let ReplyRoute::Round(round) = &route {
+            round.accept();
+        }
+        let index = self.counters.job_submitted();
+        let job = Job::new(index, request, route);
+        self.counters.job_started(NO_WORKER);
+        let attempt = job.cancelled_attempt();
+        self.deliver(job, attempt, NO_WORKER);
+        index
     }
 
     /// The next job for a worker. If there is none, `waker` is called when there may be one, or when the work is over.
@@ -96,12 +131,22 @@ impl Core {
             if self.is_over() {
                 return Next::Exit;
             }
+            if self.results.is_full() {
+                self.queue.park_idle(worker, waker);
+                // What ends the waiting from now on wakes this worker; what has ended it before is seen here.
+                if self.results.is_full() && !self.is_over() {
+                    return Next::Wait(None);
+                }
+                continue;
+            }
             let has_brought = brought.is_some();
             if let Some(job) = self.queue.take(worker, brought.take()) {
-                if self.is_running() {
+                if self.is_running() && !job.route.is_cancelled() {
                     return Next::Start(job);
                 }
+                self.queue.release(job.origin);
                 self.end_pending(job);
+                continue;
             }
             if has_brought {
                 self.sweep();
@@ -132,9 +177,17 @@ impl Core {
             self.counters.job_resumed();
         }
         let running = self.in_flight.insert(worker, job);
+        if let ReplyRoute::Handle(spawned) = running.route() {
+            spawned.started(&running);
+            if spawned.is_cancelled() {
+                self.cancel_spawned(spawned);
+            }
+        }
         if self.mode.get() == ShutdownMode::Cancelled {
             // The cancellation may have gone through the table before the job was in it.
             self.sweep();
+        }
+        if running.is_cancelled().load(Ordering::Relaxed) {
             self.queue.release(running.origin());
             return None;
         }
@@ -163,7 +216,8 @@ impl Core {
         if let Some(until) = self.policy.cool_down(&result) {
             self.queue.cool_down(origin, until);
         }
-        let next_attempt_at = if would_fail_again || !self.is_running() {
+        let next_attempt_at = if would_fail_again || !self.is_running() || job.route.is_cancelled()
+        {
             Ok(None)
         } else {
             self.policy.next_attempt_at(&job, log, &result)
@@ -179,7 +233,10 @@ impl Core {
                 attempt.log.retries += 1;
                 job.last_attempt = Some(Box::new(attempt));
                 self.counters.job_delayed();
-                self.queue.delay(job, until);
+                if let Err(cancelled) = self.queue.delay(job, until) {
+                    self.queue.release(origin);
+                    self.end_pending(cancelled);
+                }
                 return self.sweep();
             }
             Ok(None) => {}
@@ -195,69 +252,110 @@ impl Core {
     }
 
     /// Closes the intake. The user's channel goes on until its senders are gone.
-    pub(super) fn close_intake(&self) {
-        if !self.is_intake_closed.swap(true, Ordering::SeqCst) {
-            self.done(1);
-        }
+    pub(super) fn close(&self) {
+        self.advance_to(ShutdownMode::Closed);
     }
 
-    pub(super) fn is_intake_closed(&self) -> bool {
-        self.is_intake_closed.load(Ordering::SeqCst)
+    /// Ends the work when there are no jobs left: until then, they may lead to more.
+    pub(super) fn drain(&self) {
+        self.advance_to(ShutdownMode::Draining);
+    }
+
+    /// The pool is iterated over from now on.
+    pub(super) fn iterate(&self) {
+        self.results.iterate();
+    }
+
+    /// Whether a job that is submitted now is accepted.
+    pub(super) fn accepts_jobs(&self) -> bool {
+        self.mode.get() < ShutdownMode::Closed && !self.outstanding.is_zero()
     }
 
     pub(super) fn is_running(&self) -> bool {
-        self.mode.get() == ShutdownMode::Running
+        self.mode.get() < ShutdownMode::Returning
     }
 
     /// Whether one more worker could find something to do.
     pub(super) fn can_use_worker(&self) -> bool {
-        let more_may_come = !self.is_intake_closed() || self.user_channel.is_some();
+        let is_intake_open = self.mode.get() == ShutdownMode::Open;
+        let more_may_come = is_intake_open || self.user_channel.is_some();
         !self.is_over() && (more_may_come || !self.queue.is_empty())
     }
 
-    /// Closes the intake; of the user's channel, takes only what is in it now.
-    pub(super) fn close_after_present(&self) {
-        self.close_intake();
+    /// Ends the work when there are no jobs left; of the user's channel, takes only what is in it now. The caller waits for the
+    /// end, so unread outcomes hold no worker back.
+    pub(super) fn drain_present(&self) {
+        self.drain();
+        self.results.lift_limit();
         if let Some(channel) = &self.user_channel {
             channel.limit_to_present();
             self.queue.wake_all();
         }
     }
 
-    /// Starts no more jobs. Those that no worker has started are given back.
-    pub(super) fn shut_down(&self) -> Option<Receiver<RequestSpec>> {
-        self.mode.advance_to(ShutdownMode::Returning);
-        self.close_intake();
+    /// Starts no more jobs, and blocks until those in flight are done. Returns the others: the accepted ones, in the order of
+    /// their acceptance, and what is in the user's channel.
+    pub(super) fn shut_down(&self) -> Vec<RequestSpec> {
+        self.advance_to(ShutdownMode::Returning);
+        self.results.lift_limit();
         let channel = self.close_user_channel();
         self.sweep();
-        channel
-    }
-
-    /// The jobs that were given back, in the order of their acceptance.
-    pub(super) fn take_returned(&self) -> Vec<RequestSpec> {
+        self.outstanding.wait_idle(|| true);
         let mut returned = std::mem::take(&mut *self.returned.lock());
         returned.sort_unstable_by_key(|job| job.index);
-        returned.into_iter().map(|job| job.request).collect()
+        let mut unsent: Vec<_> = returned.into_iter().map(|job| job.request).collect();
+        if let Some(channel) = channel {
+            // Its senders may go on sending, to other receivers.
+            let left = channel.len();
+            unsent.extend(channel.try_iter().take(left));
+        }
+        unsent
     }
 
     /// Completes all jobs now. Workers go on with the attempts that they are at, without an effect on the outcomes.
     pub(super) fn cancel(&self) {
-        self.mode.advance_to(ShutdownMode::Cancelled);
-        self.close_intake();
+        self.advance_to(ShutdownMode::Cancelled);
+        self.results.lift_limit();
         self.close_user_channel();
         self.sweep();
     }
 
-    /// The pool was dropped: ends the work without outcomes.
+    /// Completes one job now, wherever it is.
+    pub(super) fn cancel_spawned(&self, spawned: &Arc<SpawnedJob>) {
+        match spawned.cancel() {
+            Some(CancelledAt::Queued(job)) => self.end_cancelled(job),
+            Some(CancelledAt::InFlight(place)) => {
+                if let Some(started) = self.in_flight.remove_at(&place) {
+                    let (job, attempt) = started.cancel();
+                    self.complete(job, attempt, NO_WORKER);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// The pool was dropped: ends the work. Outcomes of its channels have no reader any more, so queued jobs are dropped.
     pub(super) fn abandon(&self) {
-        self.mode.advance_to(ShutdownMode::Dropped);
+        self.advance_to(ShutdownMode::Dropped);
         self.close_user_channel();
+        self.sweep();
         self.end();
     }
 
-    /// These jobs no longer keep the work open: they have their outcomes, and the reader asks for the next ones.
-    pub(super) fn done(&self, jobs: usize) {
-        if self.outstanding.release(jobs) {
+    /// Blocks until no job is queued, delayed or in flight. The caller may be the reader, so unread outcomes hold no worker back
+    /// meanwhile.
+    pub(super) fn wait_idle(&self) {
+        self.results.lift_limit();
+        self.outstanding.wait_idle(|| {
+            let channel = self.user_channel.as_ref();
+            channel.is_none_or(UserChannel::is_empty)
+        });
+        self.results.restore_limit();
+    }
+
+    /// These jobs have their outcomes, and the reader, which has kept the work open for them, asks for the next ones.
+    pub(super) fn processed(&self, jobs: usize) {
+        if self.outstanding.release_kept_open(jobs) == Left::Nothing {
             self.end();
         }
     }
@@ -270,15 +368,33 @@ impl Core {
         }
     }
 
-    fn accept(&self, request: RequestSpec) -> (usize, PendingJob) {
-        let index = self.counters.job_submitted();
-        let origin = if self.needs_origins {
-            let url = request.parsed_url().ok();
-            url.and_then(|url| Origin::from_url(&url)).map(Box::new)
-        } else {
-            None
-        };
-        (index, (Job::new(index, request), origin))
+    /// Counts one more job as outstanding.
+    fn admit(&self, request: RequestSpec) -> Result<RequestSpec, SubmitError> {
+        let accepts = || self.mode.get() < ShutdownMode::Closed;
+        if accepts() && self.outstanding.add() {
+            // Once more: either a shutdown counts this job, or its mode is seen here.
+            if accepts() {
+                return Ok(request);
+            }
+            self.done();
+        }
+        Err(SubmitError::closed(request, self.mode.get()))
+    }
+
+    fn advance_to(&self, mode: ShutdownMode) {
+        let before = self.mode.advance_to(mode);
+        if before == ShutdownMode::Open && self.outstanding.release_source() == Left::Nothing {
+            self.end();
+        }
+    }
+
+    /// The origin that a job counts for, if that matters.
+    fn origin_of(&self, request: &RequestSpec) -> Option<Box<Origin>> {
+        if !self.needs_origins {
+            return None;
+        }
+        let url = request.parsed_url().ok()?;
+        Origin::from_url(&url).map(Box::new)
     }
 
     fn take_from_user_channel(&self) -> Option<PendingJob> {
@@ -297,14 +413,17 @@ impl Core {
                 if self.queue.has_parked() {
                     channel.watch();
                 }
-                return Some(self.accept(request).1);
+                let origin = self.origin_of(&request);
+                let index = self.counters.job_submitted();
+                let job = Job::new(index, request, ReplyRoute::Pool);
+                return Some((QueuedJob::Whole(job), origin));
             }
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => {
                 self.close_user_channel();
             }
         }
-        self.done(1);
+        self.done();
         None
     }
 
@@ -318,15 +437,17 @@ impl Core {
 
     fn close_user_channel(&self) -> Option<Receiver<RequestSpec>> {
         let jobs = self.user_channel.as_ref()?.close()?;
-        self.done(1);
+        if self.outstanding.release_source() == Left::Nothing {
+            self.end();
+        }
         Some(jobs)
     }
 
-    /// After a shutdown or a cancellation, ends the jobs that are queued, and those in flight if they are cancelled. Called
-    /// again by whatever enqueues or starts a job meanwhile.
+    /// After a shutdown, a cancellation or the pool's drop, ends the jobs that are queued, and those in flight if they are
+    /// cancelled. Called again by whatever enqueues or starts a job meanwhile.
     fn sweep(&self) {
         let mode = self.mode.get();
-        if !matches!(mode, ShutdownMode::Returning | ShutdownMode::Cancelled) {
+        if mode < ShutdownMode::Returning {
             return;
         }
         for job in self.queue.drain() {
@@ -334,46 +455,70 @@ impl Core {
         }
         if mode == ShutdownMode::Cancelled {
             for started in self.in_flight.drain() {
-                let (job, attempt) = started.cancelled();
+                let (job, attempt) = started.cancel();
                 self.complete(job, attempt, NO_WORKER);
             }
         }
     }
 
-    /// Ends a job that no worker is at, as the shutdown mode says.
+    /// Ends a job that no worker is at, as its cancellation or the shutdown mode says.
     fn end_pending(&self, mut job: Job) {
-        match self.mode.get() {
-            ShutdownMode::Returning => match job.last_attempt.take() {
-                None => self.give_back(job),
+        match (self.mode.get(), &job.route) {
+            (ShutdownMode::Returning, _) if job.last_attempt.is_some() => {
                 // It was sent, so it ends with what its last attempt was.
-                Some(attempt) => {
+                if let Some(attempt) = job.last_attempt.take() {
                     self.counters.job_resumed();
                     self.complete(job, *attempt, NO_WORKER);
                 }
-            },
-            ShutdownMode::Cancelled => {
-                if job.last_attempt.is_some() {
-                    self.counters.job_resumed();
-                } else {
-                    self.counters.job_started(NO_WORKER);
-                }
-                let attempt = job.cancelled_attempt();
-                self.complete(job, attempt, NO_WORKER);
             }
-            ShutdownMode::Running | ShutdownMode::Dropped => {}
+            (ShutdownMode::Returning, ReplyRoute::Pool | ReplyRoute::Round(_)) => {
+                self.give_back(job);
+            }
+            (ShutdownMode::Dropped, ReplyRoute::Pool) => self.done(),
+            _ => self.end_cancelled(job),
         }
+    }
+
+    fn end_cancelled(&self, job: Job) {
+        if job.last_attempt.is_some() {
+            self.counters.job_resumed();
+        } else {
+            self.counters.job_started(NO_WORKER);
+        }
+        let attempt = job.cancelled_attempt();
+        self.complete(job, attempt, NO_WORKER);
     }
 
     fn give_back(&self, job: Job) {
         self.counters.job_given_back();
+        let route = job.route.clone();
         self.returned.lock().push(job);
-        self.done(1);
+        if let ReplyRoute::Round(round) = route {
+            round.give_back();
+        }
+        self.done();
     }
 
-    /// The outcome of a job, which is built here alone: counted, told to the observer, and sent to its reader.
+    /// The end of a job, after which it no longer keeps the work open, unless the reader of its outcome does.
     #[inline]
     fn complete(&self, job: Job, attempt: FinishedAttempt, worker: usize) {
-        let mut outcome = job.into_outcome(attempt);
+        let is_kept_open = self.deliver(job, attempt, worker);
+        if !is_kept_open {
+            self.done();
+        }
+    }
+
+    /// A job has its outcome or was given back.
+    fn done(&self) {
+        if self.outstanding.release(1) == Left::Nothing {
+            self.end();
+        }
+    }
+
+    /// The outcome of a job, which is built here alone: counted, told to the observer, and sent to its reader. Returns whether
+    /// the reader keeps the work open for it.
+    fn deliver(&self, job: Job, attempt: FinishedAttempt, worker: usize) -> bool {
+        let (mut outcome, route) = job.into_outcome(attempt);
         if self.policy.error_for_status {
             outcome = outcome.and_then(ThreadResponse::error_for_status);
         }
@@ -388,10 +533,16 @@ impl Core {
                 self.policy.notify(|observer| observer.exception(exception));
             }
         }
-        let is_kept_open_by_reader = self.results.send(outcome);
-        if !is_kept_open_by_reader {
-            self.done(1);
+        match route {
+            ReplyRoute::Pool if self.discards_outcomes => drop(outcome),
+            ReplyRoute::Pool => {
+                let keep_open = || self.outstanding.keep_open();
+                return self.results.send(outcome, keep_open);
+            }
+            ReplyRoute::Round(round) => round.complete(outcome),
+            ReplyRoute::Handle(spawned) => spawned.complete(outcome),
         }
+        false
     }
 
     fn is_over(&self) -> bool {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use super::shutdown::ShutdownMode;
 use crate::error::BoxError;
 use crate::redact::{SafeUrl, Truncated};
 use crate::request::RequestSpec;
@@ -15,8 +16,12 @@ use crate::request::RequestSpec;
 pub enum PoolError {
     /// `num_threads(0)` was asked for.
     NoThreads,
+    /// `concurrency(0)` was asked for.
+    NoConcurrency,
     /// `window(0)` was asked for.
     NoWindow,
+    /// `max_unread(0)` was asked for.
+    NoUnread,
     /// The [`Limits`](crate::Limits) are invalid: a rate of 0, or an invalid origin.
     Limits(String),
     /// [`allow_origin`](crate::PoolBuilder::allow_origin) was given an invalid origin.
@@ -42,6 +47,12 @@ impl fmt::Display for PoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoThreads => f.write_str("a pool needs at least one thread; num_threads was 0"),
+            Self::NoConcurrency => {
+                f.write_str("a pool needs at least one request in flight; concurrency was 0")
+            }
+            Self::NoUnread => {
+                f.write_str("a pool needs room for at least one outcome; max_unread was 0")
+            }
             Self::NoWindow => f.write_str("a window needs room for at least one job; window was 0"),
             Self::Limits(message) => write!(f, "invalid rate limits: {}", Truncated(message)),
             Self::AllowedOrigin(message) => {
@@ -57,7 +68,9 @@ impl fmt::Debug for PoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {
             Self::NoThreads => "NoThreads",
+            Self::NoConcurrency => "NoConcurrency",
             Self::NoWindow => "NoWindow",
+            Self::NoUnread => "NoUnread",
             Self::Limits(_) => "Limits",
             Self::AllowedOrigin(_) => "AllowedOrigin",
             Self::Spawn(_) => "Spawn",
@@ -73,31 +86,42 @@ impl StdError for PoolError {
         match self {
             Self::Spawn(error) => Some(&**error),
             Self::Session(source) => Some(&**source),
-            Self::NoThreads | Self::NoWindow | Self::Limits(_) | Self::AllowedOrigin(_) => None,
+            Self::NoThreads
+            | Self::NoConcurrency
+            | Self::NoWindow
+            | Self::NoUnread
+            | Self::Limits(_)
+            | Self::AllowedOrigin(_) => None,
         }
     }
 }
 
-/// A request that a pool did not accept: because its intake is closed, because it was cancelled or dropped, or because
-/// no worker could be started for it.
+/// A request that a pool did not accept: because its intake or its work had ended, or because no worker could be started
+/// for it. Its message says which call has ended the pool's intake.
 #[derive(Clone)]
 pub struct SubmitError {
     request: Box<RequestSpec>,
-    source: Option<Arc<io::Error>>,
+    reason: Refusal,
+}
+
+#[derive(Clone)]
+enum Refusal {
+    Mode(ShutdownMode),
+    NoWorker(Arc<io::Error>),
 }
 
 impl SubmitError {
-    pub(crate) fn new(request: RequestSpec) -> Self {
+    pub(super) fn closed(request: RequestSpec, mode: ShutdownMode) -> Self {
         Self {
             request: Box::new(request),
-            source: None,
+            reason: Refusal::Mode(mode),
         }
     }
 
-    pub(crate) fn without_worker(request: RequestSpec, error: io::Error) -> Self {
+    pub(super) fn without_worker(request: RequestSpec, error: io::Error) -> Self {
         Self {
             request: Box::new(request),
-            source: Some(Arc::new(error)),
+            reason: Refusal::NoWorker(Arc::new(error)),
         }
     }
 
@@ -121,9 +145,17 @@ impl From<SubmitError> for RequestSpec {
 
 impl fmt::Display for SubmitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reason = match self.source {
-            None => "the pool takes no more jobs",
-            Some(_) => "no worker could be started",
+        let reason = match &self.reason {
+            Refusal::Mode(ShutdownMode::Open | ShutdownMode::Draining) => {
+                "the pool was joined or iterated over, and its work is over"
+            }
+            Refusal::Mode(ShutdownMode::Closed) => "the pool was closed, by `close`",
+            Refusal::Mode(ShutdownMode::Returning) => "the pool was shut down, by `shutdown`",
+            Refusal::Mode(ShutdownMode::Cancelled) => {
+                "the pool was cancelled, by `cancel` or its deadline"
+            }
+            Refusal::Mode(ShutdownMode::Dropped) => "the pool was dropped",
+            Refusal::NoWorker(_) => "no worker could be started",
         };
         let method = Truncated(self.request.method());
         let url = SafeUrl(self.request.url());
@@ -133,17 +165,15 @@ impl fmt::Display for SubmitError {
 
 impl fmt::Debug for SubmitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { request, source } = self;
-        f.debug_struct("SubmitError")
-            .field("request", request)
-            .field("source", source)
-            .finish()
+        write!(f, "SubmitError(\"{self}\")")
     }
 }
 
 impl StdError for SubmitError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        let source = self.source.as_deref()?;
-        Some(source)
+        match &self.reason {
+            Refusal::NoWorker(error) => Some(&**error),
+            Refusal::Mode(_) => None,
+        }
     }
 }

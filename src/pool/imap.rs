@@ -1,19 +1,26 @@
 //! Any number of jobs in constant memory: [`ImapUnordered`] and [`Imap`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::iter::FusedIterator;
 
-use super::{Outcomes, Pool};
-use crate::outcome::{Outcome, ThreadException, ThreadResponse};
+use super::round::RoundReceiver;
+use super::{Handle, Pool};
+use crate::observe::Stats;
+use crate::outcome::Outcome;
 use crate::request::RequestSpec;
 
 /// Like Python's `imap_unordered`: pulls requests from an iterator as there is room for them, and yields their outcomes in
-/// completion order. Created by [`imap_unordered`](crate::imap_unordered) and
-/// [`PoolBuilder::imap_unordered`](crate::PoolBuilder::imap_unordered).
+/// completion order. Created by [`imap_unordered`](crate::imap_unordered),
+/// [`PoolBuilder::imap_unordered`](crate::PoolBuilder::imap_unordered) and, on a pool that stays,
+/// [`Pool::imap_unordered`](crate::Pool::imap_unordered).
 ///
 /// Each call of `next` pulls requests until the [`window`](crate::PoolBuilder::window) is full, then waits for an outcome.
-/// It ends when the input has ended and all outcomes were yielded. Dropping it early cancels queued jobs and does not block.
+/// It ends when the input is exhausted and all outcomes have been yielded. Dropping it early discards its queued jobs and
+/// does not block.
+///
+/// The input is asked again after it has returned `None`, as long as there are jobs: a work list that grows with the outcomes
+/// is a crawl in bounded memory. To stop early, see [`handle`](Self::handle).
 ///
 /// ```
 /// let site = "https://example.com";
@@ -24,56 +31,70 @@ use crate::request::RequestSpec;
 /// println!("{} bytes", sizes.sum::<usize>());
 /// # Ok::<(), threaded::PoolError>(())
 /// ```
-pub struct ImapUnordered<I> {
-    pool: WindowedPool<I>,
+pub struct ImapUnordered<'a, I> {
+    input: WindowedInput<'a, I>,
 }
 
-impl<I: Iterator> ImapUnordered<I> {
-    pub(super) fn new(pool: WindowedPool<I>) -> Self {
-        Self { pool }
+impl<'a, I: Iterator> ImapUnordered<'a, I> {
+    pub(super) fn new(input: WindowedInput<'a, I>) -> Self {
+        Self { input }
     }
 }
 
-impl<I> Iterator for ImapUnordered<I>
+impl<I> ImapUnordered<'_, I> {
+    /// A handle to reach the run from other threads, or from the loop over it. What it submits or spawns is part of the run:
+    /// the iterator yields the outcomes of submitted jobs.
+    ///
+    /// With [`Handle::shutdown`] the iterator ends when the jobs in flight are done, and what was not sent is returned there;
+    /// with [`Handle::cancel`] it ends at once, and with [`Handle::close`] it pulls no more requests.
+    pub fn handle(&self) -> Handle {
+        self.input.handle()
+    }
+
+    /// A snapshot of what the pool has done so far.
+    pub fn stats(&self) -> Stats {
+        self.input.pool.get().stats()
+    }
+}
+
+impl<I> Iterator for ImapUnordered<'_, I>
 where
     I: Iterator,
     I::Item: Into<RequestSpec>,
 {
-    type Item = Result<ThreadResponse, ThreadException>;
+    type Item = Outcome;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        self.pool.fill();
-        if self.pool.held == 0 {
-            return None;
+    fn next(&mut self) -> Option<Outcome> {
+        self.input.pull(0, |_| ());
+        let outcome = self.input.receiver.recv();
+        if outcome.is_none() {
+            self.input.end();
         }
-        let outcome = self.pool.outcomes.next()?;
-        self.pool.make_room();
-        Some(outcome)
+        outcome
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.pool.size_hint()
+        self.input.size_hint(0)
     }
 }
 
-impl<I> FusedIterator for ImapUnordered<I>
+impl<I> FusedIterator for ImapUnordered<'_, I>
 where
     I: Iterator,
     I::Item: Into<RequestSpec>,
 {
 }
 
-impl<I> fmt::Debug for ImapUnordered<I> {
+impl<I> fmt::Debug for ImapUnordered<'_, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pool } = self;
-        let mut shown = f.debug_struct("ImapUnordered");
-        pool.fmt_fields(&mut shown);
-        shown.finish_non_exhaustive()
+        let Self { input } = self;
+        input.fmt_fields(0, &mut f.debug_struct("ImapUnordered"))
     }
 }
 
 /// Like Python's `imap`: pulls requests from an iterator as there is room for them, and yields their outcomes in the order
-/// of the requests. Created by [`imap`](crate::imap) and [`PoolBuilder::imap`](crate::PoolBuilder::imap).
+/// of the requests. Created by [`imap`](crate::imap), [`PoolBuilder::imap`](crate::PoolBuilder::imap) and, on a pool that
+/// stays, [`Pool::imap`](crate::Pool::imap).
 ///
 /// Outcomes that arrive out of order are kept until it is their turn, and take up room in the
 /// [`window`](crate::PoolBuilder::window). Otherwise it is like [`ImapUnordered`].
@@ -87,160 +108,259 @@ impl<I> fmt::Debug for ImapUnordered<I> {
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Imap<I> {
-    pool: WindowedPool<I>,
-    /// The index of the job whose outcome is yielded next.
-    next_index: usize,
+pub struct Imap<'a, I> {
+    input: WindowedInput<'a, I>,
+    /// The indices of the jobs whose outcomes are to be yielded, in their order.
+    order: VecDeque<usize>,
     /// Outcomes of later jobs.
     early: BTreeMap<usize, Outcome>,
 }
 
-impl<I: Iterator> Imap<I> {
-    pub(super) fn new(pool: WindowedPool<I>) -> Self {
+impl<'a, I: Iterator> Imap<'a, I> {
+    pub(super) fn new(input: WindowedInput<'a, I>) -> Self {
         Self {
-            pool,
-            next_index: 0,
+            input,
+            order: VecDeque::new(),
             early: BTreeMap::new(),
         }
     }
 }
 
-impl<I> Iterator for Imap<I>
+impl<I> Imap<'_, I> {
+    /// A handle to reach the run from other threads, or from the loop over it: see
+    /// [`ImapUnordered::handle`]. Outcomes of what it submits are yielded as they come.
+    pub fn handle(&self) -> Handle {
+        self.input.handle()
+    }
+
+    /// A snapshot of what the pool has done so far.
+    pub fn stats(&self) -> Stats {
+        self.input.pool.get().stats()
+    }
+}
+
+impl<I> Iterator for Imap<'_, I>
 where
     I: Iterator,
     I::Item: Into<RequestSpec>,
 {
-    type Item = Result<ThreadResponse, ThreadException>;
+    type Item = Outcome;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        self.pool.fill();
-        if self.pool.held == 0 {
-            return None;
-        }
-        let outcome = loop {
-            if let Some(outcome) = self.early.remove(&self.next_index) {
-                break outcome;
+    fn next(&mut self) -> Option<Outcome> {
+        let Self {
+            input,
+            order,
+            early,
+        } = self;
+        input.pull(early.len(), |index| order.push_back(index));
+        loop {
+            let next_index = order.front().copied();
+            if let Some(outcome) = next_index.and_then(|index| early.remove(&index)) {
+                order.pop_front();
+                return Some(outcome);
             }
-            let outcome = self.pool.outcomes.next()?;
+            let Some(outcome) = input.receiver.recv() else {
+                // Jobs before the early ones were given back.
+                order.clear();
+                let next = early.pop_first().map(|(_, outcome)| outcome);
+                if next.is_none() {
+                    input.end();
+                }
+                return next;
+            };
             let index = match &outcome {
                 Ok(response) => response.index(),
                 Err(exception) => exception.index(),
             };
-            if index == self.next_index {
-                break outcome;
+            // Indices grow, so the order is sorted. What a handle has submitted is not in it.
+            match order.binary_search(&index) {
+                Ok(0) => {
+                    order.pop_front();
+                    return Some(outcome);
+                }
+                Ok(_) => drop(early.insert(index, outcome)),
+                Err(_) => return Some(outcome),
             }
-            self.early.insert(index, outcome);
-        };
-        self.next_index += 1;
-        self.pool.make_room();
-        Some(outcome)
+        }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.pool.size_hint()
+        self.input.size_hint(self.early.len())
     }
 }
 
-impl<I> FusedIterator for Imap<I>
+impl<I> FusedIterator for Imap<'_, I>
 where
     I: Iterator,
     I::Item: Into<RequestSpec>,
 {
 }
 
-impl<I> fmt::Debug for Imap<I> {
+impl<I> fmt::Debug for Imap<'_, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            pool,
-            next_index: _,
+            input,
+            order: _,
             early,
         } = self;
-        let mut shown = f.debug_struct("Imap");
-        pool.fmt_fields(&mut shown);
-        shown.field("early", &early.len()).finish_non_exhaustive()
+        input.fmt_fields(early.len(), &mut f.debug_struct("Imap"))
     }
 }
 
-/// A pool that pulls its jobs from an iterator, as long as it holds fewer of them than the window: queued, in flight, or
-/// done and not yet yielded.
-pub(super) struct WindowedPool<I> {
-    /// `None` once it has ended: it is not polled again then.
+/// An input, from which jobs are pulled as long as fewer of them than the window are held: queued, in flight, or done and not
+/// yet yielded.
+pub(super) struct WindowedInput<'a, I> {
+    /// `None` once it is not pulled any more.
     requests: Option<I>,
     window: usize,
-    has_deadline: bool,
-    held: usize,
-    outcomes: Outcomes,
+    receiver: RoundReceiver,
+    pool: RunningPool<'a>,
 }
 
-impl<I> WindowedPool<I>
+/// The pool that the jobs of an input run on.
+pub(super) enum RunningPool<'a> {
+    /// It was started for this input.
+    Own {
+        pool: Pool,
+        has_deadline: bool,
+    },
+    Shared(&'a Pool),
+}
+
+impl RunningPool<'_> {
+    fn get(&self) -> &Pool {
+        match self {
+            Self::Own { pool, .. } => pool,
+            Self::Shared(pool) => pool,
+        }
+    }
+}
+
+impl<I> WindowedInput<'_, I>
 where
     I: Iterator,
     I::Item: Into<RequestSpec>,
 {
-    /// Submits jobs until the window is full. Runs the input on the caller's thread; if it panics, no job is lost.
-    fn fill(&mut self) {
-        let threads = &self.outcomes.guard.threads;
-        while self.held < self.window {
-            if !threads.core.is_running() {
-                // Cancelled: requests that were not pulled stay in the input.
+    /// Submits jobs until the window is full, `early` outcomes in the caller's hands included, and tells their indices. Runs
+    /// the input on the caller's thread; if it panics, no job is lost.
+    fn pull(&mut self, early: usize, mut submitted: impl FnMut(usize)) {
+        let threads = &self.pool.get().guard.threads;
+        while self.receiver.held() + early < self.window {
+            if !threads.core.accepts_jobs() {
+                // Requests that were not pulled stay in the input.
                 self.requests = None;
             }
             let Some(request) = self.requests.as_mut().and_then(Iterator::next) else {
-                self.requests = None;
-                threads.core.close_intake();
                 return;
             };
-            match threads.submit(request.into()) {
-                Ok(_) => self.held += 1,
-                Err(_) => self.requests = None,
-            }
+            let index = match threads.submit(request.into(), self.receiver.route()) {
+                Ok(index) => index,
+                Err(refused) => {
+                    self.requests = None;
+                    let (request, route) = (refused.into_request(), self.receiver.route());
+                    threads.core.refuse(request, route)
+                }
+            };
+            submitted(index);
         }
     }
 }
 
-impl<I: Iterator> WindowedPool<I> {
-    pub(super) fn new(pool: Pool, requests: I, window: usize, has_deadline: bool) -> Self {
-        let mut outcomes = pool.into_iter();
-        // The intake is closed when the input has ended.
-        outcomes.closes_intake = false;
+impl<'a, I: Iterator> WindowedInput<'a, I> {
+    pub(super) fn new(pool: RunningPool<'a>, requests: I, window: usize) -> Self {
         Self {
             requests: Some(requests),
             window,
-            has_deadline,
-            held: 0,
-            outcomes,
+            receiver: RoundReceiver::new(),
+            pool,
         }
     }
 
-    /// An outcome is yielded: there is room for another job.
-    fn make_room(&mut self) {
-        self.held = self.held.saturating_sub(1);
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let (lower, upper) = match &self.requests {
+    fn size_hint(&self, early: usize) -> (usize, Option<usize>) {
+        let held = self.receiver.held() + early;
+        let (lower, upper) = match (&self.requests, &self.pool) {
             // A run that is cancelled leaves the rest of its input alone.
-            Some(requests) if self.has_deadline => (0, requests.size_hint().1),
-            Some(requests) => requests.size_hint(),
-            None => (0, Some(0)),
+            (
+                Some(requests),
+                RunningPool::Own {
+                    has_deadline: true, ..
+                },
+            ) => (0, requests.size_hint().1),
+            (Some(requests), _) => requests.size_hint(),
+            (None, _) => (0, Some(0)),
         };
-        let upper = upper.and_then(|upper| upper.checked_add(self.held));
-        (lower.saturating_add(self.held), upper)
+        let upper = upper.and_then(|upper| upper.checked_add(held));
+        (lower.saturating_add(held), upper)
     }
 }
 
-impl<I> WindowedPool<I> {
-    fn fmt_fields(&self, shown: &mut fmt::DebugStruct<'_, '_>) {
+impl<I> WindowedInput<'_, I> {
+    fn handle(&self) -> Handle {
+        let threads = &self.pool.get().guard.threads;
+        Handle::new(threads, Some(self.receiver.round()))
+    }
+
+    /// The input has ended, and all outcomes were yielded.
+    fn end(&mut self) {
+        self.requests = None;
+        if let RunningPool::Own { pool, .. } = &self.pool {
+            pool.close();
+        }
+    }
+
+    fn fmt_fields(&self, early: usize, shown: &mut fmt::DebugStruct<'_, '_>) -> fmt::Result {
         let Self {
             requests,
             window,
-            has_deadline: _,
-            held,
-            outcomes: _,
+            receiver,
+            pool: _,
         } = self;
         shown
             .field("has_input", &requests.is_some())
             .field("window", window)
-            .field("held", held);
+            .field("held", &(receiver.held() + early))
+            .field("early", &early)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// Sends the requests of an iterator on the workers of this pool, and yields their outcomes in the order of the requests.
+    /// A round on a pool that stays, as [`map`](Self::map); otherwise like [`threaded::imap`](crate::imap).
+    ///
+    /// The window is that of the [pool's builder](crate::PoolBuilder::window), 4 jobs per worker by default. If the pool takes
+    /// no more jobs, nothing more is pulled, and the iterator ends with the last job that was pulled.
+    pub fn imap<I>(&self, requests: I) -> Imap<'_, I::IntoIter>
+    where
+        I: IntoIterator,
+        I::Item: Into<RequestSpec>,
+    {
+        Imap::new(self.windowed(requests.into_iter()))
+    }
+
+    /// Sends the requests of an iterator on the workers of this pool, and yields their outcomes in completion order.
+    /// A round on a pool that stays, as [`map`](Self::map); otherwise like [`imap`](Self::imap).
+    ///
+    /// ```
+    /// use threaded::Pool;
+    ///
+    /// let site = "https://example.com";
+    /// # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+    /// let pool = Pool::builder().num_threads(8).build()?;
+    /// let odd = pool.imap_unordered((1..100).step_by(2).map(|page| format!("{site}/{page}")));
+    /// let even = pool.imap_unordered((0..100).step_by(2).map(|page| format!("{site}/{page}")));
+    /// assert_eq!(odd.zip(even).count(), 50);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn imap_unordered<I>(&self, requests: I) -> ImapUnordered<'_, I::IntoIter>
+    where
+        I: IntoIterator,
+        I::Item: Into<RequestSpec>,
+    {
+        ImapUnordered::new(self.windowed(requests.into_iter()))
+    }
+
+    fn windowed<I: Iterator>(&self, requests: I) -> WindowedInput<'_, I> {
+        WindowedInput::new(RunningPool::Shared(self), requests, self.window)
     }
 }

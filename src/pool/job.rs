@@ -1,22 +1,48 @@
 //! A job: a request that a pool has accepted, and what is known of its attempts until it has its outcome.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use super::job_handle::SpawnedJob;
+use super::round::Round;
 use crate::error::Error;
 use crate::outcome::{JobInfo, Outcome, ThreadException, ThreadResponse};
 use crate::request::RequestSpec;
 use crate::response::Response;
 use crate::schedule::OriginKey;
 use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) struct Job {
     pub(super) index: usize,
     pub(super) request: RequestSpec,
+    pub(super) route: ReplyRoute,
     /// The origin that it counts for, as far as the schedule tells origins apart.
     pub(super) origin: OriginKey,
     /// The last attempt, while a retry is pending. Most jobs have none, and millions may wait: they pay one pointer for it.
     pub(super) last_attempt: Option<Box<FinishedAttempt>>,
+}
+
+/// Where the outcome of a job goes.
+#[derive(Clone)]
+pub(super) enum ReplyRoute {
+    /// To the result channels of the pool.
+    Pool,
+    /// To those of a round.
+    Round(Arc<Round>),
+    /// To a [`JobHandle`](super::JobHandle).
+    Handle(Arc<SpawnedJob>),
+}
+
+impl ReplyRoute {
+    /// Whether a job is not to be attempted any more: it was cancelled, or its outcome has no reader.
+    pub(super) fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Pool => false,
+            Self::Round(round) => round.is_abandoned(),
+            Self::Handle(job) => job.is_cancelled(),
+        }
+    }
 }
 
 /// What is known of a job's attempts so far.
@@ -39,30 +65,33 @@ pub(super) struct FinishedAttempt {
 }
 
 impl Job {
-    pub(super) fn new(index: usize, request: RequestSpec) -> Self {
+    pub(super) fn new(index: usize, request: RequestSpec, route: ReplyRoute) -> Self {
         Self {
             index,
             request,
+            route,
             origin: OriginKey::NONE,
             last_attempt: None,
         }
     }
 
-    /// The outcome of a job whose last attempt is this one.
+    /// The outcome of a job whose last attempt is this one, and where it goes.
     #[inline]
-    pub(super) fn into_outcome(self, attempt: FinishedAttempt) -> Outcome {
+    pub(super) fn into_outcome(self, attempt: FinishedAttempt) -> (Outcome, ReplyRoute) {
         let info = JobInfo {
             request: self.request,
             index: self.index,
+            keeps_open: false,
             attempts: attempt.log.attempts,
             elapsed: attempt.finished_at - attempt.log.first_started_at,
             last_attempt_elapsed: attempt.elapsed,
             finished_at: attempt.finished_at,
         };
-        match attempt.result {
+        let outcome = match attempt.result {
             Ok(response) => Ok(ThreadResponse::new(info, response)),
             Err(error) => Err(ThreadException::new(info, error, None)),
-        }
+        };
+        (outcome, self.route)
     }
 
     /// The attempt that a job ends with that is cancelled while no worker is at it.
@@ -104,6 +133,8 @@ pub(super) struct StartedJob {
     pub(super) started_at: Instant,
     /// Before this attempt.
     log: AttemptLog,
+    /// Set when a cancellation has ended the job: the attempt is to stop as soon as it can.
+    is_cancelled: Arc<AtomicBool>,
 }
 
 impl RunningJob {
@@ -118,16 +149,43 @@ impl RunningJob {
     pub(super) fn origin(&self) -> OriginKey {
         self.started.job.origin
     }
+
+    pub(super) fn route(&self) -> &ReplyRoute {
+        &self.started.job.route
+    }
+
+    pub(super) fn is_cancelled(&self) -> &Arc<AtomicBool> {
+        &self.started.is_cancelled
+    }
+
+    /// What a cancellation of this job alone needs to find it.
+    pub(super) fn place(&self) -> PlaceInFlight {
+        PlaceInFlight {
+            started: Arc::downgrade(&self.started),
+            slot: self.slot,
+            worker: self.worker,
+        }
+    }
+}
+
+/// Where a job is in the table of jobs in flight.
+pub(super) struct PlaceInFlight {
+    started: Weak<StartedJob>,
+    slot: usize,
+    worker: usize,
 }
 
 impl StartedJob {
     /// The attempt that a job ends with that is cancelled while a worker is at it, and a copy of the job.
-    pub(super) fn cancelled(&self) -> (Job, FinishedAttempt) {
+    pub(super) fn cancel(&self) -> (Job, FinishedAttempt) {
+        self.is_cancelled.store(true, Ordering::Relaxed);
         let finished_at = Instant::now();
         let job = Job {
+            index: self.job.index,
             request: self.job.request.clone(),
+            route: self.job.route.clone(),
+            origin: self.job.origin,
             last_attempt: None,
-            ..self.job
         };
         let attempt = FinishedAttempt {
             log: AttemptLog {
@@ -171,6 +229,7 @@ impl InFlight {
             job,
             started_at,
             log,
+            is_cancelled: Arc::default(),
         });
         RunningJob {
             slot: self.shard(worker).lock().insert(Arc::clone(&started)),
@@ -188,8 +247,18 @@ impl InFlight {
             worker,
             ..
         } = running;
-        drop(self.shard(worker).lock().remove(slot, &started)?);
+        drop(
+            self.shard(worker)
+                .lock()
+                .remove(slot, Arc::as_ptr(&started))?,
+        );
         Arc::into_inner(started)
+    }
+
+    /// Removes one for its cancellation. `None` if the attempt is over.
+    pub(super) fn remove_at(&self, place: &PlaceInFlight) -> Option<Arc<StartedJob>> {
+        let shard = self.shard(place.worker);
+        shard.lock().remove(place.slot, place.started.as_ptr())
     }
 
     /// Removes all of them.
@@ -220,9 +289,9 @@ impl Shard {
     }
 
     /// Removes this job, unless it was removed before and the slot is empty, or another job's.
-    fn remove(&mut self, slot: usize, started: &Arc<StartedJob>) -> Option<Arc<StartedJob>> {
+    fn remove(&mut self, slot: usize, started: *const StartedJob) -> Option<Arc<StartedJob>> {
         let entry = self.slots.get_mut(slot)?;
-        let removed = entry.take_if(|entry| Arc::ptr_eq(entry, started))?;
+        let removed = entry.take_if(|entry| Arc::as_ptr(entry) == started)?;
         self.vacant.push(slot);
         Some(removed)
     }

@@ -1,5 +1,6 @@
 //! The policy of a pool: what it does after an attempt, and which settings attempts have.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::job::{AttemptLog, Job};
@@ -15,7 +16,7 @@ pub(super) struct Policy {
     pub(super) attempt_limits: AttemptLimits,
     pub(super) error_for_status: bool,
     pub(super) reauthenticate: bool,
-    pub(super) observer: Option<Box<dyn Observer>>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) retry: Option<Retry>,
     /// What all retries of the pool are paid from.
     pub(super) retry_budget: Option<TokenBucket>,

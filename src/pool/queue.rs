@@ -6,10 +6,12 @@
 //! another one if more jobs are ready, or if the timer has no owner any more.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::job::Job;
+use super::job::{Job, ReplyRoute};
+use super::job_handle::SpawnedJob;
 use crate::origin::Origin;
 use crate::schedule::{Decision, OriginKey, Schedule};
 use crate::sync::atomic::{AtomicUsize, Ordering, fence};
@@ -18,7 +20,36 @@ use crate::sync::{Mutex, MutexGuard};
 
 /// A job on its way into the schedule, with the origin that it counts for. Boxed since most pools have no need for it, and
 /// millions of jobs may wait.
-pub(super) type PendingJob = (Job, Option<Box<Origin>>);
+pub(super) type PendingJob = (QueuedJob, Option<Box<Origin>>);
+
+/// A job that waits for a worker.
+pub(super) enum QueuedJob {
+    Whole(Job),
+    /// The job waits where its handle can cancel it.
+    Ticket(Arc<SpawnedJob>),
+}
+
+impl QueuedJob {
+    /// A job that is put back for a retry. Gives it back if it was cancelled meanwhile.
+    fn put_back(job: Job) -> Result<Self, Job> {
+        match &job.route {
+            ReplyRoute::Handle(spawned) => {
+                let spawned = Arc::clone(spawned);
+                spawned.put_back(job)?;
+                Ok(Self::Ticket(spawned))
+            }
+            ReplyRoute::Pool | ReplyRoute::Round(_) => Ok(Self::Whole(job)),
+        }
+    }
+
+    /// `None` if the job was cancelled, and has its outcome.
+    fn redeem(self, origin: OriginKey) -> Option<Job> {
+        match self {
+            Self::Whole(job) => Some(Job { origin, ..job }),
+            Self::Ticket(spawned) => spawned.take(origin),
+        }
+    }
+}
 
 pub(super) struct JobQueue {
     intake_tx: Sender<PendingJob>,
@@ -33,13 +64,13 @@ pub(super) struct JobQueue {
 }
 
 struct State {
-    schedule: Schedule<Job>,
+    schedule: Schedule<QueuedJob>,
     parked: BTreeMap<usize, Waker>,
     timer_owner: Option<(usize, Instant)>,
 }
 
 impl JobQueue {
-    pub(super) fn new(schedule: Schedule<Job>, looks_ahead: bool, room: usize) -> Self {
+    pub(super) fn new(schedule: Schedule<QueuedJob>, looks_ahead: bool, room: usize) -> Self {
         let (intake_tx, intake) = unbounded();
         Self {
             intake_tx,
@@ -58,12 +89,9 @@ impl JobQueue {
     pub(super) fn push(&self, pending: PendingJob) {
         // The queue owns both ends, so they are never disconnected.
         let _ = self.intake_tx.send(pending);
-        // Either a worker that parks now counts itself before this load, and is woken; or it looks into the intake after the
-        // send above, and finds the job. The fences, here and in `park`, exclude that neither happens.
-        fence(Ordering::SeqCst);
-        if self.has_parked() {
-            self.wake_one();
-        }
+        // Either a worker that parks now counts itself in time to be woken; or it looks into the intake after the send above,
+        // and finds the job. The fences, in `wake_one` and `park`, exclude that neither happens.
+        self.wake_one();
     }
 
     /// The next job for this worker, without waiting. A job that the worker brings along is pushed before.
@@ -76,11 +104,18 @@ impl JobQueue {
         }
         self.look_ahead(&mut state, now);
         let was_full = state.schedule.len() >= self.room;
-        let (job, is_scheduled) = match state.schedule.next(now, worker) {
-            Decision::Run(job, origin) => (Job { origin, ..job }, true),
-            // Without origins, jobs go in their order, and the next one need not pass through the schedule.
-            _ if !self.looks_ahead => (self.intake.try_recv().ok()?.0, false),
-            _ => return None,
+        let (job, is_scheduled) = loop {
+            let (queued, origin, is_scheduled) = match state.schedule.next(now, worker) {
+                Decision::Run(queued, origin) => (queued, origin, true),
+                // Without origins, jobs go in their order, and the next one need not pass through the schedule.
+                _ if !self.looks_ahead => (self.intake.try_recv().ok()?.0, OriginKey::NONE, false),
+                _ => return None,
+            };
+            match queued.redeem(origin) {
+                Some(job) => break (job, is_scheduled),
+                None if origin == OriginKey::NONE => {}
+                None => state.schedule.release(origin, now),
+            }
         };
         // Parked workers do not watch the user's channel while the schedule is full. And this worker may have been woken for
         // a job that is still in the intake.
@@ -114,6 +149,15 @@ impl JobQueue {
         Ok(timer)
     }
 
+    /// Registers a worker to be woken, whatever there is to do.
+    pub(super) fn park_idle(&self, worker: usize, waker: &Waker) {
+        let mut state = self.state.lock();
+        state.parked.insert(worker, waker.clone());
+        self.count_parked(&state);
+        drop(state);
+        fence(Ordering::SeqCst);
+    }
+
     pub(super) fn has_parked(&self) -> bool {
         self.parked.load(Ordering::SeqCst) > 0
     }
@@ -139,14 +183,16 @@ impl JobQueue {
         wake(state, woken);
     }
 
-    /// Takes a job back that was in flight, for a retry at this time.
-    pub(super) fn delay(&self, job: Job, until: Instant) {
+    /// Takes a job back that was in flight, for a retry at this time. Gives it back if it was cancelled meanwhile.
+    pub(super) fn delay(&self, job: Job, until: Instant) -> Result<(), Job> {
         let now = Instant::now();
         let origin = job.origin;
+        let job = QueuedJob::put_back(job)?;
         let mut state = self.state.lock();
         state.schedule.delay(job, origin, now, until);
         let woken = self.needed_next(&mut state, now);
         wake(state, woken);
+        Ok(())
     }
 
     /// Counts one more attempt of a job in flight.
@@ -170,10 +216,16 @@ impl JobQueue {
         let mut state = self.state.lock();
         let mut jobs = state.schedule.drain();
         jobs.extend(self.intake.try_iter().map(|(job, _)| job));
-        jobs
+        drop(state);
+        let jobs = jobs.into_iter();
+        jobs.filter_map(|job| job.redeem(OriginKey::NONE)).collect()
     }
 
     pub(super) fn wake_one(&self) {
+        fence(Ordering::SeqCst);
+        if !self.has_parked() {
+            return;
+        }
         let mut state = self.state.lock();
         let woken = self.pop_parked(&mut state);
         wake(state, woken);

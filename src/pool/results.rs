@@ -1,110 +1,188 @@
-//! Reply routes: how outcomes get to the pool's user, by two channels, or by one while the pool is iterated over.
+//! Result channels: one for responses and one for exceptions, which are read apart or, in completion order, together.
+//!
+//! A pool has a pair of them for the jobs that are submitted to it, and one for each [round](crate::Pool::map) of jobs.
 
 use std::convert::Infallible;
 use std::fmt;
 use std::iter::FusedIterator;
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::queue::JobQueue;
 use super::{Pool, PoolGuard};
-use crate::outcome::{Outcome, ThreadException, ThreadResponse};
-use crate::sync::RwLock;
-use crate::sync::atomic::{AtomicBool, Ordering, fence};
-use crate::sync::channel::{Receiver, Sender, unbounded};
+use crate::outcome::{self, Outcome, ThreadException, ThreadResponse};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crate::sync::{Mutex, RwLock, WaitList};
 
 /// Makes both ends.
-pub(super) fn channel() -> (ResultSender, ResultReceiver) {
+pub(super) fn channel(max_unread: Option<UnreadLimit>) -> (ResultSender, ResultReceiver) {
     let (response_tx, responses) = unbounded();
     let (exception_tx, exceptions) = unbounded();
-    let (merged_tx, merged) = unbounded();
     let (over_tx, over) = unbounded();
-    let is_merging = Arc::new(AtomicBool::new(false));
+    let shared = Arc::new(Shared {
+        is_open: AtomicBool::new(true),
+        is_iterated: AtomicBool::new(false),
+        readers: WaitList::default(),
+        early: Mutex::new(None),
+        max_unread,
+    });
     let senders = Senders {
         responses: response_tx,
         exceptions: exception_tx,
-        merged: merged_tx,
-        is_merging: Arc::clone(&is_merging),
         _over: over_tx,
+    };
+    let sender = ResultSender {
+        senders: RwLock::new(Some(senders)),
+        shared: Arc::clone(&shared),
     };
     let receiver = ResultReceiver {
         responses,
         exceptions,
-        merged,
-        is_merging,
         over,
+        shared,
     };
-    (ResultSender(RwLock::new(Some(senders))), receiver)
+    (sender, receiver)
 }
 
 /// The sending end, until the work is over. All channels are unbounded, so sending never waits.
-pub(super) struct ResultSender(RwLock<Option<Senders>>);
+pub(super) struct ResultSender {
+    senders: RwLock<Option<Senders>>,
+    shared: Arc<Shared>,
+}
 
 struct Senders {
     responses: Sender<ThreadResponse>,
     exceptions: Sender<ThreadException>,
-    merged: Sender<MergedMessage>,
-    is_merging: Arc<AtomicBool>,
     /// Disconnects those that wait for the end of the work.
     _over: Sender<Infallible>,
 }
 
-/// What an iterator waits for: on one channel, since waiting for one costs much less than waiting for several.
-enum MergedMessage {
-    Outcome(Outcome),
-    /// An outcome was sent to the channel of its kind while the switch to merged mode was in progress.
-    LookAtChannels,
-    /// There will be no more.
-    End,
+/// What both ends share.
+struct Shared {
+    is_open: AtomicBool,
+    is_iterated: AtomicBool,
+    /// The threads that wait for an outcome of either kind.
+    readers: WaitList,
+    /// Taken out of one channel while the first outcome of the other one was done before it.
+    early: Mutex<Option<Outcome>>,
+    max_unread: Option<UnreadLimit>,
 }
 
 impl ResultSender {
-    /// Whether the reader keeps the work open in the job's place, until it asks for the next outcome.
-    pub(super) fn send(&self, outcome: Outcome) -> bool {
-        match &*self.0.read() {
-            Some(senders) => senders.send(outcome),
-            None => false,
+    /// From now on, an outcome keeps the work open in its job's place until the reader asks for the next one. Outcomes that do
+    /// not are in the channels by now.
+    pub(super) fn iterate(&self) {
+        let _none_is_being_sent = self.senders.write();
+        self.shared.is_iterated.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns whether the outcome keeps the work open; if so, `keep_open` was called before. Once the work is over or the
+    /// receiving end was dropped, outcomes have no reader and are dropped.
+    pub(super) fn send(&self, mut outcome: Outcome, keep_open: impl FnOnce()) -> bool {
+        let senders = self.senders.read();
+        let Some(open) = &*senders else {
+            return false;
+        };
+        let keeps_open = self.shared.is_iterated.load(Ordering::SeqCst);
+        if keeps_open {
+            keep_open();
+            outcome::keep_open(&mut outcome);
         }
+        match outcome {
+            Ok(response) => drop(open.responses.send(response)),
+            Err(exception) => drop(open.exceptions.send(exception)),
+        }
+        drop(senders);
+        self.shared.readers.notify_one();
+        keeps_open
     }
 
     /// There will be no more outcomes: all of them have been sent by now, or have no reader.
     pub(super) fn close(&self) {
-        if let Some(senders) = self.0.write().take() {
-            let _ = senders.merged.send(MergedMessage::End);
+        let senders = self.senders.write().take();
+        self.shared.is_open.store(false, Ordering::SeqCst);
+        drop(senders);
+        self.wake_readers();
+    }
+
+    /// Those that wait for an outcome have to look whether any more can come.
+    pub(super) fn wake_readers(&self) {
+        self.shared.readers.notify_all();
+    }
+
+    /// Whether workers have to wait for the reader.
+    pub(super) fn is_full(&self) -> bool {
+        let Some(limit) = &self.shared.max_unread else {
+            return false;
+        };
+        let senders = self.senders.read();
+        let unread = senders.as_ref().map_or(0, |senders| {
+            senders.responses.len() + senders.exceptions.len()
+        });
+        limit.is_reached(unread)
+    }
+
+    /// Lets workers go on, however many outcomes are unread.
+    pub(super) fn lift_limit(&self) {
+        if let Some(limit) = &self.shared.max_unread {
+            limit.lift();
+        }
+    }
+
+    /// Ends a `lift_limit`.
+    pub(super) fn restore_limit(&self) {
+        if let Some(limit) = &self.shared.max_unread {
+            limit.restore();
         }
     }
 }
 
-impl Senders {
-    fn send(&self, outcome: Outcome) -> bool {
-        // Without a receiver, the pool and its iterators were dropped, and the outcome has no reader.
-        if self.is_merging.load(Ordering::Relaxed) {
-            return self.merged.send(MergedMessage::Outcome(outcome)).is_ok();
+/// The maximum number of unread outcomes with which workers start a job.
+pub(super) struct UnreadLimit {
+    max: usize,
+    /// How many reasons there are to ignore the limit.
+    lifts: AtomicUsize,
+    /// Of the workers that wait.
+    queue: Arc<JobQueue>,
+}
+
+impl UnreadLimit {
+    pub(super) fn new(max: usize, queue: &Arc<JobQueue>) -> Self {
+        Self {
+            max,
+            lifts: AtomicUsize::new(0),
+            queue: Arc::clone(queue),
         }
-        match outcome {
-            Ok(response) => drop(self.responses.send(response)),
-            Err(exception) => drop(self.exceptions.send(exception)),
-        }
-        // Either the iterator, which looks at the channels after it has set the flag, finds what was sent above; or the
-        // flag is seen here. The fences, here and there, exclude that neither happens.
-        fence(Ordering::SeqCst);
-        let is_merging = self.is_merging.load(Ordering::Relaxed);
-        is_merging && self.merged.send(MergedMessage::LookAtChannels).is_ok()
+    }
+
+    fn is_reached(&self, unread: usize) -> bool {
+        unread >= self.max && self.lifts.load(Ordering::SeqCst) == 0
+    }
+
+    fn lift(&self) {
+        self.lifts.fetch_add(1, Ordering::SeqCst);
+        self.queue.wake_all();
+    }
+
+    fn restore(&self) {
+        self.lifts.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 /// The receiving end.
 pub(super) struct ResultReceiver {
-    pub(super) responses: Receiver<ThreadResponse>,
-    pub(super) exceptions: Receiver<ThreadException>,
-    merged: Receiver<MergedMessage>,
-    is_merging: Arc<AtomicBool>,
+    responses: Receiver<ThreadResponse>,
+    exceptions: Receiver<ThreadException>,
     /// Carries nothing; it is disconnected when the work is over.
     over: Receiver<Infallible>,
+    shared: Arc<Shared>,
 }
 
 impl ResultReceiver {
     /// Is disconnected when the work is over.
-    pub(super) fn over(&self) -> Receiver<Infallible> {
-        self.over.clone()
+    pub(super) fn over(&self) -> &Receiver<Infallible> {
+        &self.over
     }
 
     /// Blocks until the work is over.
@@ -113,17 +191,97 @@ impl ResultReceiver {
     }
 
     pub(super) fn responses(&self) -> Responses {
-        Responses(self.responses.clone())
+        Responses {
+            channel: self.responses.clone(),
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     pub(super) fn exceptions(&self) -> Exceptions {
-        Exceptions(self.exceptions.clone())
+        Exceptions {
+            channel: self.exceptions.clone(),
+            shared: Arc::clone(&self.shared),
+        }
     }
 
-    /// From now on, outcomes come over one channel. What was sent before stays in the channels of its kind.
-    fn merge(&self) {
-        self.is_merging.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+    /// The channels themselves. What is read from them wakes no worker, so there is no limit from now on.
+    pub(super) fn channels(&self) -> (&Receiver<ThreadResponse>, &Receiver<ThreadException>) {
+        if let Some(limit) = &self.shared.max_unread {
+            limit.lift();
+        }
+        (&self.responses, &self.exceptions)
+    }
+
+    /// Of the first outcomes of both channels, the one that was done first.
+    pub(super) fn try_recv(&self) -> Option<Outcome> {
+        let mut early = self.shared.early.lock();
+        let (response, exception) = match early.take() {
+            Some(Ok(response)) => (Some(response), self.exceptions.try_recv().ok()),
+            Some(Err(exception)) => (self.responses.try_recv().ok(), Some(exception)),
+            None => (
+                self.responses.try_recv().ok(),
+                self.exceptions.try_recv().ok(),
+            ),
+        };
+        let outcome = match (response, exception) {
+            (Some(response), Some(exception)) => {
+                if response.finished_at() <= exception.finished_at() {
+                    *early = Some(Err(exception));
+                    Ok(response)
+                } else {
+                    *early = Some(Ok(response));
+                    Err(exception)
+                }
+            }
+            (Some(response), None) => Ok(response),
+            (None, Some(exception)) => Err(exception),
+            (None, None) => return None,
+        };
+        drop(early);
+        self.shared.was_read();
+        Some(outcome)
+    }
+
+    /// Blocks until there is an outcome, or there will be no more.
+    pub(super) fn recv(&self, until: Option<Instant>) -> Result<Outcome, RecvTimeoutError> {
+        let found = self.wait(until, || !self.shared.is_open.load(Ordering::SeqCst));
+        match found {
+            Some(Some(outcome)) => Ok(outcome),
+            Some(None) => Err(RecvTimeoutError::Disconnected),
+            None => Err(RecvTimeoutError::Timeout),
+        }
+    }
+
+    /// Blocks until there is an outcome, or `is_over` tells that there will be no more: that is `Some(None)`. `None` when the
+    /// time has come.
+    pub(super) fn wait(
+        &self,
+        until: Option<Instant>,
+        is_over: impl Fn() -> bool,
+    ) -> Option<Option<Outcome>> {
+        self.shared.readers.wait(until, || {
+            // In this order: what was sent before the end is found.
+            let is_over = is_over();
+            match self.try_recv() {
+                None if !is_over => None,
+                outcome => Some(outcome),
+            }
+        })
+    }
+
+    /// The number of outcomes that are available.
+    pub(super) fn len(&self) -> usize {
+        let early = usize::from(self.shared.early.lock().is_some());
+        self.responses.len() + self.exceptions.len() + early
+    }
+}
+
+impl Shared {
+    /// An outcome was taken out of a channel: a worker may go on.
+    fn was_read(&self) {
+        if let Some(limit) = &self.max_unread {
+            limit.queue.wake_one();
+        }
     }
 }
 
@@ -131,17 +289,21 @@ impl ResultReceiver {
 /// [`Pool::responses`](crate::Pool::responses) and [`map`](crate::map).
 ///
 /// It never waits: it ends when no response is available. What it has not yielded stays in the pool, for the next one.
-pub struct Responses(Receiver<ThreadResponse>);
+pub struct Responses {
+    channel: Receiver<ThreadResponse>,
+    shared: Arc<Shared>,
+}
 
 impl Responses {
     /// The number that is available now.
     pub fn len(&self) -> usize {
-        self.0.len()
+        let early = matches!(&*self.shared.early.lock(), Some(Ok(_)));
+        self.channel.len() + usize::from(early)
     }
 
-    /// Whether the channel is empty now.
+    /// Whether none is available now.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 }
 
@@ -149,14 +311,19 @@ impl Iterator for Responses {
     type Item = ThreadResponse;
 
     fn next(&mut self) -> Option<ThreadResponse> {
-        self.0.try_recv().ok()
+        let early = self.shared.early.lock().take_if(|early| early.is_ok());
+        let response = match early {
+            Some(outcome) => outcome.ok()?,
+            None => self.channel.try_recv().ok()?,
+        };
+        self.shared.was_read();
+        Some(response)
     }
 }
 
 impl fmt::Debug for Responses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(channel) = self;
-        write!(f, "Responses({} available)", channel.len())
+        write!(f, "Responses({} available)", self.len())
     }
 }
 
@@ -164,17 +331,21 @@ impl fmt::Debug for Responses {
 /// [`Pool::exceptions`](crate::Pool::exceptions) and [`map`](crate::map).
 ///
 /// It never waits: it ends when no exception is available. What it has not yielded stays in the pool, for the next one.
-pub struct Exceptions(Receiver<ThreadException>);
+pub struct Exceptions {
+    channel: Receiver<ThreadException>,
+    shared: Arc<Shared>,
+}
 
 impl Exceptions {
     /// The number that is available now.
     pub fn len(&self) -> usize {
-        self.0.len()
+        let early = matches!(&*self.shared.early.lock(), Some(Err(_)));
+        self.channel.len() + usize::from(early)
     }
 
-    /// Whether the channel is empty now.
+    /// Whether none is available now.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 }
 
@@ -182,14 +353,19 @@ impl Iterator for Exceptions {
     type Item = ThreadException;
 
     fn next(&mut self) -> Option<ThreadException> {
-        self.0.try_recv().ok()
+        let early = self.shared.early.lock().take_if(|early| early.is_err());
+        let exception = match early {
+            Some(outcome) => outcome.err()?,
+            None => self.channel.try_recv().ok()?,
+        };
+        self.shared.was_read();
+        Some(exception)
     }
 }
 
 impl fmt::Debug for Exceptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(channel) = self;
-        write!(f, "Exceptions({} available)", channel.len())
+        write!(f, "Exceptions({} available)", self.len())
     }
 }
 
@@ -199,13 +375,10 @@ impl IntoIterator for Pool {
     type IntoIter = Outcomes;
 
     fn into_iter(self) -> Outcomes {
-        self.guard.results.merge();
+        self.core().iterate();
         Outcomes {
             guard: self.guard,
-            early: None,
-            look_at_channels: true,
             kept_open: 0,
-            is_over: false,
             closes_intake: true,
         }
     }
@@ -217,79 +390,32 @@ impl IntoIterator for Pool {
 /// [`Handle`](crate::Handle) is part of the work: an outcome counts as processed when the next one is asked for. Dropping
 /// it early cancels what is queued and does not wait.
 pub struct Outcomes {
-    pub(super) guard: PoolGuard,
-    /// Taken out of one channel while the first outcome of the other one was done before it.
-    early: Option<Outcome>,
-    look_at_channels: bool,
+    guard: PoolGuard,
     /// How many jobs keep the work open until their outcomes, which were yielded already, are processed.
     kept_open: usize,
-    is_over: bool,
     /// Whether the intake is yet to be closed: outcomes from before the iteration go first, since they may lead to more jobs.
-    pub(super) closes_intake: bool,
+    closes_intake: bool,
 }
 
 impl Iterator for Outcomes {
     type Item = Outcome;
 
     fn next(&mut self) -> Option<Outcome> {
-        loop {
-            if self.look_at_channels {
-                match self.next_of_channels() {
-                    Some(outcome) => return Some(outcome),
-                    None => self.look_at_channels = false,
+        let results = &self.guard.results;
+        let outcome = match results.try_recv() {
+            Some(outcome) => outcome,
+            None => {
+                // The caller has processed the outcomes before, and has submitted what follows from them.
+                let core = &self.guard.threads.core;
+                core.processed(std::mem::take(&mut self.kept_open));
+                if std::mem::take(&mut self.closes_intake) {
+                    core.drain();
                 }
+                results.recv(None).ok()?
             }
-            if self.is_over {
-                return None;
-            }
-            // The caller has processed the outcomes before, and has submitted what follows from them.
-            let core = &self.guard.threads.core;
-            core.done(std::mem::take(&mut self.kept_open));
-            if std::mem::take(&mut self.closes_intake) {
-                core.close_intake();
-            }
-            match self.guard.results.merged.recv() {
-                Ok(MergedMessage::Outcome(outcome)) => {
-                    self.kept_open += 1;
-                    return Some(outcome);
-                }
-                Ok(MergedMessage::LookAtChannels) => {
-                    self.kept_open += 1;
-                    self.look_at_channels = true;
-                }
-                Ok(MergedMessage::End) | Err(_) => self.is_over = true,
-            }
-        }
-    }
-}
-
-impl Outcomes {
-    /// Of the first outcomes of both channels, the one that was done first.
-    fn next_of_channels(&mut self) -> Option<Outcome> {
-        let ResultReceiver {
-            responses,
-            exceptions,
-            ..
-        } = &self.guard.results;
-        let (response, exception) = match self.early.take() {
-            Some(Ok(response)) => (Some(response), exceptions.try_recv().ok()),
-            Some(Err(exception)) => (responses.try_recv().ok(), Some(exception)),
-            None => (responses.try_recv().ok(), exceptions.try_recv().ok()),
         };
-        match (response, exception) {
-            (Some(response), Some(exception)) => {
-                if response.finished_at() <= exception.finished_at() {
-                    self.early = Some(Err(exception));
-                    Some(Ok(response))
-                } else {
-                    self.early = Some(Ok(response));
-                    Some(Err(exception))
-                }
-            }
-            (Some(response), None) => Some(Ok(response)),
-            (None, Some(exception)) => Some(Err(exception)),
-            (None, None) => None,
-        }
+        self.kept_open += usize::from(outcome::keeps_open(&outcome));
+        Some(outcome)
     }
 }
 
@@ -297,15 +423,39 @@ impl FusedIterator for Outcomes {}
 
 impl fmt::Debug for Outcomes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ResultReceiver {
-            responses,
-            exceptions,
-            ..
-        } = &self.guard.results;
-        let ready = responses.len() + exceptions.len() + usize::from(self.early.is_some());
         f.debug_struct("Outcomes")
-            .field("ready", &ready)
+            .field("ready", &self.guard.results.len())
             .field("stats", &self.guard.threads.core.counters.snapshot())
             .finish_non_exhaustive()
     }
 }
+
+/// Yields each outcome as it comes, without closing the intake: see [`Pool::recv`].
+impl<'a> IntoIterator for &'a Pool {
+    type Item = Outcome;
+    type IntoIter = Incoming<'a>;
+
+    fn into_iter(self) -> Incoming<'a> {
+        Incoming { pool: self }
+    }
+}
+
+/// The outcomes of a pool that stays open, in the order in which the jobs are done. Created by iterating over a reference to a
+/// [`Pool`].
+///
+/// It waits for the next one, however long the pool is idle, and ends when the work is over: when the intake was closed, and
+/// all outcomes are read. Several threads can each have one: every outcome goes to one of them.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    pool: &'a Pool,
+}
+
+impl Iterator for Incoming<'_> {
+    type Item = Outcome;
+
+    fn next(&mut self) -> Option<Outcome> {
+        self.pool.recv()
+    }
+}
+
+impl FusedIterator for Incoming<'_> {}

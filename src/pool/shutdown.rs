@@ -4,54 +4,127 @@
 //! no more can come and none is outstanding. The count is a wait group of everything that keeps the work open:
 //!
 //! ```text
-//! the pool, until its intake is closed                1
-//! the user's channel, until it is closed              1
+//! a source: the pool, until its intake is closed      1
+//! a source: the user's channel, until it is closed    1
 //! each job, from its acceptance to its outcome        1    (while the pool is iterated over: until the next one is asked for)
 //! each worker that is looking into the channel        1    (it becomes that of the job found there)
 //! ```
 //!
 //! Whatever takes the count to 0 ends the work. The last line is the reason that no job slips through: a worker that takes
 //! the last job out of the channel keeps the work open before another worker can find the channel empty.
+//!
+//! Without jobs, other than those that are done and kept open by the reader of their outcomes, the count is idle. A round on a
+//! pool has a count of its own, with the round as the only source.
 
+use crate::sync::WaitList;
 use crate::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-pub(super) struct Outstanding(AtomicUsize);
+/// Sources count in the upper half.
+const SOURCE: usize = 1 << (usize::BITS / 2);
+
+pub(super) struct Outstanding {
+    count: AtomicUsize,
+    /// How many of the jobs are done and kept open.
+    kept_open: AtomicUsize,
+    idle: WaitList,
+}
+
+/// What is left after a release.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    Jobs,
+    /// Sources, but no jobs.
+    Idle,
+    Nothing,
+}
 
 impl Outstanding {
-    pub(super) fn new(count: usize) -> Self {
-        Self(AtomicUsize::new(count))
+    pub(super) fn new(sources: usize) -> Self {
+        Self {
+            count: AtomicUsize::new(sources * SOURCE),
+            kept_open: AtomicUsize::new(0),
+            idle: WaitList::default(),
+        }
     }
 
-    /// Adds one, unless the work is over.
+    /// Adds a job, unless the work is over.
     pub(super) fn add(&self) -> bool {
         let added = self
-            .0
+            .count
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| {
                 (count > 0).then(|| count + 1)
             });
         added.is_ok()
     }
 
-    /// Whether these were the last ones.
-    pub(super) fn release(&self, count: usize) -> bool {
-        count > 0 && self.0.fetch_sub(count, Ordering::SeqCst) == count
+    pub(super) fn release(&self, jobs: usize) -> Left {
+        if jobs == 0 {
+            return Left::Jobs;
+        }
+        self.left_after(self.count.fetch_sub(jobs, Ordering::SeqCst) - jobs)
+    }
+
+    pub(super) fn release_source(&self) -> Left {
+        self.left_after(self.count.fetch_sub(SOURCE, Ordering::SeqCst) - SOURCE)
+    }
+
+    /// A job is done, and stays open until the reader of its outcome asks for the next one.
+    pub(super) fn keep_open(&self) {
+        self.kept_open.fetch_add(1, Ordering::SeqCst);
+        if self.is_idle() {
+            self.idle.notify_all();
+        }
+    }
+
+    pub(super) fn release_kept_open(&self, jobs: usize) -> Left {
+        self.kept_open.fetch_sub(jobs, Ordering::SeqCst);
+        self.release(jobs)
+    }
+
+    fn left_after(&self, count: usize) -> Left {
+        if self.is_idle() {
+            self.idle.notify_all();
+        }
+        match (count, count % SOURCE) {
+            (0, _) => Left::Nothing,
+            (_, 0) => Left::Idle,
+            _ => Left::Jobs,
+        }
     }
 
     pub(super) fn is_zero(&self) -> bool {
-        self.0.load(Ordering::SeqCst) == 0
+        self.count.load(Ordering::SeqCst) == 0
+    }
+
+    pub(super) fn jobs(&self) -> usize {
+        self.count.load(Ordering::SeqCst) % SOURCE
+    }
+
+    fn is_idle(&self) -> bool {
+        self.jobs() <= self.kept_open.load(Ordering::SeqCst)
+    }
+
+    /// Blocks until there are no jobs but those that are kept open, and `and` agrees.
+    pub(super) fn wait_idle(&self, and: impl Fn() -> bool) {
+        let is_idle = || (and() && self.is_idle()).then_some(());
+        self.idle.wait(None, is_idle);
     }
 }
 
-/// What happens to jobs that no worker has started. It only ever moves on to a later one.
+/// Which jobs a pool still accepts and starts. It only ever moves on to a later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(super) enum ShutdownMode {
-    Running,
-    /// They are given back, and jobs in flight go on.
+    Open,
+    /// The pool is joined or iterated over: as long as there are jobs, they may lead to more.
+    Draining,
+    /// The intake was closed.
+    Closed,
+    /// Jobs that no worker has started are given back, and jobs in flight go on.
     Returning,
-    /// They are cancelled, and so are the jobs in flight.
+    /// Jobs that no worker has started are cancelled, and so are the jobs in flight.
     Cancelled,
-    /// The pool was dropped, so their outcomes have no reader.
+    /// The pool was dropped, so outcomes of its channels have no reader.
     Dropped,
 }
 
@@ -59,22 +132,26 @@ pub(super) struct AtomicShutdownMode(AtomicU8);
 
 impl Default for AtomicShutdownMode {
     fn default() -> Self {
-        Self(AtomicU8::new(ShutdownMode::Running as u8))
+        Self(AtomicU8::new(ShutdownMode::Open as u8))
     }
 }
 
 impl AtomicShutdownMode {
     pub(super) fn get(&self) -> ShutdownMode {
+        Self::mode(self.0.load(Ordering::SeqCst))
+    }
+
+    /// Returns the mode before.
+    pub(super) fn advance_to(&self, mode: ShutdownMode) -> ShutdownMode {
+        Self::mode(self.0.fetch_max(mode as u8, Ordering::SeqCst))
+    }
+
+    fn mode(value: u8) -> ShutdownMode {
         use ShutdownMode::*;
 
-        let value = self.0.load(Ordering::SeqCst);
-        [Running, Returning, Cancelled]
+        [Open, Draining, Closed, Returning, Cancelled]
             .into_iter()
             .find(|mode| *mode as u8 == value)
             .unwrap_or(Dropped)
-    }
-
-    pub(super) fn advance_to(&self, mode: ShutdownMode) {
-        self.0.fetch_max(mode as u8, Ordering::SeqCst);
     }
 }

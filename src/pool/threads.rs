@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use super::core::Core;
 use super::error::{PoolError, SubmitError};
+use super::job::ReplyRoute;
+use super::job_handle::JobHandle;
 use super::results::ResultReceiver;
 use super::worker::Worker;
 use crate::panics;
@@ -24,7 +26,7 @@ pub(super) struct Threads {
 pub(super) struct ThreadSettings {
     /// The maximum number of workers.
     pub(super) max: usize,
-    pub(super) name: Box<dyn Fn(usize) -> String + Send + Sync>,
+    pub(super) name: Arc<dyn Fn(usize) -> String + Send + Sync>,
     pub(super) stack_size: Option<usize>,
 }
 
@@ -72,19 +74,40 @@ impl Threads {
     }
 
     /// Submits a job. A pool that was made from a few known jobs has as many workers, and gets one more for it.
-    pub(super) fn submit(self: &Arc<Self>, request: RequestSpec) -> Result<usize, SubmitError> {
+    pub(super) fn submit(
+        self: &Arc<Self>,
+        request: RequestSpec,
+        route: ReplyRoute,
+    ) -> Result<usize, SubmitError> {
+        self.with_a_worker(request, |request| self.core.submit(request, route))
+    }
+
+    /// Like `submit`, for a job with a handle.
+    pub(super) fn spawn_job(
+        self: &Arc<Self>,
+        request: RequestSpec,
+    ) -> Result<JobHandle, SubmitError> {
+        let job = self.with_a_worker(request, |request| self.core.spawn(request))?;
+        Ok(JobHandle::new(job, self))
+    }
+
+    fn with_a_worker<T>(
+        self: &Arc<Self>,
+        request: RequestSpec,
+        submit: impl FnOnce(RequestSpec) -> Result<T, SubmitError>,
+    ) -> Result<T, SubmitError> {
         let has_workers = self.count() > 0;
-        if !has_workers {
+        if !has_workers && self.core.accepts_jobs() {
             // Without any, the job would wait for ever.
             if let Err(error) = self.spawn_first(Worker::run) {
                 return Err(SubmitError::without_worker(request, error));
             }
         }
-        let index = self.core.submit(request)?;
+        let submitted = submit(request)?;
         if has_workers && self.ramp().want_another() {
             self.spawn_more();
         }
-        Ok(index)
+        Ok(submitted)
     }
 
     /// A worker has opened its session, or goes without: the next workers may be started.
@@ -99,7 +122,7 @@ impl Threads {
         results: &ResultReceiver,
         deadline: Instant,
     ) -> Result<(), PoolError> {
-        let (threads, over) = (Arc::downgrade(self), results.over());
+        let (threads, over) = (Arc::downgrade(self), results.over().clone());
         thread::Builder::new()
             .name("threaded-deadline".to_owned())
             .spawn(move || {

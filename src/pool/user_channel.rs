@@ -69,6 +69,11 @@ impl UserChannel {
         self.budget.store(present, Ordering::SeqCst);
     }
 
+    /// Whether there is nothing to take out of it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.jobs().is_none_or(|jobs| jobs.is_empty())
+    }
+
     /// Takes nothing more. Returns the channel if it was open.
     pub(super) fn close(&self) -> Option<Receiver<RequestSpec>> {
         self.open.lock().take().map(|open| open.jobs)

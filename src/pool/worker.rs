@@ -1,7 +1,7 @@
 //! A worker of the blocking engine: it takes a job, makes an attempt, and finishes it, on one thread.
 
 use std::sync::Arc;
-use std::task::{Wake, Waker};
+use std::task::Waker;
 
 use http::StatusCode;
 
@@ -16,7 +16,7 @@ use crate::request::RequestSpec;
 use crate::response::Response;
 use crate::session::factory::{SessionError, WorkerSessions};
 use crate::sync::channel::Sender;
-use crate::sync::{park, thread};
+use crate::sync::{park, thread_waker};
 
 pub(super) struct Worker {
     threads: Arc<Threads>,
@@ -55,7 +55,7 @@ impl Worker {
     }
 
     fn serve(mut self) {
-        let waker = Waker::from(Arc::new(ParkedThread(thread::current())));
+        let waker = thread_waker();
         while let Some(job) = self.next(&waker) {
             if let Some(running) = self.threads.core.start(self.number, job) {
                 self.attempt(running);
@@ -117,7 +117,8 @@ impl Worker {
         let limits = self.threads.core.policy.attempt_limits;
         let sessions = self.open_sessions()?;
         // The time of the attempt does not include that of opening a session.
-        fetch(sessions.for_request(request)?, request, &limits)
+        let session = sessions.for_request(request)?;
+        fetch(session, request, &limits, running.is_cancelled())
     }
 
     /// Whether the credentials for this request have changed.
@@ -165,14 +166,5 @@ impl Worker {
             self.threads.core.counters.worker_closed();
             drop(sessions);
         }
-    }
-}
-
-/// The waker of a blocking worker.
-struct ParkedThread(thread::Thread);
-
-impl Wake for ParkedThread {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
     }
 }

@@ -39,6 +39,18 @@ pub(crate) struct SessionSetup<B: TransportBuilder> {
     lost: Option<&'static str>,
 }
 
+impl<B: TransportBuilder> Clone for SessionSetup<B> {
+    fn clone(&self) -> Self {
+        Self {
+            constructor: Arc::clone(&self.constructor),
+            initializer: self.initializer.clone(),
+            auth_generator: self.auth_generator.clone(),
+            clone_transport: self.clone_transport,
+            lost: self.lost,
+        }
+    }
+}
+
 impl Default for SessionSetup<ClientBuilder> {
     fn default() -> Self {
         Self::new(Session::default)

@@ -16,10 +16,10 @@ fn is_error<T: std::error::Error + Send + Sync + 'static>() {}
 
 /// A test that checks each type with the function before it, which happens at compile time, and a list of these types.
 macro_rules! test_types {
-    ($test:ident, $list:ident: $($(#[$feature:meta])? $check:ident: $($name:ident $(<$parameter:tt>)?),+;)+) => {
+    ($test:ident, $list:ident: $($(#[$feature:meta])? $check:ident: $($name:ident $(<$($parameter:tt),+>)?),+;)+) => {
         #[test]
         fn $test() {
-            $($(#[$feature])? { $($check::<$name $(<$parameter>)?>();)+ })+
+            $($(#[$feature])? { $($check::<$name $(<$($parameter),+>)?>();)+ })+
         }
 
         const $list: &[&str] = &[$($(stringify!($name)),+),+];
@@ -43,8 +43,8 @@ type Urls = std::vec::IntoIter<String>;
 test_types! {
     pools_and_their_iterators_can_be_shared_and_moved, POOLS:
     is_cloneable_data: Handle;
-    is_plain_data: Pool, Responses, Exceptions;
-    is_movable: PoolBuilder, Session, Imap<Urls>, ImapUnordered<Urls>, Outcomes;
+    is_plain_data: Pool, Responses, Exceptions, JobHandle, Incoming<'static>;
+    is_movable: PoolBuilder, Session, Imap<'static, Urls>, ImapUnordered<'static, Urls>, Outcomes;
     is_movable: ReqwestTransport, Exchange<'static>, ResponseBody;
     #[cfg(feature = "ureq")]
     is_movable: UreqTransport, PoolBuilder<UreqConfigBuilder>, Session<UreqConfigBuilder>;

@@ -123,7 +123,7 @@ proptest! {
             let url = format!("http://stub{}.test/{job}", job % 3);
             RequestSpec::post(url).idempotent(*is_idempotent)
         });
-        let mut pool = Pool::builder()
+        let pool = Pool::builder()
             .num_threads(num_threads)
             .retry(at_once(most))
             .session(move || Session::new(transport.clone()))

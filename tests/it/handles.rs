@@ -92,7 +92,7 @@ fn jobs_submitted_on_a_worker_are_part_of_the_work_that_is_joined() {
             respond_ok(exchange)
         }
     };
-    let mut pool = Pool::builder()
+    let pool = Pool::builder()
         .num_threads(4)
         .session(move || Session::new(site.clone()))
         .build()
@@ -138,7 +138,7 @@ fn a_handle_outlives_its_pool_and_keeps_nothing_alive() {
         let _ended = &ended_tx;
         respond_ok(exchange)
     };
-    let mut pool = Pool::builder()
+    let pool = Pool::builder()
         .num_threads(2)
         .session(move || Session::new(transport.clone()))
         .build_from_urls(["http://stub.test/"; 3])

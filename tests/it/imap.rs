@@ -1,7 +1,7 @@
 //! Promise 5: lazily fed runs hold no more jobs than their window has room for.
 
-use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use threaded::crossbeam_channel::unbounded;
 use threaded::{Exchange, Pool, PoolBuilder, PoolError, RequestSpec, Session, TransportBuilder};
 
-use crate::support::pools::{index, respond_ok};
+use crate::support::pools::{Outcome, index, respond_ok};
 use crate::support::process::{eventually, threads};
 use crate::support::subprocess::in_subprocess;
 
@@ -189,17 +189,54 @@ fn the_length_is_told_from_the_input() {
 }
 
 #[test]
-fn an_input_that_ends_is_not_asked_again() {
-    let asked = Cell::new(0);
-    let input = std::iter::from_fn(|| {
-        asked.set(asked.get() + 1);
-        // Would go on after its end.
-        (asked.get() != 4).then_some("http://stub.test/")
-    });
-    let mut outcomes = stub().num_threads(2).imap_unordered(input).unwrap();
-    assert_eq!(outcomes.by_ref().count(), 3);
-    assert!(outcomes.next().is_none());
-    assert_eq!(asked.get(), 4);
+fn an_input_is_asked_again_only_while_jobs_are_held() {
+    for ordered in [false, true] {
+        let asked = Cell::new(0);
+        let input = std::iter::from_fn(|| {
+            asked.set(asked.get() + 1);
+            (asked.get() == 1).then_some("http://stub.test/")
+        });
+        let builder = stub().num_threads(2);
+        let mut outcomes: Box<dyn Iterator<Item = Outcome>> = match ordered {
+            true => Box::new(builder.imap(input).unwrap()),
+            false => Box::new(builder.imap_unordered(input).unwrap()),
+        };
+        assert!(outcomes.next().is_some());
+        assert_eq!(asked.get(), 2);
+        assert!(outcomes.next().is_none());
+        assert_eq!(asked.get(), 3, "the outcome might have led to a request");
+        assert!(outcomes.next().is_none());
+        assert_eq!(asked.get(), 3, "it has ended");
+    }
+}
+
+#[test]
+fn a_work_list_that_grows_from_the_outcomes_is_a_crawl_in_bounded_memory() {
+    const PAGES: usize = 2_000;
+
+    for ordered in [false, true] {
+        let queue = RefCell::new(VecDeque::from([1_usize]));
+        let input = std::iter::from_fn(|| {
+            let page = queue.borrow_mut().pop_front()?;
+            Some(format!("http://stub.test/{page}"))
+        });
+        let builder = stub().num_threads(4).window(8);
+        let outcomes: Box<dyn Iterator<Item = Outcome>> = match ordered {
+            true => Box::new(builder.imap(input).unwrap()),
+            false => Box::new(builder.imap_unordered(input).unwrap()),
+        };
+        let mut seen = HashSet::new();
+        for outcome in outcomes {
+            let page: usize = outcome.unwrap().url().path()[1..].parse().unwrap();
+            assert!(seen.insert(page), "{page} twice");
+            // Each page links to two more, as in a heap.
+            let links = [2 * page, 2 * page + 1].into_iter();
+            queue
+                .borrow_mut()
+                .extend(links.filter(|link| *link <= PAGES));
+        }
+        assert_eq!(seen.len(), PAGES);
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::support::process::eventually;
 
 #[test]
 fn joining_twice_is_joining_once() {
-    let mut pool = Pool::builder()
+    let pool = Pool::builder()
         .session(|| Session::new(respond_ok))
         .build_from_urls(["http://stub.test/"])
         .unwrap();
@@ -19,12 +19,12 @@ fn joining_twice_is_joining_once() {
 
 #[test]
 fn joining_a_pool_without_jobs_returns() {
-    let mut idle = Pool::builder()
+    let idle = Pool::builder()
         .session(|| Session::new(respond_ok))
         .build()
         .unwrap();
     idle.join_all();
-    let mut never_started = Pool::from_urls([""; 0]).unwrap();
+    let never_started = Pool::from_urls([""; 0]).unwrap();
     never_started.join_all();
     assert_eq!(
         idle.responses().count() + never_started.responses().count(),
@@ -50,7 +50,7 @@ impl Drop for HangsAtEnd {
 #[test]
 fn join_all_does_not_wait_for_transports_to_be_torn_down() {
     let (gate, closed) = unbounded();
-    let mut pool = Pool::builder()
+    let pool = Pool::builder()
         .num_threads(2)
         .session(move || Session::new(HangsAtEnd(closed.clone())))
         .build_from_urls(["http://stub.test/"; 4])
@@ -76,7 +76,7 @@ fn iterating_does_not_wait_for_transports_to_be_torn_down() {
 #[test]
 fn a_sender_that_is_still_alive_does_not_keep_join_all_waiting() {
     let (jobs, receiver) = unbounded::<RequestSpec>();
-    let mut pool = Pool::builder()
+    let pool = Pool::builder()
         .num_threads(3)
         .session(|| Session::new(respond_ok))
         .job_queue(receiver)
@@ -107,7 +107,7 @@ fn join_all_waits_for_the_job_in_flight_that_came_from_the_channel() {
         let _ = closed.recv();
         respond_ok(exchange)
     };
-    let mut pool = Pool::builder()
+    let pool = Pool::builder()
         .num_threads(1)
         .session(move || Session::new(transport.clone()))
         .job_queue(receiver)

@@ -98,7 +98,7 @@ fn what_is_called_off_is_told_too() {
         respond_ok(exchange)
     };
     let journal = Journal::default();
-    let mut pool = Pool::builder()
+    let pool = Pool::builder()
         .num_threads(1)
         .observer(journal.clone())
         .session(move || Session::new(transport.clone()))

@@ -52,7 +52,7 @@ fn a_pool_on_your_own_queue() {
         queue.send(RequestSpec::new("GET", url)).unwrap();
     }
 
-    let mut p = Pool::new(jobs).unwrap();
+    let p = Pool::new(jobs).unwrap();
     p.join_all();
 
     let lines = p.responses().map(|response| {
@@ -71,7 +71,7 @@ fn a_pool_on_your_own_queue() {
 #[test]
 fn a_pool_from_a_list_of_urls() {
     let server = httpbin();
-    let mut p = Pool::from_urls(urls(&server)).unwrap();
+    let p = Pool::from_urls(urls(&server)).unwrap();
     p.join_all();
 
     let lines = p.responses().map(|response| {
@@ -94,7 +94,7 @@ fn a_url_that_raises_is_among_the_exceptions() {
     let mut urls = urls(&server);
     urls.push(lost.clone());
 
-    let mut p = Pool::from_urls(urls).unwrap();
+    let p = Pool::from_urls(urls).unwrap();
     p.join_all();
 
     let lines: Vec<String> = p
@@ -125,11 +125,11 @@ fn the_exceptions_are_retried_by_a_new_pool() {
         std::io::Write::write_all(&mut upstream, head.as_bytes()).unwrap();
         let _ = std::io::copy(&mut upstream, &mut client);
     });
-    let mut p = Pool::from_urls(["/1", "/2", "/3"].map(|path| flaky.url(path))).unwrap();
+    let p = Pool::from_urls(["/1", "/2", "/3"].map(|path| flaky.url(path))).unwrap();
     p.join_all();
     assert_eq!(p.responses().count(), 0);
 
-    let mut new_pool = Pool::from_exceptions(p.exceptions()).unwrap();
+    let new_pool = Pool::from_exceptions(p.exceptions()).unwrap();
     new_pool.join_all();
     let paths = new_pool
         .responses()
@@ -142,7 +142,7 @@ fn initializer_auth_generator_number_of_threads_and_session() {
     let server = httpbin();
     let sessions = Arc::new(AtomicUsize::new(0));
     let made = Arc::clone(&sessions);
-    let mut p = Pool::builder()
+    let p = Pool::builder()
         .num_threads(2)
         .session(move || {
             made.fetch_add(1, Ordering::SeqCst);
@@ -221,7 +221,7 @@ fn keyword_arguments_for_all_urls_are_a_template() {
     let template = RequestSpec::new("PUT", "")
         .header("Accept", "text/csv")
         .bearer_auth("t");
-    let mut p = pool()
+    let p = pool()
         .num_threads(2)
         .build_from_urls_with(urls(&server), &template)
         .unwrap();
@@ -241,7 +241,7 @@ fn keyword_arguments_for_all_urls_are_a_template() {
 #[test]
 fn get_response_and_get_exception_return_one_at_a_time() {
     let server = httpbin();
-    let mut p = pool()
+    let p = pool()
         .build_from_urls([server.url("/get"), String::new()])
         .unwrap();
     p.join_all();

@@ -68,7 +68,7 @@ proptest! {
             "" => String::new(),
             path => format!("http://stub.test{path}"),
         });
-        let mut pool = Pool::builder()
+        let pool = Pool::builder()
             .num_threads(num_threads)
             .session(|| Session::new(obeys))
             .build_from_urls(urls)

@@ -38,7 +38,7 @@ fn started<B: TransportBuilder + 'static>(builder: PoolBuilder<B>) -> Pool {
 }
 
 /// Submits jobs that panic, repairs what panics, and submits as many good ones. Returns the outcomes of the first batch.
-fn served(mut pool: Pool, bad: impl Into<RequestSpec>, repair: impl FnOnce()) -> Vec<Outcome> {
+fn served(pool: Pool, bad: impl Into<RequestSpec>, repair: impl FnOnce()) -> Vec<Outcome> {
     let bad = bad.into();
     for _ in 0..PANICS {
         pool.submit(bad.clone()).unwrap();

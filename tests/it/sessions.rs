@@ -45,7 +45,7 @@ fn each_worker_builds_one_session_on_its_own_thread_in_the_documented_order() {
     let journal = Journal::default();
     let of = || Arc::clone(&journal);
     let (first, second, third) = (of(), of(), of());
-    let mut pool = Pool::builder()
+    let pool = Pool::builder()
         .num_threads(WORKERS)
         .session(move || {
             note(&first, "constructor");
@@ -198,7 +198,7 @@ fn hooks_that_were_set_before_the_session_are_refused_by_name_whatever_its_type(
 #[test]
 fn a_later_worker_without_a_session_takes_no_jobs_and_the_statistics_say_so() {
     let sessions = AtomicUsize::new(0);
-    let mut pool = Pool::builder()
+    let pool = Pool::builder()
         .num_threads(4)
         .session(|| Session::new(respond_ok))
         .try_initializer(
@@ -256,7 +256,7 @@ fn build_waits_for_the_first_session_only() {
     let (open, opened) = bounded::<()>(0);
     let sessions = AtomicUsize::new(0);
     let (tried_tx, tried) = unbounded();
-    let mut pool = Pool::builder()
+    let pool = Pool::builder()
         .num_threads(3)
         .session(|| Session::new(respond_ok))
         .initializer(move |session| {

@@ -48,7 +48,7 @@ fn is_cancelled(outcome: &Outcome, was_sent: bool) -> bool {
 #[test]
 fn shutdown_gives_back_what_was_not_sent_and_waits_for_what_was() {
     let (builder, begun, open) = gated();
-    let mut pool = builder.num_threads(2).build_from_urls(urls(100)).unwrap();
+    let pool = builder.num_threads(2).build_from_urls(urls(100)).unwrap();
     begun.recv().unwrap();
     begun.recv().unwrap();
     let unsent = thread::scope(|scope| {
@@ -79,7 +79,7 @@ fn shutdown_gives_back_what_was_not_sent_and_waits_for_what_was() {
 fn shutdown_gives_back_what_is_in_the_job_channel_too() {
     let (builder, begun, open) = gated();
     let (jobs, receiver) = unbounded::<RequestSpec>();
-    let mut pool = builder.num_threads(1).job_queue(receiver).build().unwrap();
+    let pool = builder.num_threads(1).job_queue(receiver).build().unwrap();
     for url in urls(10) {
         jobs.send(url.into()).unwrap();
     }
@@ -92,7 +92,7 @@ fn shutdown_gives_back_what_is_in_the_job_channel_too() {
 #[test]
 fn cancel_ends_every_job_at_once_and_join_all_returns() {
     let (builder, begun, open) = gated();
-    let mut pool = builder.num_threads(3).build_from_urls(urls(1_000)).unwrap();
+    let pool = builder.num_threads(3).build_from_urls(urls(1_000)).unwrap();
     for _ in 0..3 {
         begun.recv().unwrap();
     }
@@ -155,7 +155,7 @@ fn cancel_ends_the_iteration_over_a_pool() {
 fn cancel_leaves_what_is_in_the_job_channel_where_it_is() {
     let (builder, begun, _open) = gated();
     let (jobs, receiver) = unbounded::<RequestSpec>();
-    let mut pool = builder
+    let pool = builder
         .num_threads(1)
         .job_queue(receiver.clone())
         .build()
@@ -172,7 +172,7 @@ fn cancel_leaves_what_is_in_the_job_channel_where_it_is() {
 
 #[test]
 fn cancelling_what_is_over_changes_nothing() {
-    let mut pool = Pool::builder()
+    let pool = Pool::builder()
         .num_threads(2)
         .session(|| Session::new(respond_ok))
         .build_from_urls(urls(5))
@@ -253,7 +253,7 @@ proptest! {
             0..12,
         ),
     ) {
-        let mut pool = Pool::builder()
+        let pool = Pool::builder()
             .num_threads(num_threads)
             .session(|| Session::new(respond_ok))
             .build()
@@ -329,7 +329,7 @@ proptest! {
             }
         };
         let note = Arc::clone(&told);
-        let mut pool = Pool::builder()
+        let pool = Pool::builder()
             .num_threads(num_threads)
             .session(move || Session::new(transport.clone()))
             .observer(move |event: &Event<'_>| match event {

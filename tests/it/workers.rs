@@ -132,7 +132,7 @@ fn a_stack_that_cannot_be_allocated_is_an_error_of_build() {
 
 #[test]
 fn a_job_that_no_worker_can_be_started_for_is_given_back() {
-    let mut pool = stub()
+    let pool = stub()
         .thread_stack_size(usize::MAX / 2)
         .build_from_urls([""; 0])
         .unwrap();

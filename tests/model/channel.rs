@@ -49,6 +49,10 @@ impl<T> Shared<T> {
 }
 
 impl<T> Sender<T> {
+    pub fn len(&self) -> usize {
+        self.0.lock().messages.len()
+    }
+
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
         let mut state = self.0.lock();
         if state.receivers == 0 {

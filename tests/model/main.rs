@@ -310,6 +310,34 @@ fn jobs_that_are_submitted_while_retries_are_due_have_their_outcomes() {
     });
 }
 
+/// A worker that leaves with one of them wakes another worker for the other one.
+#[test]
+fn retries_that_are_due_at_the_same_time_are_in_flight_at_the_same_time() {
+    on_every_schedule(|| {
+        let failures = Arc::new(AtomicUsize::new(2));
+        let both = Arc::new(shuttle::sync::Barrier::new(2));
+        let transport = move |exchange: Exchange<'_>| {
+            let fails = failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                left.checked_sub(1)
+            });
+            let mut response = respond_ok(exchange)?;
+            match fails {
+                Ok(_) => *response.status_mut() = threaded::http::StatusCode::SERVICE_UNAVAILABLE,
+                Err(_) => drop(both.wait()),
+            }
+            Ok(response)
+        };
+        let mut pool = Pool::builder()
+            .num_threads(2)
+            .session(move || Session::new(transport.clone()))
+            .retry(Retry::new(2).backoff(Duration::ZERO, Duration::ZERO))
+            .build_from_urls(urls(2))
+            .unwrap();
+        pool.join_all();
+        assert_complete(all_of(&pool), 2);
+    });
+}
+
 #[test]
 fn with_three_workers_one_of_them_always_keeps_the_time() {
     on_every_schedule(|| {

@@ -1,6 +1,7 @@
 //! The settings of a pool that do not depend on what its sessions are made of.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::addresses::AddressFilter;
@@ -14,10 +15,14 @@ use crate::request::RequestSpec;
 use crate::retry::Retry;
 use crate::sync::channel::Receiver;
 
+#[derive(Clone)]
 pub(super) struct Settings {
     pub(super) num_threads: Option<usize>,
+    pub(super) concurrency: Option<usize>,
     pub(super) job_queue: Option<Receiver<RequestSpec>>,
     pub(super) window: Option<usize>,
+    pub(super) max_unread: Option<usize>,
+    pub(super) discard_outcomes: bool,
     pub(super) deadline: Option<Duration>,
     pub(super) attempt_limits: AttemptLimits,
     pub(super) error_for_status: bool,
@@ -27,8 +32,8 @@ pub(super) struct Settings {
     pub(super) reauthenticate: bool,
     pub(super) public_addresses_only: bool,
     pub(super) allowed_origins: Vec<String>,
-    pub(super) observer: Option<Box<dyn Observer>>,
-    pub(super) thread_name: Box<dyn Fn(usize) -> String + Send + Sync>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
+    pub(super) thread_name: Arc<dyn Fn(usize) -> String + Send + Sync>,
     pub(super) thread_stack_size: Option<usize>,
 }
 
@@ -36,8 +41,11 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             num_threads: None,
+            concurrency: None,
             job_queue: None,
             window: None,
+            max_unread: None,
+            discard_outcomes: false,
             deadline: None,
             attempt_limits: AttemptLimits::default(),
             error_for_status: false,
@@ -48,7 +56,7 @@ impl Default for Settings {
             public_addresses_only: false,
             allowed_origins: Vec::new(),
             observer: None,
-            thread_name: Box::new(ThreadSettings::default_name),
+            thread_name: Arc::new(ThreadSettings::default_name),
             thread_stack_size: None,
         }
     }
@@ -62,7 +70,8 @@ const JOBS_TO_LOOK_AHEAD: usize = 1_000;
 
 impl Settings {
     pub(super) fn max_workers(&self) -> usize {
-        self.num_threads.unwrap_or_else(num_cpus::get)
+        let set = self.concurrency.or(self.num_threads);
+        set.unwrap_or_else(num_cpus::get)
     }
 
     /// The maximum number of jobs that are taken out of the user's channel ahead of time.
@@ -94,8 +103,11 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             num_threads,
+            concurrency,
             job_queue,
             window,
+            max_unread,
+            discard_outcomes,
             deadline,
             attempt_limits,
             error_for_status,
@@ -111,8 +123,11 @@ impl fmt::Debug for Settings {
         } = self;
         f.debug_struct("Settings")
             .field("num_threads", num_threads)
+            .field("concurrency", concurrency)
             .field("job_queue", &job_queue.is_some())
             .field("window", window)
+            .field("max_unread", max_unread)
+            .field("discard_outcomes", discard_outcomes)
             .field("deadline", deadline)
             .field("attempt_limits", attempt_limits)
             .field("error_for_status", error_for_status)

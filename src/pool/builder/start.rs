@@ -7,10 +7,11 @@ use super::PoolBuilder;
 use crate::limits::Limits;
 use crate::outcome::ThreadException;
 use crate::pool::core::Core;
-use crate::pool::imap::{Imap, ImapUnordered, WindowedPool};
+use crate::pool::imap::{Imap, ImapUnordered, RunningPool, WindowedInput};
+use crate::pool::job::ReplyRoute;
 use crate::pool::policy::Policy;
 use crate::pool::queue::JobQueue;
-use crate::pool::results::{self, Exceptions, Responses};
+use crate::pool::results::{self, Exceptions, Responses, UnreadLimit};
 use crate::pool::threads::{ThreadSettings, Threads};
 use crate::pool::user_channel::UserChannel;
 use crate::pool::{Pool, PoolError, PoolGuard};
@@ -102,7 +103,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         I: IntoIterator,
         I::Item: Into<RequestSpec>,
     {
-        let mut pool = self.build_from_requests(requests)?;
+        let pool = self.build_from_requests(requests)?;
         pool.join_all();
         Ok((pool.responses(), pool.exceptions()))
     }
@@ -116,7 +117,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     ///
     /// Returns an error if a setting is invalid or the first worker cannot be started: there is no thread for it, or its
     /// session cannot be opened.
-    pub fn imap<I>(self, requests: I) -> Result<Imap<I::IntoIter>, PoolError>
+    pub fn imap<I>(self, requests: I) -> Result<Imap<'static, I::IntoIter>, PoolError>
     where
         I: IntoIterator,
         I::Item: Into<RequestSpec>,
@@ -133,7 +134,10 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     ///
     /// Returns an error if a setting is invalid or the first worker cannot be started: there is no thread for it, or its
     /// session cannot be opened.
-    pub fn imap_unordered<I>(self, requests: I) -> Result<ImapUnordered<I::IntoIter>, PoolError>
+    pub fn imap_unordered<I>(
+        self,
+        requests: I,
+    ) -> Result<ImapUnordered<'static, I::IntoIter>, PoolError>
     where
         I: IntoIterator,
         I::Item: Into<RequestSpec>,
@@ -143,17 +147,18 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         ))
     }
 
-    fn start_windowed<I: Iterator>(mut self, requests: I) -> Result<WindowedPool<I>, PoolError> {
-        let window = self.settings.window();
-        if window == 0 {
-            return Err(PoolError::NoWindow);
-        }
+    fn start_windowed<I: Iterator>(
+        mut self,
+        requests: I,
+    ) -> Result<WindowedInput<'static, I>, PoolError> {
         self.settings.job_queue = None;
         // Each submitted job starts one more worker, up to the maximum.
         let first = usize::from(requests.size_hint().1 != Some(0));
         let has_deadline = self.settings.deadline.is_some();
         let pool = self.start(Vec::new(), Some(first))?;
-        Ok(WindowedPool::new(pool, requests, window, has_deadline))
+        let window = pool.window;
+        let pool = RunningPool::Own { pool, has_deadline };
+        Ok(WindowedInput::new(pool, requests, window))
     }
 
     /// `known_jobs` is how many jobs there will be, unless more are submitted.
@@ -163,9 +168,19 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         known_jobs: Option<usize>,
     ) -> Result<Pool, PoolError> {
         let Self { settings, sessions } = self;
+        if settings.num_threads == Some(0) {
+            return Err(PoolError::NoThreads);
+        }
         let max = settings.max_workers();
         if max == 0 {
-            return Err(PoolError::NoThreads);
+            return Err(PoolError::NoConcurrency);
+        }
+        if settings.max_unread == Some(0) {
+            return Err(PoolError::NoUnread);
+        }
+        let window = settings.window();
+        if window == 0 {
+            return Err(PoolError::NoWindow);
         }
         let workers = match known_jobs {
             Some(jobs) if settings.job_queue.is_none() => max.min(jobs),
@@ -190,7 +205,6 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
                 filter,
             )
             .map_err(PoolError::session)?;
-        let (sender, results) = results::channel();
         // A time that the clock cannot express is no limit.
         let deadline = settings
             .deadline
@@ -206,13 +220,23 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             deadline,
         };
         let (user_channel, watcher) = settings.job_queue.map(UserChannel::new).unzip();
-        let queue = JobQueue::new(
+        let queue = Arc::new(JobQueue::new(
             Schedule::new(limits, settings.affinity),
             needs_origins,
             room,
+        ));
+        let max_unread = settings.max_unread.map(|max| UnreadLimit::new(max, &queue));
+        let (sender, results) = results::channel(max_unread);
+        let core = Core::new(
+            policy,
+            queue,
+            user_channel,
+            needs_origins,
+            settings.discard_outcomes,
+            sender,
         );
         let threads = Threads::new(
-            Core::new(policy, queue, user_channel, needs_origins, sender),
+            core,
             sessions,
             ThreadSettings {
                 max,
@@ -222,6 +246,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         );
         let pool = Pool {
             guard: PoolGuard { threads, results },
+            window,
         };
         let PoolGuard { threads, results } = &pool.guard;
         if let Some(watcher) = watcher {
@@ -235,7 +260,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         }
         for request in requests {
             // The intake is open, and the run cannot have been cancelled yet.
-            let _ = threads.core.submit(request);
+            let _ = threads.core.submit(request, ReplyRoute::Pool);
         }
         if let Some(deadline) = deadline {
             threads.watch_deadline(results, deadline)?;

@@ -171,7 +171,7 @@ fn a_name_server_that_says_nothing() {
         mute.set_nonblocking(true).unwrap();
         assert!(mute.recv(&mut [0; 512]).unwrap() > 0);
 
-        let mut joined = pool().num_threads(4).timeout(limit).build().unwrap();
+        let joined = pool().num_threads(4).timeout(limit).build().unwrap();
         for _ in 0..8 {
             joined.submit("http://name.test/").unwrap();
         }

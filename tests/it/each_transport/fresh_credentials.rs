@@ -315,7 +315,7 @@ fn nothing_is_renewed_once_no_request_is_pending() {
         Response::builder().status(401).body(Bytes::new()).unwrap()
     });
     let (generator, issued) = tokens();
-    let mut pool = pool()
+    let pool = pool()
         .num_threads(1)
         .auth_generator(generator)
         .reauthenticate(true)

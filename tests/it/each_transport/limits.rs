@@ -136,7 +136,7 @@ fn an_origin_has_no_more_requests_at_a_time_than_it_may_however_it_is_written() 
         1 => format!("HTTP://LOCALHOST:{port}/{page}"),
         _ => format!("http://user@localhost:0{port}/{page}"),
     });
-    let mut pool = pool()
+    let pool = pool()
         .num_threads(16)
         .limits(Limits::new().in_flight_per_origin(2))
         .build_from_urls(urls)
@@ -214,7 +214,7 @@ fn the_whole_pool_sends_at_its_rate_wherever_it_sends_to() {
 /// A pool of one worker and these limits: all jobs for one server are done, of those for the other only the first.
 fn only_the_other_is_held_up(limits: Limits, held_up: &Server) {
     let free = Server::responding("ok");
-    let mut pool = pool()
+    let pool = pool()
         .num_threads(1)
         .limits(limits)
         .build_from_urls(in_turn(pages(held_up, 10), pages(&free, 10)))
@@ -279,7 +279,7 @@ fn a_lazy_run_keeps_to_its_limits_its_window_and_its_order() {
 fn limits_hold_back_the_producer_of_the_job_channel() {
     let (slow, free) = (Server::responding("ok"), Server::responding("ok"));
     let (jobs, receiver) = bounded::<RequestSpec>(1);
-    let mut pool = pool()
+    let pool = pool()
         .num_threads(1)
         .window(4)
         .limits(one_a_minute(&slow))

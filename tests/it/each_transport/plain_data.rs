@@ -43,7 +43,7 @@ fn a_pool_can_be_made_used_and_dropped_inside_an_async_runtime() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let mut pool = pool()
+        let pool = pool()
             .num_threads(2)
             .build_from_urls([server.url("/1")])
             .unwrap();
@@ -61,7 +61,7 @@ fn a_pool_can_be_made_used_and_dropped_inside_an_async_runtime() {
 fn an_outcome_outlives_its_pool_its_worker_and_its_server() {
     let server = Server::responding(vec![b'x'; 200_000]);
     let url = server.url("/");
-    let mut pool = pool().num_threads(1).build_from_urls([&url]).unwrap();
+    let pool = pool().num_threads(1).build_from_urls([&url]).unwrap();
     pool.join_all();
     let response: ThreadResponse = pool.get_response().unwrap();
     drop(pool);

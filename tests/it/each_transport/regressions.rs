@@ -42,7 +42,7 @@ fn a_job_that_fails_in_any_way_takes_no_other_job_with_it() {
 fn no_outcome_is_lost_at_start_up() {
     let refused = format!("http://{}/", refused_address());
     for run in 0..500 {
-        let mut pool = pool().num_threads(1).build_from_urls([&refused]).unwrap();
+        let pool = pool().num_threads(1).build_from_urls([&refused]).unwrap();
         pool.join_all();
         assert!(pool.get_exception().is_some(), "run {run}");
         assert!(pool.get_response().is_none(), "run {run}");
@@ -54,7 +54,7 @@ fn no_outcome_is_lost_at_start_up() {
 fn a_job_that_comes_long_after_the_queue_ran_empty_is_served() {
     let server = Server::responding("hello");
     let (jobs, receiver) = unbounded::<RequestSpec>();
-    let mut pool = pool().num_threads(2).job_queue(receiver).build().unwrap();
+    let pool = pool().num_threads(2).job_queue(receiver).build().unwrap();
     for round in 1..=3 {
         jobs.send(server.url("/channel").into()).unwrap();
         pool.submit(server.url("/submitted")).unwrap();
@@ -124,7 +124,7 @@ fn an_initializer_that_fails_is_an_error_and_not_a_silent_loss() {
 #[test]
 fn reading_responses_before_the_end_loses_nothing() {
     let server = Server::responding("hello");
-    let mut pool = pool().num_threads(3).build().unwrap();
+    let pool = pool().num_threads(3).build().unwrap();
     let mut responses = pool.responses();
     assert!(responses.next().is_none());
     let mut read = 0;

@@ -22,7 +22,7 @@ fn without_file_descriptors_nothing_is_sent_and_with_them_the_pool_goes_on() {
     in_subprocess_with_file_limit(name, 100, || {
         // Each connection is closed, or else the next job would need no new one.
         let server = RawServer::responding(raw_response(Framing::CloseDelimited, "", b"ok"));
-        let mut pool = pool().num_threads(1).build().unwrap();
+        let pool = pool().num_threads(1).build().unwrap();
         eventually("the worker is up", || pool.stats().live_workers() == 1);
         let before = file_descriptors();
         let submit_and_wait = |jobs: usize| {

@@ -116,7 +116,7 @@ fn a_server_that_recovers_gives_its_response_in_the_end_and_every_attempt_is_rep
         _ => status(200),
     });
     let (told, observer) = journal();
-    let mut pool = pool()
+    let pool = pool()
         .num_threads(1)
         .retry(Retry::new(5).backoff(Duration::from_millis(5), Duration::from_millis(5)))
         .observer(observer)

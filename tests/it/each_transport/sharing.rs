@@ -120,7 +120,7 @@ fn of_shared_sessions_with_proxies_only_the_last_ones_stay_open() {
     );
     in_subprocess(name, &[], || {
         let before = threads();
-        let mut pool = pool().num_threads(1).share_session(true).build().unwrap();
+        let pool = pool().num_threads(1).share_session(true).build().unwrap();
         let refused = format!("http://{}/", crate::support::raw::refused_address());
         for number in 0..30 {
             let proxy = format!(

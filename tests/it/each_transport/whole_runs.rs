@@ -94,7 +94,7 @@ fn after_join_all_every_job_has_its_outcome() {
     let urls: Vec<String> = (0..100)
         .map(|page| server.url(&format!("/{page}")))
         .collect();
-    let mut pool = pool().num_threads(4).build_from_urls(&urls).unwrap();
+    let pool = pool().num_threads(4).build_from_urls(&urls).unwrap();
     pool.join_all();
     let stats = pool.stats();
     assert_eq!((stats.submitted(), stats.responses()), (100, 100));
@@ -106,7 +106,7 @@ fn after_join_all_every_job_has_its_outcome() {
 #[test]
 fn the_bytes_received_are_counted() {
     let server = Server::responding(vec![b'x'; 1000]);
-    let mut pool = pool()
+    let pool = pool()
         .num_threads(3)
         .build_from_urls((0..7).map(|page| server.url(&format!("/{page}"))))
         .unwrap();
@@ -144,7 +144,7 @@ fn a_deadline_ends_what_is_left_and_the_wait_for_it() {
     });
     let limit = Duration::from_millis(200);
     let started = Instant::now();
-    let mut pool = pool()
+    let pool = pool()
         .num_threads(2)
         .deadline(limit)
         .build_from_urls((0..20).map(|page| server.url(&format!("/{page}"))))

@@ -34,7 +34,7 @@ fn cookie_server() -> Server {
 
 fn cookies_seen(share: bool) -> BTreeSet<String> {
     let server = cookie_server();
-    let mut pool = pool()
+    let pool = pool()
         .num_threads(WORKERS)
         .share_session(share)
         .initializer(|session| session.client(|client| client.cookie_store(true)))

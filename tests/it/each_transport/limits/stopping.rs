@@ -35,7 +35,7 @@ fn stuck_with(builder: PoolBuilder, by_its_rate: bool) -> (Pool, Server) {
 #[test]
 fn shutdown_gives_back_what_waits_for_a_limit() {
     for by_its_rate in [true, false] {
-        let (mut pool, server) = stuck(by_its_rate);
+        let (pool, server) = stuck(by_its_rate);
         eventually("the first has a response", || pool.stats().responses() == 1);
         let unsent = pool.shutdown();
         let given_back: Vec<&str> = unsent.iter().map(RequestSpec::url).collect();
@@ -56,7 +56,7 @@ fn shutdown_gives_back_what_waits_for_a_limit() {
 #[test]
 fn cancelling_ends_what_waits_for_a_limit() {
     for by_its_rate in [true, false] {
-        let (mut pool, server) = stuck(by_its_rate);
+        let (pool, server) = stuck(by_its_rate);
         eventually("the first has a response", || pool.stats().responses() == 1);
         pool.handle().cancel();
         pool.join_all();

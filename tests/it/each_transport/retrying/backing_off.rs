@@ -34,7 +34,7 @@ fn backing_off(server: &Server) -> Pool {
 #[test]
 fn a_job_that_backs_off_holds_no_worker_and_cancelling_ends_it() {
     let server = busy();
-    let mut pool = backing_off(&server);
+    let pool = backing_off(&server);
     for page in 0..10 {
         pool.submit(server.url(&format!("/{page}"))).unwrap();
     }
@@ -58,7 +58,7 @@ fn a_job_that_backs_off_holds_no_worker_and_cancelling_ends_it() {
 fn shutdown_ends_a_job_that_backs_off_as_its_last_response_and_does_not_wait() {
     let server = busy();
     let started = Instant::now();
-    let mut pool = backing_off(&server);
+    let pool = backing_off(&server);
     assert!(pool.shutdown().is_empty(), "it was sent");
     assert!(started.elapsed() < Duration::from_secs(40));
     let response = pool.get_response().unwrap();

@@ -31,7 +31,7 @@ fn a_file_is_begun_from_scratch_and_is_there_only_when_it_is_whole() {
         let _ = opened.recv();
         stream.write_all(b"56789").unwrap();
     });
-    let mut pool = pool()
+    let pool = pool()
         .num_threads(1)
         .retry(at_once(1))
         .build_from_requests([RequestSpec::get(server.url("/")).save_to(&target)])

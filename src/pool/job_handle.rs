@@ -1,0 +1,303 @@
+//! A job that is waited for, or cancelled, by itself: [`JobHandle`].
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::job::{FinishedAttempt, Job, PlaceInFlight, ReplyRoute, RunningJob};
+use super::threads::Threads;
+use crate::outcome::Outcome;
+use crate::request::RequestSpec;
+use crate::schedule::OriginKey;
+use crate::sync::{Mutex, park, thread_waker};
+
+/// A job whose outcome goes to the holder of this handle, not to the pool's channels. Created by
+/// [`Pool::spawn`](crate::Pool::spawn) and [`Handle::spawn`](crate::Handle::spawn).
+///
+/// Threads wait for the outcome with [`join`](Self::join), async code awaits the handle on any executor:
+///
+/// ```
+/// use threaded::Pool;
+///
+/// let url = "https://example.com/";
+/// # let url = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+/// # let url = url.as_str();
+/// let pool = Pool::builder().num_threads(8).build()?;
+/// let first = pool.spawn(url)?;
+/// let second = pool.spawn(url)?;
+/// println!("{} {}", first.join()?.status(), second.join()?.status());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// The job always has an outcome, whatever becomes of the pool: if it is shut down, cancelled or dropped before the job is
+/// sent, that is an exception of kind [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled). Dropping the handle detaches the
+/// job: it is done all the same, and its outcome is dropped. To stop it, [cancel](Self::cancel) it before.
+#[must_use = "dropping the handle detaches the job and drops its outcome"]
+pub struct JobHandle {
+    job: Arc<SpawnedJob>,
+    threads: Weak<Threads>,
+}
+
+impl JobHandle {
+    pub(super) fn new(job: Arc<SpawnedJob>, threads: &Arc<Threads>) -> Self {
+        Self {
+            job,
+            threads: Arc::downgrade(threads),
+        }
+    }
+
+    /// Blocks until the job has its outcome, and returns it.
+    ///
+    /// On a thread of an async runtime, which must not be blocked, await the handle instead.
+    pub fn join(self) -> Outcome {
+        let waker = thread_waker();
+        loop {
+            if let Some(outcome) = self.job.take_outcome(&waker) {
+                return outcome;
+            }
+            park(None);
+        }
+    }
+
+    /// Blocks until the job has its outcome, at most for this time. `None` if it takes longer: the job goes on.
+    ///
+    /// Each call returns the outcome once the job has it.
+    pub fn join_timeout(&mut self, timeout: Duration) -> Option<Outcome> {
+        // A time that the clock cannot express never comes.
+        let until = Instant::now().checked_add(timeout);
+        let waker = thread_waker();
+        loop {
+            if let Some(outcome) = self.job.outcome(&waker) {
+                return Some(outcome);
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return None;
+            }
+            park(until);
+        }
+    }
+
+    /// The outcome, if the job has it by now. Does not block.
+    pub fn try_join(&mut self) -> Option<Outcome> {
+        self.job.outcome(Waker::noop())
+    }
+
+    /// Cancels the job, unless it has its outcome: it ends now, as
+    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
+    ///
+    /// If the job is queued, what it holds is freed: request, body, extensions. If it is in flight, the worker stops working
+    /// on it as soon as the transport can be interrupted: between two redirects, and between two pieces of the body.
+    pub fn cancel(&self) {
+        if let Some(threads) = self.threads.upgrade() {
+            threads.core.cancel_spawned(&self.job);
+        }
+    }
+
+    /// Returns the job's index in its pool, as [`Pool::submit`](crate::Pool::submit) does.
+    pub fn index(&self) -> usize {
+        self.job.index
+    }
+}
+
+impl Drop for JobHandle {
+    fn drop(&mut self) {
+        self.job.detach();
+    }
+}
+
+/// Completes when the job has its outcome. Needs no runtime: the worker wakes the task.
+impl Future for JobHandle {
+    type Output = Outcome;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+        match self.job.outcome(context.waker()) {
+            Some(outcome) => Poll::Ready(outcome),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl fmt::Debug for JobHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobHandle")
+            .field("index", &self.index())
+            .field("is_done", &self.job.is_done())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a handle, the queue and the worker share of a job. While the job is queued, its request is in here, so that a
+/// cancellation can free it: the queue holds a ticket only.
+pub(super) struct SpawnedJob {
+    pub(super) index: usize,
+    state: Mutex<State>,
+}
+
+struct State {
+    stage: Stage,
+    is_cancelled: bool,
+    /// Whether the handle was dropped, so that the outcome has no reader.
+    is_detached: bool,
+    /// Of the thread or task that waits for the outcome.
+    waker: Option<Waker>,
+}
+
+enum Stage {
+    Queued(RequestSpec, Option<Box<FinishedAttempt>>),
+    /// Between two of the other stages: whatever has taken the job out of its stage is responsible for it.
+    Moving,
+    InFlight(PlaceInFlight),
+    Done(Outcome),
+}
+
+/// Where a cancellation finds a job.
+pub(super) enum CancelledAt {
+    Queued(Job),
+    InFlight(PlaceInFlight),
+}
+
+impl SpawnedJob {
+    pub(super) fn new(index: usize, request: RequestSpec) -> Arc<Self> {
+        Arc::new(Self {
+            index,
+            state: Mutex::new(State {
+                stage: Stage::Queued(request, None),
+                is_cancelled: false,
+                is_detached: false,
+                waker: None,
+            }),
+        })
+    }
+
+    /// A job with a pending retry is queued again. Gives it back if it was cancelled.
+    pub(super) fn put_back(&self, job: Job) -> Result<(), Job> {
+        let mut state = self.state.lock();
+        if state.is_cancelled {
+            return Err(job);
+        }
+        state.stage = Stage::Queued(job.request, job.last_attempt);
+        Ok(())
+    }
+
+    /// Takes the job of a ticket. `None` if it was cancelled.
+    pub(super) fn take(self: &Arc<Self>, origin: OriginKey) -> Option<Job> {
+        let mut state = self.state.lock();
+        self.take_queued(&mut state, origin)
+    }
+
+    fn take_queued(self: &Arc<Self>, state: &mut State, origin: OriginKey) -> Option<Job> {
+        match std::mem::replace(&mut state.stage, Stage::Moving) {
+            Stage::Queued(request, last_attempt) => Some(Job {
+                index: self.index,
+                request,
+                route: ReplyRoute::Handle(Arc::clone(self)),
+                origin,
+                last_attempt,
+            }),
+            stage => {
+                state.stage = stage;
+                None
+            }
+        }
+    }
+
+    /// A worker has started an attempt.
+    pub(super) fn started(&self, running: &RunningJob) {
+        let mut state = self.state.lock();
+        // It may have its outcome already, if everything was cancelled meanwhile.
+        if matches!(state.stage, Stage::Moving) {
+            state.stage = Stage::InFlight(running.place());
+        }
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.state.lock().is_cancelled
+    }
+
+    /// `None` if there is nothing to end: the job has its outcome, or what is responsible for it sees the cancellation.
+    pub(super) fn cancel(self: &Arc<Self>) -> Option<CancelledAt> {
+        let mut state = self.state.lock();
+        state.is_cancelled = true;
+        if let Some(job) = self.take_queued(&mut state, OriginKey::NONE) {
+            return Some(CancelledAt::Queued(job));
+        }
+        match std::mem::replace(&mut state.stage, Stage::Moving) {
+            Stage::InFlight(place) => Some(CancelledAt::InFlight(place)),
+            stage => {
+                state.stage = stage;
+                None
+            }
+        }
+    }
+
+    pub(super) fn complete(&self, outcome: Outcome) {
+        let mut state = self.state.lock();
+        if state.is_detached {
+            drop(state);
+            return drop(outcome);
+        }
+        state.stage = Stage::Done(outcome);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn detach(&self) {
+        let mut state = self.state.lock();
+        state.is_detached = true;
+        let waker = state.waker.take();
+        let outcome = state.take_outcome();
+        drop(state);
+        drop((waker, outcome));
+    }
+
+    fn is_done(&self) -> bool {
+        matches!(self.state.lock().stage, Stage::Done(_))
+    }
+
+    /// The outcome, if it is there. Otherwise `waker` is called when it is.
+    fn outcome(&self, waker: &Waker) -> Option<Outcome> {
+        let mut state = self.state.lock();
+        match &state.stage {
+            Stage::Done(outcome) => Some(outcome.clone()),
+            _ => {
+                state.register(waker);
+                None
+            }
+        }
+    }
+
+    /// Like `outcome`, for a handle that will not ask again.
+    fn take_outcome(&self, waker: &Waker) -> Option<Outcome> {
+        let mut state = self.state.lock();
+        let outcome = state.take_outcome();
+        if outcome.is_none() {
+            state.register(waker);
+        }
+        outcome
+    }
+}
+
+impl State {
+    fn take_outcome(&mut self) -> Option<Outcome> {
+        match std::mem::replace(&mut self.stage, Stage::Moving) {
+            Stage::Done(outcome) => Some(outcome),
+            stage => {
+                self.stage = stage;
+                None
+            }
+        }
+    }
+
+    fn register(&mut self, waker: &Waker) {
+        match &mut self.waker {
+            Some(registered) => registered.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Rounds: jobs of a pool that stays, whose outcomes go to the caller that has submitted them.
+
+use std::sync::Arc;
+
+use super::job::ReplyRoute;
+use super::results::{self, Exceptions, Responses, ResultReceiver, ResultSender};
+use super::shutdown::Outstanding;
+use super::{Pool, SubmitError};
+use crate::outcome::Outcome;
+use crate::request::RequestSpec;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// What the jobs of a round share.
+pub(super) struct Round {
+    results: ResultSender,
+    /// The jobs of the round without an outcome; its only source is the receiving end.
+    outstanding: Outstanding,
+    accepted: AtomicUsize,
+    given_back: AtomicUsize,
+    is_abandoned: AtomicBool,
+}
+
+impl Round {
+    /// A job of this round was accepted.
+    pub(super) fn accept(&self) {
+        self.accepted.fetch_add(1, Ordering::SeqCst);
+        self.outstanding.add();
+    }
+
+    pub(super) fn complete(&self, outcome: Outcome) {
+        self.results.send(outcome, || ());
+        self.outstanding.release(1);
+    }
+
+    /// A job of this round was given back without an outcome.
+    pub(super) fn give_back(&self) {
+        self.given_back.fetch_add(1, Ordering::SeqCst);
+        self.outstanding.release(1);
+        self.results.wake_readers();
+    }
+
+    /// Whether the receiving end was dropped.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.is_abandoned.load(Ordering::SeqCst)
+    }
+}
+
+/// The receiving end of a round. Once it is dropped, jobs of the round that no worker has started are not sent any more.
+pub(super) struct RoundReceiver {
+    round: Arc<Round>,
+    results: ResultReceiver,
+    /// How many outcomes were received.
+    received: usize,
+}
+
+impl RoundReceiver {
+    pub(super) fn new() -> Self {
+        let (sender, results) = results::channel(None);
+        let round = Arc::new(Round {
+            results: sender,
+            outstanding: Outstanding::new(1),
+            accepted: AtomicUsize::new(0),
+            given_back: AtomicUsize::new(0),
+            is_abandoned: AtomicBool::new(false),
+        });
+        Self {
+            round,
+            results,
+            received: 0,
+        }
+    }
+
+    pub(super) fn round(&self) -> &Arc<Round> {
+        &self.round
+    }
+
+    pub(super) fn route(&self) -> ReplyRoute {
+        ReplyRoute::Round(Arc::clone(&self.round))
+    }
+
+    /// The number of jobs that are queued, in flight, or done and not received.
+    pub(super) fn held(&self) -> usize {
+        let given_back = self.round.given_back.load(Ordering::SeqCst);
+        let accepted = self.round.accepted.load(Ordering::SeqCst);
+        accepted - given_back - self.received
+    }
+
+    /// Blocks until there is an outcome. `None` if no job is held that it could come from.
+    pub(super) fn recv(&mut self) -> Option<Outcome> {
+        let outcome = self.results.wait(None, || self.held() == 0).flatten()?;
+        self.received += 1;
+        Some(outcome)
+    }
+}
+
+impl Drop for RoundReceiver {
+    fn drop(&mut self) {
+        self.round.is_abandoned.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Pool {
+    /// Sends all these requests on the workers of this pool, and waits until each has its outcome.
+    ///
+    /// This is a round on a pool that stays: it uses the pool's connections, its outcomes come to the caller alone, the intake
+    /// stays open, and several threads can have a round at the same time. Like [`threaded::map`](crate::map), which starts a
+    /// pool for its requests, it blocks the calling thread.
+    ///
+    /// If the pool is closed, cancelled or its deadline passes meanwhile, requests that were not submitted yet end as
+    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled). If it is [shut down](Self::shutdown), that returns those that
+    /// were not sent, and they have no outcome here.
+    ///
+    /// ```
+    /// use threaded::Pool;
+    ///
+    /// let site = "https://example.com";
+    /// # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+    /// let pool = Pool::builder().num_threads(8).build()?;
+    /// for round in 0..3 {
+    ///     let (responses, exceptions) = pool.map((0..10).map(|page| format!("{site}/{page}")))?;
+    ///     println!("round {round}: {} up, {} down", responses.len(), exceptions.len());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns an error, with the first request, if the pool takes no more jobs.
+    pub fn map<I>(&self, requests: I) -> Result<(Responses, Exceptions), SubmitError>
+    where
+        I: IntoIterator,
+        I::Item: Into<RequestSpec>,
+    {
+        let receiver = RoundReceiver::new();
+        let threads = &self.guard.threads;
+        let mut is_first = true;
+        for request in requests {
+            match threads.submit(request.into(), receiver.route()) {
+                Ok(_) => {}
+                Err(refused) if is_first => return Err(refused),
+                Err(refused) => {
+                    threads
+                        .core
+                        .refuse(refused.into_request(), receiver.route());
+                }
+            }
+            is_first = false;
+        }
+        receiver.round.outstanding.wait_idle(|| true);
+        let results = &receiver.results;
+        Ok((results.responses(), results.exceptions()))
+    }
+}
