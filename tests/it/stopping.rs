@@ -7,30 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use threaded::crossbeam_channel::{Receiver, Sender, unbounded};
-use threaded::{
-    ErrorKind, Event, Exchange, Pool, PoolBuilder, RequestSpec, Session, TransportBuilder,
-};
+use threaded::crossbeam_channel::unbounded;
+use threaded::{ErrorKind, Event, Exchange, Pool, RequestSpec, Session};
 
-use crate::support::pools::{Outcome, in_order, index, respond_ok};
+use crate::support::pools::{Outcome, gated, in_order, index, respond_ok};
 use crate::support::process::eventually;
-
-/// A pool whose exchanges wait at a gate: each message lets one through, and dropping the sender all.
-fn gated() -> (
-    PoolBuilder<impl TransportBuilder + 'static>,
-    Receiver<()>,
-    Sender<()>,
-) {
-    let (begun_tx, begun) = unbounded();
-    let (open, opened) = unbounded::<()>();
-    let transport = move |exchange: Exchange<'_>| {
-        let _ = begun_tx.send(());
-        let _ = opened.recv();
-        respond_ok(exchange)
-    };
-    let builder = Pool::builder().session(move || Session::new(transport.clone()));
-    (builder, begun, open)
-}
 
 fn urls(jobs: usize) -> impl Iterator<Item = String> {
     (0..jobs).map(|page| format!("http://stub.test/{page}"))

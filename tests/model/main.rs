@@ -96,7 +96,7 @@ fn all_of(pool: &Pool) -> Vec<Result<ThreadResponse, ThreadException>> {
 #[test]
 fn join_all_returns_when_each_job_has_its_outcome() {
     on_every_schedule(|| {
-        let mut pool = pool(2).build().unwrap();
+        let pool = pool(2).build().unwrap();
         for url in urls(3) {
             pool.submit(url).unwrap();
         }
@@ -134,7 +134,7 @@ fn what_a_worker_submits_while_it_is_at_a_job_is_part_of_the_work() {
     on_every_schedule(|| {
         let handle = Arc::new(std::sync::OnceLock::<threaded::Handle>::new());
         let submitter = Arc::clone(&handle);
-        let mut pool = Pool::builder()
+        let pool = Pool::builder()
             .num_threads(2)
             .session(move || {
                 let submitter = Arc::clone(&submitter);
@@ -173,7 +173,7 @@ fn a_channel_is_drained_when_its_senders_are_gone() {
 fn join_all_does_not_wait_for_a_sender_that_is_still_alive() {
     on_every_schedule(|| {
         let (jobs, receiver) = unbounded::<RequestSpec>();
-        let mut pool = pool(2).job_queue(receiver).build().unwrap();
+        let pool = pool(2).job_queue(receiver).build().unwrap();
         for url in urls(2) {
             jobs.send(url.into()).unwrap();
         }
@@ -192,7 +192,7 @@ fn join_all_does_not_wait_for_a_sender_that_is_still_alive() {
 
 /// Whatever runs at the same time, each request has one outcome or is returned.
 fn nothing_is_lost_in_a_race<B: TransportBuilder + 'static>(builder: PoolBuilder<B>) {
-    let mut pool = builder.build_from_urls(urls(1)).unwrap();
+    let pool = builder.build_from_urls(urls(1)).unwrap();
     let refused = Arc::new(AtomicUsize::new(0));
     let submitting = {
         let (handle, refused) = (pool.handle(), Arc::clone(&refused));
@@ -268,7 +268,7 @@ fn waiting_pool(num_threads: usize) -> PoolBuilder<impl TransportBuilder + 'stat
 #[test]
 fn jobs_that_wait_and_are_tried_again_have_their_outcomes() {
     on_every_schedule(|| {
-        let mut pool = waiting_pool(2).build_from_urls(urls(2)).unwrap();
+        let pool = waiting_pool(2).build_from_urls(urls(2)).unwrap();
         pool.submit("http://other.test/").unwrap();
         pool.join_all();
         assert_eq!(pool.stats().retries(), 3);
@@ -295,7 +295,7 @@ fn jobs_that_are_submitted_while_retries_are_due_have_their_outcomes() {
             }
             Ok(response)
         };
-        let mut pool = Pool::builder()
+        let pool = Pool::builder()
             .num_threads(3)
             .session(move || Session::new(transport.clone()))
             .retry(Retry::new(2).backoff(Duration::ZERO, Duration::ZERO))
@@ -327,7 +327,7 @@ fn retries_that_are_due_at_the_same_time_are_in_flight_at_the_same_time() {
             }
             Ok(response)
         };
-        let mut pool = Pool::builder()
+        let pool = Pool::builder()
             .num_threads(2)
             .session(move || Session::new(transport.clone()))
             .retry(Retry::new(2).backoff(Duration::ZERO, Duration::ZERO))
@@ -360,7 +360,7 @@ fn nothing_that_waits_is_lost_when_submit_cancel_and_shutdown_race() {
 fn a_job_that_is_just_taken_from_a_channel_is_called_off_too() {
     on_every_fair_schedule(|| {
         let (jobs, receiver) = unbounded::<RequestSpec>();
-        let mut pool = pool(2)
+        let pool = pool(2)
             .limits(Limits::new().rate(1e-9, 1))
             .job_queue(receiver.clone())
             .build()
@@ -402,5 +402,172 @@ fn a_dropped_pool_lets_its_workers_go() {
         }
         assert!(handle.submit("http://stub.test/").is_err());
         // The checker reports workers that are never woken as a deadlock.
+    });
+}
+
+/// Whatever ends the pool at the same time, each handle gets the outcome of its own job, and nothing else does.
+#[test]
+fn each_handle_has_its_outcome_whatever_ends_the_pool() {
+    on_every_schedule(|| {
+        let pool = Arc::new(pool(2).build().unwrap());
+        pool.submit("http://stub.test/own").unwrap();
+        let spawning = {
+            let handle = pool.handle();
+            thread::spawn(move || {
+                for url in urls(2) {
+                    let Ok(mut job) = handle.spawn(url.as_str()) else {
+                        continue;
+                    };
+                    let cancels = thread_rng().gen_bool(0.5);
+                    if cancels {
+                        job.cancel();
+                    }
+                    if thread_rng().gen_bool(0.2) {
+                        continue; // Detached.
+                    }
+                    let early = job.try_join();
+                    let index = job.index();
+                    let outcome = job.join();
+                    let (request, found) = match &outcome {
+                        Ok(response) => (response.request(), response.index()),
+                        Err(exception) => (exception.request(), exception.index()),
+                    };
+                    assert_eq!((request.url(), found), (url.as_str(), index));
+                    if let Some(early) = early {
+                        assert_eq!(early.is_ok(), outcome.is_ok());
+                    }
+                }
+            })
+        };
+        let mut unsent = 0;
+        match thread_rng().gen_range(0..5) {
+            0 => pool.close(),
+            1 => unsent = pool.shutdown().len(),
+            2 => pool.handle().cancel(),
+            3 => pool.wait_idle(),
+            _ => {}
+        }
+        if thread_rng().gen_bool(0.5) {
+            pool.join_all();
+            let own = all_of(&pool);
+            assert_eq!(own.len() + unsent, 1);
+        }
+        drop(pool);
+        spawning.join().unwrap();
+    });
+}
+
+#[test]
+fn a_job_that_is_cancelled_while_it_is_tried_again_has_one_outcome() {
+    on_every_schedule(|| {
+        let pool = waiting_pool(2).build().unwrap();
+        let job = pool.spawn("http://stub.test/1").unwrap();
+        let other = pool.spawn("http://stub.test/2").unwrap();
+        job.cancel();
+        let _ = job.join();
+        assert!(other.join().is_ok(), "its origin is not held for ever");
+        pool.join_all();
+        let stats = pool.stats();
+        assert_eq!(stats.responses() + stats.exceptions(), 2);
+        assert_eq!(
+            (stats.queued(), stats.in_flight(), stats.delayed()),
+            (0, 0, 0)
+        );
+    });
+}
+
+#[test]
+fn rounds_of_several_threads_have_their_own_outcomes() {
+    on_every_schedule(|| {
+        let pool = Arc::new(pool(2).build().unwrap());
+        let rounds: Vec<_> = (0..2)
+            .map(|round| {
+                let pool = Arc::clone(&pool);
+                thread::spawn(move || {
+                    let urls = (0..2).map(|page| format!("http://stub.test/{round}/{page}"));
+                    let outcomes: Vec<_> = if round == 0 {
+                        let (responses, exceptions) = pool.map(urls).unwrap();
+                        responses.map(Ok).chain(exceptions.map(Err)).collect()
+                    } else {
+                        pool.imap_unordered(urls).collect()
+                    };
+                    for outcome in &outcomes {
+                        let path = outcome.as_ref().unwrap().url().path().to_owned();
+                        assert!(path.starts_with(&format!("/{round}/")), "{path}");
+                    }
+                    assert_eq!(outcomes.len(), 2);
+                })
+            })
+            .collect();
+        for round in rounds {
+            round.join().unwrap();
+        }
+        assert_eq!(all_of(&pool).len(), 0);
+    });
+}
+
+#[test]
+fn a_lazy_round_that_is_shut_down_ends_and_loses_nothing() {
+    on_every_schedule(|| {
+        let drawn = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&drawn);
+        let input = urls(4).inspect(move |_| {
+            counter.fetch_add(1, Ordering::SeqCst);
+        });
+        let outcomes = pool(2).window(2).imap(input).unwrap();
+        let handle = outcomes.handle();
+        let stopping = thread::spawn(move || match thread_rng().gen_range(0..3) {
+            0 => handle.shutdown().len(),
+            1 => {
+                handle.cancel();
+                0
+            }
+            _ => {
+                handle.close();
+                0
+            }
+        });
+        let yielded = outcomes.count();
+        let unsent = stopping.join().unwrap();
+        assert_eq!(yielded + unsent, drawn.load(Ordering::SeqCst));
+    });
+}
+
+#[test]
+fn several_readers_receive_each_outcome_once() {
+    on_every_schedule(|| {
+        let pool = Arc::new(pool(2).build_from_urls(urls(3)).unwrap());
+        let reading = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || (&*pool).into_iter().collect::<Vec<_>>())
+        };
+        pool.close();
+        let mut outcomes: Vec<_> = (&*pool).into_iter().collect();
+        outcomes.extend(reading.join().unwrap());
+        assert_complete(outcomes, 3);
+    });
+}
+
+#[test]
+fn workers_that_wait_for_the_reader_go_on_when_it_reads() {
+    on_every_schedule(|| {
+        let pool = pool(2).max_unread(1).build_from_urls(urls(4)).unwrap();
+        match thread_rng().gen_range(0..4) {
+            0 => pool.join_all(),
+            1 => pool.wait_idle(),
+            2 => drop(pool.response_channel().recv()),
+            _ => {}
+        }
+        pool.close();
+        let read = (&pool).into_iter().count();
+        assert!((3..=4).contains(&read), "{read}");
+    });
+}
+
+#[test]
+fn a_dropped_pool_lets_workers_go_that_wait_for_the_reader() {
+    on_every_schedule(|| {
+        let pool = pool(2).max_unread(1).build_from_urls(urls(4)).unwrap();
+        let _ = pool.recv();
     });
 }

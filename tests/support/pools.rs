@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use threaded::crossbeam_channel::{Receiver, Sender, unbounded};
 use threaded::{
-    Error, Exchange, PoolBuilder, RequestSpec, ResponseBody, Retry, ThreadException,
+    Error, Exchange, Pool, PoolBuilder, RequestSpec, ResponseBody, Retry, Session, ThreadException,
     ThreadResponse, TransportBuilder,
 };
 
@@ -26,6 +27,23 @@ pub(crate) fn index(outcome: &Outcome) -> usize {
 /// A transport that responds to everything with `ok`.
 pub(crate) fn respond_ok(_: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> {
     Ok(http::Response::new(ResponseBody::from("ok")))
+}
+
+/// A pool whose exchanges wait at a gate: each message lets one through, and dropping the sender all.
+pub(crate) fn gated() -> (
+    PoolBuilder<impl TransportBuilder + 'static>,
+    Receiver<()>,
+    Sender<()>,
+) {
+    let (begun_tx, begun) = unbounded();
+    let (open, opened) = unbounded::<()>();
+    let transport = move |exchange: Exchange<'_>| {
+        let _ = begun_tx.send(());
+        let _ = opened.recv();
+        respond_ok(exchange)
+    };
+    let builder = Pool::builder().session(move || Session::new(transport.clone()));
+    (builder, begun, open)
 }
 
 /// The outcomes of these requests, in order, by one worker.
