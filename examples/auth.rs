@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // It may fail: then `map` returns the error instead of starting.
         .try_auth_generator(move |session| {
             let token = request_token(tokens.fetch_add(1, Ordering::Relaxed))?;
-            Ok::<_, BoxError>(session.bearer_auth(token))
+            Ok(session.bearer_auth(token))
         })
         .map([
             RequestSpec::get(server.url("/1")),

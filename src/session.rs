@@ -1,13 +1,15 @@
 //! The settings and the transport that one worker sends with: [`Session`], and [`OpenSession`] once it is opened.
 
+pub(crate) mod credentials;
 pub(crate) mod factory;
 
 use std::fmt;
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING, USER_AGENT};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
+use self::credentials::Credential;
 use crate::addresses::AddressFilter;
 use crate::error::BoxError;
 use crate::headers::{self, Auth};
@@ -135,7 +137,7 @@ impl<B: TransportBuilder> Session<B> {
     pub fn auth(mut self, auth: Auth) -> Self {
         match auth.into_header_value() {
             Ok(value) => {
-                self.defaults.headers.insert(AUTHORIZATION, value);
+                self.defaults.authorize(value);
                 self
             }
             Err(message) => self.faulty(message),
@@ -184,6 +186,15 @@ impl<B: TransportBuilder> Session<B> {
         self
     }
 
+    pub(crate) fn with_preset(self, preset: &Preset) -> Self {
+        match preset {
+            Preset::UserAgent(user_agent) => self.user_agent(user_agent),
+            Preset::Header(Ok((name, value))) => self.header(name, value.clone()),
+            Preset::Header(Err(message)) => self.faulty(message.clone()),
+            Preset::Auth(auth) => self.auth(auth.clone()),
+        }
+    }
+
     /// The session, or the first invalid value that a setter was given.
     fn checked(mut self) -> Result<Self, BoxError> {
         match self.fault.take() {
@@ -207,6 +218,7 @@ impl<B: TransportBuilder> Session<B> {
         Ok(OpenSession {
             defaults,
             unauthorized,
+            generation: 0,
             proxy: options.proxy().cloned(),
             filter: options.address_filter().cloned(),
             url_parser: UrlParser::default(),
@@ -261,6 +273,15 @@ impl<B: TransportBuilder> fmt::Debug for Session<B> {
     }
 }
 
+/// A default that the pool's builder sets for all sessions.
+#[derive(Clone)]
+pub(crate) enum Preset {
+    UserAgent(String),
+    /// The error says what is wrong with it.
+    Header(Result<(HeaderName, HeaderValue), String>),
+    Auth(Auth),
+}
+
 /// The default headers and credentials of a session.
 #[derive(Clone, Default, PartialEq)]
 pub(crate) struct SessionDefaults {
@@ -273,6 +294,11 @@ impl SessionDefaults {
     fn authorize_for(&mut self, origin: Origin, credentials: HeaderValue) {
         self.by_origin.retain(|(other, _)| *other != origin);
         self.by_origin.push((origin, credentials));
+    }
+
+    /// Sets the `Authorization` for all origins that have none of their own.
+    fn authorize(&mut self, credentials: HeaderValue) {
+        self.headers.insert(AUTHORIZATION, credentials);
     }
 
     /// The credentials for a request to this URL that has none of its own.
@@ -294,6 +320,8 @@ pub(crate) struct OpenSession<T: ?Sized = dyn Transport> {
     pub(crate) defaults: SessionDefaults,
     /// The defaults before the auth generator, if credentials are to be renewed.
     unauthorized: Option<SessionDefaults>,
+    /// Which of the pool's credentials the defaults have; 0 is none.
+    generation: u64,
     /// The proxy that all requests go through, if a request has named one.
     pub(crate) proxy: Option<Url>,
     /// The addresses that may be connected to, if not all.
@@ -303,11 +331,22 @@ pub(crate) struct OpenSession<T: ?Sized = dyn Transport> {
     pub(crate) transport: T,
 }
 
+impl OpenSession {
+    /// Sends this credential from now on.
+    fn apply(&mut self, credential: Credential) {
+        if self.generation != credential.generation {
+            self.generation = credential.generation;
+            self.defaults.authorize(credential.header);
+        }
+    }
+}
+
 impl<T> OpenSession<T> {
     fn clone_with(&self, clone_transport: fn(&T) -> T) -> Self {
         Self {
             defaults: self.defaults.clone(),
             unauthorized: self.unauthorized.clone(),
+            generation: self.generation,
             proxy: self.proxy.clone(),
             filter: self.filter.clone(),
             url_parser: UrlParser::default(),

@@ -8,15 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::reqwest::blocking::ClientBuilder;
+use http::HeaderValue;
 
 use self::settings::Settings;
 use crate::error::BoxError;
+use crate::headers::{self, Auth};
 use crate::limits::Limits;
 use crate::observe::Observer;
 use crate::request::RequestSpec;
 use crate::retry::Retry;
-use crate::session::Session;
 use crate::session::factory::SessionSetup;
+use crate::session::{Preset, Session};
 use crate::sync::channel::Receiver;
 use crate::transport::TransportBuilder;
 
@@ -152,6 +154,46 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         }
     }
 
+    /// Sets the `User-Agent` of all sessions; see [`user_agent`](crate::user_agent) for a good one. Like
+    /// [`header`](Self::header) and the credentials below, it changes what the session's constructor sets, and the
+    /// [`initializer`](Self::initializer) may change it again. Defaults to that of the session.
+    pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
+        let user_agent = Preset::UserAgent(user_agent.into());
+        self.sessions.presets.push(user_agent);
+        self
+    }
+
+    /// Adds a default header to all sessions, as [`Session::header`] does. Defaults to none.
+    pub fn header<V>(mut self, name: impl AsRef<str>, value: V) -> Self
+    where
+        V: TryInto<HeaderValue>,
+        V::Error: Into<http::Error>,
+    {
+        let header = headers::checked(name.as_ref(), value).map_err(|(message, _)| message);
+        self.sessions.presets.push(Preset::Header(header));
+        self
+    }
+
+    /// Sets the default credentials of all sessions to `Authorization: Basic` (RFC 7617), as [`Session::basic_auth`] does.
+    /// Defaults to those of the session.
+    pub fn basic_auth<P: fmt::Display>(
+        mut self,
+        user: impl fmt::Display,
+        password: Option<P>,
+    ) -> Self {
+        let auth = Auth::basic(user, password);
+        self.sessions.presets.push(Preset::Auth(auth));
+        self
+    }
+
+    /// Sets the default credentials of all sessions to `Authorization: Bearer` (RFC 6750), as [`Session::bearer_auth`] does.
+    /// Defaults to those of the session. For a token that expires, see [`credentials`](Self::credentials).
+    pub fn bearer_auth(mut self, token: impl fmt::Display) -> Self {
+        let auth = Auth::bearer(token);
+        self.sessions.presets.push(Preset::Auth(auth));
+        self
+    }
+
     /// Sets up each session after its construction. Called once for each worker, on its thread; again for each proxy set
     /// by a request of the worker with [`RequestSpec::proxy`], and when a session is replaced after a panic. Defaults to
     /// leaving the session unchanged.
@@ -159,20 +201,17 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     where
         F: Fn(Session<B>) -> Session<B> + Send + Sync + 'static,
     {
-        self.try_initializer(move |session| Ok::<_, BoxError>(initializer(session)))
+        self.try_initializer(move |session| Ok(initializer(session)))
     }
 
     /// An [`initializer`](Self::initializer) that can fail. If it fails for the first worker, building the pool does; a later
     /// worker takes no jobs then, and counts as [failed](crate::Stats::failed_workers). Defaults to leaving the session
     /// unchanged.
-    pub fn try_initializer<F, E>(mut self, initializer: F) -> Self
+    pub fn try_initializer<F>(mut self, initializer: F) -> Self
     where
-        F: Fn(Session<B>) -> Result<Session<B>, E> + Send + Sync + 'static,
-        E: Into<BoxError>,
+        F: Fn(Session<B>) -> Result<Session<B>, BoxError> + Send + Sync + 'static,
     {
-        self.sessions.initializer = Some(Arc::new(move |session| {
-            initializer(session).map_err(Into::into)
-        }));
+        self.sessions.initializer = Some(Arc::new(initializer));
         self
     }
 
@@ -181,19 +220,49 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     where
         F: Fn(Session<B>) -> Session<B> + Send + Sync + 'static,
     {
-        self.try_auth_generator(move |session| Ok::<_, BoxError>(auth_generator(session)))
+        self.try_auth_generator(move |session| Ok(auth_generator(session)))
     }
 
     /// An [`auth_generator`](Self::auth_generator) that can fail, with the same consequences as for
     /// [`try_initializer`](Self::try_initializer). Defaults to no credentials.
-    pub fn try_auth_generator<F, E>(mut self, auth_generator: F) -> Self
+    pub fn try_auth_generator<F>(mut self, auth_generator: F) -> Self
     where
-        F: Fn(Session<B>) -> Result<Session<B>, E> + Send + Sync + 'static,
-        E: Into<BoxError>,
+        F: Fn(Session<B>) -> Result<Session<B>, BoxError> + Send + Sync + 'static,
     {
-        self.sessions.auth_generator = Some(Arc::new(move |session| {
-            auth_generator(session).map_err(Into::into)
-        }));
+        self.sessions.auth_generator = Some(Arc::new(auth_generator));
+        self
+    }
+
+    /// One credential for the whole pool, such as an access token that expires: the closure obtains it, before the first
+    /// request, and again when a response is a 401. It is given the one before, if there is one.
+    ///
+    /// However many workers get a 401 at the same moment, the credential is renewed once: one worker calls the closure, the
+    /// others wait, and each repeats its attempt with the new one, once. The repetition counts as an attempt; rate limits count
+    /// it without delaying it. The credential is sent as that of [`Session::auth`], which it replaces: not with requests that have
+    /// their own, and not to another origin after a redirect.
+    ///
+    /// If it cannot be obtained at first, building the pool fails with
+    /// [`PoolError::Session`](crate::PoolError::Session). If it cannot be renewed, the jobs that wait for it end as
+    /// [`ErrorKind::Session`](crate::ErrorKind::Session) with the closure's error as the cause, and the next 401 tries again.
+    /// Defaults to none.
+    ///
+    /// ```no_run
+    /// use threaded::{Auth, Pool};
+    ///
+    /// let pool = Pool::builder()
+    ///     .concurrency(32)
+    ///     .credentials(|_| {
+    ///         let response = threaded::fetch("https://auth.example.com/token")?;
+    ///         Ok(Auth::bearer(response.text()))
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), threaded::PoolError>(())
+    /// ```
+    pub fn credentials<F>(mut self, renew: F) -> Self
+    where
+        F: Fn(Option<&Auth>) -> Result<Auth, BoxError> + Send + Sync + 'static,
+    {
+        self.sessions.credentials = Some(Arc::new(renew));
         self
     }
 

@@ -91,12 +91,13 @@ impl Worker {
     fn attempt_authorized(&mut self, running: &mut RunningJob) -> Result<Response, Error> {
         let response = self.attempt_once(running)?;
         let core = &self.threads.core;
-        let may_be_stale = core.policy.reauthenticate
+        let can_renew = core.policy.reauthenticate || self.threads.sessions.credentials().is_some();
+        let may_be_stale = can_renew
             && core.is_running()
             && response.status() == StatusCode::UNAUTHORIZED
             && response.never_left_origin()
             && !running.request().has_credentials();
-        if may_be_stale && self.reauthenticate(running.request()) {
+        if may_be_stale && self.reauthenticate(running.request())? {
             self.threads.core.repeat(running);
             let repeated = self.attempt_once(running);
             return repeated.map_err(Error::after_earlier_exchange);
@@ -121,17 +122,18 @@ impl Worker {
         fetch(session, request, &limits, running.is_cancelled())
     }
 
-    /// Whether the credentials for this request have changed.
-    fn reauthenticate(&mut self, request: &RequestSpec) -> bool {
+    /// Whether the credentials for this request have changed. It fails if those of the pool cannot be renewed; if the auth
+    /// generator fails, the response stands.
+    fn reauthenticate(&mut self, request: &RequestSpec) -> Result<bool, Error> {
         let Some(sessions) = &mut self.sessions else {
-            return false;
+            return Ok(false);
         };
         match sessions.reauthenticate(request) {
-            Ok(have_changed) => have_changed,
-            Err(error) => {
+            Err(error) if self.threads.sessions.credentials().is_none() => {
                 log::warn!("could not renew the credentials: {error}");
-                false
+                Ok(false)
             }
+            result => result.map_err(Error::after_earlier_exchange),
         }
     }
 

@@ -1,12 +1,15 @@
 //! How workers get their sessions: set up from the user's hooks, one for each worker or shared, and one for each proxy.
 
 use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
-use super::{OpenSession, Session, SessionDefaults};
+use super::credentials::{Credentials, Renew};
+use super::{OpenSession, Preset, Session, SessionDefaults};
 use crate::addresses::AddressFilter;
 use crate::error::{BoxError, Error, RootCause};
 use crate::panics;
@@ -21,6 +24,9 @@ pub(crate) trait SessionFactory: Send + Sync {
     /// Opens a session on the calling thread. With a proxy, all its requests go through that proxy.
     fn open(&self, proxy: Option<&Url>) -> Result<Box<OpenSession>, SessionError>;
 
+    /// The credential that the sessions of all workers send, if there is one.
+    fn credentials(&self) -> Option<&Credentials>;
+
     /// Renews a session's credentials: gives it those that it would get if it were opened now.
     fn reauthenticate(&self, session: &mut OpenSession) -> Result<(), SessionError>;
 }
@@ -31,8 +37,10 @@ type Hook<B> = Arc<dyn Fn(Session<B>) -> Result<Session<B>, BoxError> + Send + S
 /// The constructor and the hooks of a pool's builder.
 pub(crate) struct SessionSetup<B: TransportBuilder> {
     constructor: Arc<dyn Fn() -> Session<B> + Send + Sync>,
+    pub(crate) presets: Vec<Preset>,
     pub(crate) initializer: Option<Hook<B>>,
     pub(crate) auth_generator: Option<Hook<B>>,
+    pub(crate) credentials: Option<Renew>,
     /// Set if all workers share one session.
     clone_transport: Option<CloneTransport<B::Transport>>,
     /// The setter of a hook that was lost because `session` was called after it.
@@ -43,8 +51,10 @@ impl<B: TransportBuilder> Clone for SessionSetup<B> {
     fn clone(&self) -> Self {
         Self {
             constructor: Arc::clone(&self.constructor),
+            presets: self.presets.clone(),
             initializer: self.initializer.clone(),
             auth_generator: self.auth_generator.clone(),
+            credentials: self.credentials.clone(),
             clone_transport: self.clone_transport,
             lost: self.lost,
         }
@@ -61,8 +71,10 @@ impl<B: TransportBuilder + 'static> SessionSetup<B> {
     fn new(constructor: impl Fn() -> Session<B> + Send + Sync + 'static) -> Self {
         Self {
             constructor: Arc::new(constructor),
+            presets: Vec::new(),
             initializer: None,
             auth_generator: None,
+            credentials: None,
             clone_transport: None,
             lost: None,
         }
@@ -81,6 +93,8 @@ impl<B: TransportBuilder + 'static> SessionSetup<B> {
             self.clone_transport.map(|_| "share_session"),
         ];
         SessionSetup {
+            presets: self.presets,
+            credentials: self.credentials,
             lost: set.into_iter().flatten().next(),
             ..SessionSetup::new(constructor)
         }
@@ -107,6 +121,7 @@ impl<B: TransportBuilder + 'static> SessionSetup<B> {
             return Err(message.into());
         }
         Ok(Arc::new(TypedFactory {
+            credentials: self.credentials.clone().map(Credentials::new),
             setup: self,
             stall_timeout,
             reauthenticate,
@@ -119,6 +134,7 @@ impl<B: TransportBuilder + 'static> SessionSetup<B> {
 /// The one implementation of [`SessionFactory`].
 struct TypedFactory<B: TransportBuilder + 'static> {
     setup: SessionSetup<B>,
+    credentials: Option<Credentials>,
     stall_timeout: Option<Duration>,
     /// Whether sessions keep their defaults without credentials, so that these can be renewed.
     reauthenticate: bool,
@@ -146,13 +162,19 @@ impl<B: TransportBuilder + 'static> SessionFactory for TypedFactory<B> {
             Some(session) => session,
             closed => closed.insert(self.set_up(proxy)?),
         };
-        let clone = stage(SessionError::Transport, || {
-            Ok(session.clone_with(clone_transport))
-        })?;
+        let clone = run_stage(Stage::Transport, || Ok(session.clone_with(clone_transport)))?;
         Ok(Box::new(clone))
     }
 
+    fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
+    }
+
     fn reauthenticate(&self, session: &mut OpenSession) -> Result<(), SessionError> {
+        if let Some(credentials) = &self.credentials {
+            session.apply(credentials.newer_than(session.generation)?);
+            return Ok(());
+        }
         let Some(unauthorized) = &session.unauthorized else {
             return Ok(());
         };
@@ -182,27 +204,24 @@ impl<B: TransportBuilder + 'static> SessionFactory for TypedFactory<B> {
 impl<B: TransportBuilder + 'static> TypedFactory<B> {
     fn set_up(&self, proxy: Option<&Url>) -> Result<OpenSession<B::Transport>, SessionError> {
         let setup = &self.setup;
-        let mut session = stage(SessionError::Constructor, || {
-            (setup.constructor)().checked()
+        let mut session = run_stage(Stage::Constructor, || {
+            let presets = setup.presets.iter();
+            presets
+                .fold((setup.constructor)(), Session::with_preset)
+                .checked()
         })?;
         if let Some(initializer) = &setup.initializer {
-            session = stage(SessionError::Initializer, || {
-                initializer(session)?.checked()
-            })?;
+            session = run_stage(Stage::Initializer, || initializer(session)?.checked())?;
         }
         let unauthorized = self.reauthenticate.then(|| session.defaults.clone());
         if let Some(auth_generator) = &setup.auth_generator {
-            session = stage(SessionError::AuthGenerator, || {
-                auth_generator(session)?.checked()
-            })?;
+            session = run_stage(Stage::AuthGenerator, || auth_generator(session)?.checked())?;
         }
         let options = TransportOptions::default()
             .with_proxy(proxy.cloned())
             .with_address_filter(self.address_filter.clone())
             .with_stall_timeout(self.stall_timeout);
-        stage(SessionError::Transport, || {
-            session.open(unauthorized, &options)
-        })
+        run_stage(Stage::Transport, || session.open(unauthorized, &options))
     }
 
     /// The defaults of a session with fresh credentials. The open transport stays, so what constructor and auth generator
@@ -211,9 +230,9 @@ impl<B: TransportBuilder + 'static> TypedFactory<B> {
         let Some(auth_generator) = &self.setup.auth_generator else {
             return Ok(unauthorized.clone());
         };
-        let mut session = stage(SessionError::Constructor, || Ok((self.setup.constructor)()))?;
+        let mut session = run_stage(Stage::Constructor, || Ok((self.setup.constructor)()))?;
         session.defaults = unauthorized.clone();
-        stage(SessionError::AuthGenerator, || {
+        run_stage(Stage::AuthGenerator, || {
             auth_generator(session)?.into_defaults()
         })
     }
@@ -248,20 +267,32 @@ impl WorkerSessions {
             cache: SessionCache::default(),
         };
         sessions.session(None)?;
+        if let Some(credentials) = factory.credentials() {
+            credentials.current()?;
+        }
         Ok(sessions)
     }
 
     /// The session for this request: the one for the proxy that it names.
     pub(crate) fn for_request(&mut self, request: &RequestSpec) -> Result<&mut OpenSession, Error> {
         let proxy = request.parsed_proxy()?;
-        Ok(self.session(proxy.as_ref())?)
+        let credential = match self.factory.credentials() {
+            Some(credentials) if !request.has_credentials() => Some(credentials.current()?),
+            _ => None,
+        };
+        let session = self.session(proxy.as_ref())?;
+        if let Some(credential) = credential {
+            session.apply(credential);
+        }
+        Ok(session)
     }
 
     /// Renews the credentials of this request's session. Returns whether the request is sent with different ones now.
     pub(crate) fn reauthenticate(&mut self, request: &RequestSpec) -> Result<bool, Error> {
         let url = request.parsed_url()?;
         let factory = Arc::clone(&self.factory);
-        let session = self.for_request(request)?;
+        let proxy = request.parsed_proxy()?;
+        let session = self.session(proxy.as_ref())?;
         let before = session.defaults.clone();
         factory.reauthenticate(session)?;
         Ok(!session.defaults.is_same_for(&url, &before))
@@ -344,41 +375,71 @@ fn drop_in_background<S: Send + 'static>(sessions: impl IntoIterator<Item = S>) 
         .spawn(move || drop(sessions));
 }
 
-/// Why a session could not be opened: the stage of its setup that failed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SessionError {
-    #[error("session constructor: {}", RootCause(&**.0))]
-    Constructor(#[source] BoxError),
-    #[error("initializer: {}", RootCause(&**.0))]
-    Initializer(#[source] BoxError),
-    #[error("auth generator: {}", RootCause(&**.0))]
-    AuthGenerator(#[source] BoxError),
-    #[error("transport: {}", RootCause(&**.0))]
-    Transport(#[source] BoxError),
+/// Why a session could not be opened.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionError {
+    stage: Stage,
+    source: Arc<dyn StdError + Send + Sync>,
+}
+
+/// The part of a session's setup that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Constructor,
+    Initializer,
+    AuthGenerator,
+    Credentials,
+    Transport,
+}
+
+impl SessionError {
+    fn new(stage: Stage, source: BoxError) -> Self {
+        let source = source.into();
+        Self { stage, source }
+    }
+
+    pub(super) fn credentials(source: BoxError) -> Self {
+        Self::new(Stage::Credentials, source)
+    }
+}
+
+impl fmt::Display for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stage = match self.stage {
+            Stage::Constructor => "session constructor",
+            Stage::Initializer => "initializer",
+            Stage::AuthGenerator => "auth generator",
+            Stage::Credentials => "credentials",
+            Stage::Transport => "transport",
+        };
+        write!(f, "{stage}: {}", RootCause(&*self.source))
+    }
+}
+
+impl StdError for SessionError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.source)
+    }
 }
 
 /// Runs one stage of a session's setup. A panic is one of its errors.
-fn stage<T>(
-    failed: fn(BoxError) -> SessionError,
+fn run_stage<T>(
+    stage: Stage,
     run: impl FnOnce() -> Result<T, BoxError>,
 ) -> Result<T, SessionError> {
-    match panics::caught(run) {
-        Ok(result) => result.map_err(failed),
-        Err(message) => Err(failed(
-            format!("it panicked: {}", Truncated(message)).into(),
-        )),
-    }
+    let result = match panics::caught(run) {
+        Ok(result) => result,
+        Err(message) => Err(format!("it panicked: {}", Truncated(message)).into()),
+    };
+    result.map_err(|source| SessionError::new(stage, source))
 }
 
 impl From<SessionError> for Error {
     /// An [`Error`] of a transport's builder is about the request: its proxy cannot be used.
     fn from(error: SessionError) -> Self {
-        match error {
-            SessionError::Transport(source) => match source.downcast::<Self>() {
-                Ok(error) => *error,
-                Err(source) => Self::session(SessionError::Transport(source)),
-            },
-            error => Self::session(error),
+        match error.source.downcast_ref::<Self>() {
+            Some(about_request) if error.stage == Stage::Transport => about_request.clone(),
+            _ => Self::session(error),
         }
     }
 }

@@ -159,7 +159,7 @@ fn a_window_without_room_is_refused() {
 #[test]
 fn an_error_of_the_first_session_is_returned_before_anything_is_drawn() {
     let drawn = Cell::new(0);
-    let builder = stub().try_initializer(|_| Err("no session today"));
+    let builder = stub().try_initializer(|_| Err("no session today".into()));
     assert!(matches!(
         builder.imap_unordered(counted(&drawn)),
         Err(PoolError::Session(_))

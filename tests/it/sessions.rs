@@ -13,6 +13,7 @@ use threaded::{
 use crate::support::pools::{outcomes_of, respond_ok};
 use crate::support::process::eventually;
 use crate::support::raw::refused_address;
+use crate::support::recording_server::{RecordingServer, values};
 use crate::support::server::Server;
 
 type Journal = Arc<Mutex<Vec<(&'static str, ThreadId)>>>;
@@ -111,11 +112,12 @@ fn build_error(builder: threaded::PoolBuilder) -> String {
 fn build_returns_the_first_workers_error_and_names_the_step() {
     let table: Vec<(threaded::PoolBuilder, [&str; 2])> = vec![
         (
-            Pool::builder().try_initializer(|_| Err("no such profile")),
+            Pool::builder().try_initializer(|_| Err("no such profile".into())),
             ["initializer", "no such profile"],
         ),
         (
-            Pool::builder().try_auth_generator(|_| Err(std::io::Error::other("vault is sealed"))),
+            Pool::builder()
+                .try_auth_generator(|_| Err(std::io::Error::other("vault is sealed").into())),
             ["auth generator", "vault is sealed"],
         ),
         (
@@ -204,7 +206,7 @@ fn a_later_worker_without_a_session_takes_no_jobs_and_the_statistics_say_so() {
         .try_initializer(
             move |session| match sessions.fetch_add(1, Ordering::SeqCst) {
                 0 => Ok(session),
-                _ => Err("only one licence"),
+                _ => Err("only one licence".into()),
             },
         )
         .build_from_urls(["http://stub.test/"; 100])
@@ -230,7 +232,7 @@ fn jobs_are_not_lost_when_the_last_session_cannot_be_replaced() {
         .try_initializer(
             move |session| match sessions.fetch_add(1, Ordering::SeqCst) {
                 0 => Ok(session),
-                _ => Err("only one licence"),
+                _ => Err("only one licence".into()),
             },
         );
     let urls = ["/", "/panic", "/", "/"].map(|path| format!("http://stub.test{path}"));
@@ -313,10 +315,78 @@ fn a_worker_alone_tries_once_for_each_job_to_open_its_session_again() {
         .try_initializer(
             move |session| match counted.fetch_add(1, Ordering::SeqCst) {
                 0 => Ok(session),
-                _ => Err("the account is locked"),
+                _ => Err("the account is locked".into()),
             },
         );
     let urls = ["/panic", "/", "/", "/"].map(|path| format!("http://stub.test{path}"));
     assert_eq!(outcomes_of(builder, urls).len(), 4);
     assert_eq!(tries.load(Ordering::SeqCst), 1 + 3);
+}
+
+#[test]
+fn what_the_builder_sets_for_all_sessions_holds_in_any_order() {
+    let server = RecordingServer::responding_ok();
+    let direct = || Session::new(reqwest::blocking::Client::builder().no_proxy());
+    let builders = [
+        Pool::builder()
+            .user_agent("checker/1.0")
+            .header("X-Team", "blue")
+            .bearer_auth("t0k3n")
+            .session(direct),
+        Pool::builder()
+            .session(move || {
+                direct()
+                    .user_agent("overridden")
+                    .header("Accept", "text/plain")
+            })
+            .bearer_auth("overridden")
+            .header("X-Team", "blue")
+            .user_agent("checker/1.0")
+            .bearer_auth("t0k3n"),
+    ];
+    for builder in builders {
+        // A clone starts a pool of its own.
+        for builder in [builder.clone(), builder] {
+            outcomes_of(builder, [server.url("/")])[0].as_ref().unwrap();
+        }
+    }
+    for request in server.received() {
+        assert_eq!(values(&request, "user-agent"), ["checker/1.0"]);
+        assert_eq!(values(&request, "x-team"), ["blue"]);
+        assert_eq!(values(&request, "authorization"), ["Bearer t0k3n"]);
+    }
+    let basic = Pool::builder()
+        .session(direct)
+        .basic_auth("Aladdin", Some("open sesame"))
+        .initializer(|session| session.user_agent("the initializer's"));
+    outcomes_of(basic, [server.url("/")])[0].as_ref().unwrap();
+    let last = server.received().pop().unwrap();
+    assert_eq!(
+        values(&last, "authorization"),
+        ["Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="]
+    );
+    assert_eq!(values(&last, "user-agent"), ["the initializer's"]);
+    for invalid in [
+        Pool::builder().header("X-Team", "blue\nred"),
+        Pool::builder().header("not a name", "blue"),
+        Pool::builder().user_agent("line\nbreak"),
+        Pool::builder().bearer_auth("line\nbreak"),
+        Pool::builder().basic_auth("a:b", None::<&str>),
+    ] {
+        build_error(invalid);
+    }
+}
+
+#[test]
+fn concurrency_is_the_number_of_workers_of_a_blocking_session() {
+    let stub = || Pool::builder().session(|| Session::new(respond_ok));
+    assert_eq!(stub().concurrency(5).build().unwrap().num_threads(), 5);
+    let both = stub().concurrency(5).num_threads(2);
+    assert_eq!(both.build().unwrap().num_threads(), 5);
+    let error = stub().concurrency(0).build().unwrap_err();
+    assert!(matches!(error, PoolError::NoConcurrency));
+    assert!(
+        error.to_string().contains("concurrency was 0"),
+        "{error} names what was asked for"
+    );
 }

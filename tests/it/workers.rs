@@ -34,7 +34,7 @@ fn no_more_workers_are_started_than_there_are_jobs() {
 
 #[test]
 fn an_empty_list_needs_no_worker_and_gives_two_empty_iterators() {
-    let never = || pool().try_initializer(|_| Err("no session is needed"));
+    let never = || pool().try_initializer(|_| Err("no session is needed".into()));
     assert_eq!(never().build_from_urls([""; 0]).unwrap().num_threads(), 0);
     let (responses, exceptions) = never().map(Vec::<RequestSpec>::new()).unwrap();
     assert_eq!((responses.count(), exceptions.count()), (0, 0));

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use threaded::{Auth, Event, PoolError, RequestSpec, Session};
 
 use super::pool;
-use crate::support::pools::{in_order, outcomes_of};
+use crate::support::pools::{at_once, in_order, outcomes_of};
 use crate::support::process::eventually;
 use crate::support::server::Server;
 
@@ -103,7 +104,7 @@ fn nothing_is_repeated_with_the_same_credentials_or_with_those_of_the_request() 
         pool()
             .try_auth_generator(move |session| match calls.fetch_add(1, Ordering::SeqCst) {
                 0 => Ok(session.bearer_auth("token-0")),
-                _ => Err("the authorization server is down"),
+                _ => Err("the authorization server is down".into()),
             })
             .reauthenticate(true)
     };
@@ -397,4 +398,109 @@ fn credentials_may_be_in_any_header_and_the_repetition_is_no_retry() {
     let response = in_order(pool).remove(0).unwrap();
     assert_eq!((response.status().as_u16(), response.attempts()), (200, 3));
     assert_eq!(handle.stats().retries(), 1);
+}
+
+#[test]
+fn the_credential_of_a_pool_is_renewed_once_however_many_workers_see_the_401() {
+    const LIFE: usize = 100;
+
+    // Each token is good for that many requests: then the server wants the next one.
+    let used = AtomicUsize::new(0);
+    let server = Server::start(move |request| {
+        let number = token(&request);
+        let current = used.load(Ordering::SeqCst) / LIFE;
+        let status = if number == Some(current) {
+            used.fetch_add(1, Ordering::SeqCst);
+            200
+        } else {
+            401
+        };
+        let response = Response::builder().status(status);
+        response.body(Bytes::new()).unwrap()
+    });
+    let issued = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&issued);
+    let pool = pool()
+        .num_threads(8)
+        .credentials(move |old| {
+            let number = counter.fetch_add(1, Ordering::SeqCst);
+            assert_eq!(old.is_some(), number > 0);
+            Ok(Auth::bearer(format!("token-{number}")))
+        })
+        // A repetition that comes when the next token has expired already.
+        .retry(at_once(10).decide(|context| {
+            let is_refused = context.response().is_some_and(|head| head.status() == 401);
+            is_refused.then_some(Duration::ZERO)
+        }))
+        .build_from_urls((0..2_000).map(|page| server.url(&format!("/{page}"))))
+        .unwrap();
+    pool.join_all();
+    assert_eq!(
+        pool.responses()
+            .filter(|response| response.status() == 200)
+            .count(),
+        2_000
+    );
+    let issued = issued.load(Ordering::SeqCst);
+    assert!((20..=21).contains(&issued), "{issued} tokens");
+}
+
+#[test]
+fn a_credential_that_cannot_be_renewed_ends_the_job_with_the_cause() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("the authorization server is down")]
+    struct Down;
+
+    let server = server_that_wants(2);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&calls);
+    let pool = pool()
+        .num_threads(4)
+        .credentials(move |_| match counter.fetch_add(1, Ordering::SeqCst) {
+            0 => Ok(Auth::bearer("token-0")),
+            1 => Err(Down.into()),
+            number => Ok(Auth::bearer(format!("token-{number}"))),
+        })
+        .build()
+        .unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 1, "before the first request");
+    let exception = pool.spawn(server.url("/")).unwrap().join().unwrap_err();
+    assert_eq!(exception.kind(), threaded::ErrorKind::Session);
+    assert!(exception.was_sent(), "the request was");
+    let message = exception.to_string();
+    assert!(
+        message.contains("credentials") && message.contains("is down"),
+        "{message}"
+    );
+    let source = std::error::Error::source(&exception).unwrap();
+    let cause = std::iter::successors(Some(source), |error| error.source());
+    assert!(cause.into_iter().any(|error| error.is::<Down>()));
+    // The next 401 tries again.
+    let response = pool.spawn(server.url("/")).unwrap().join().unwrap();
+    assert_eq!((response.status().as_u16(), response.attempts()), (200, 2));
+    // Requests with credentials of their own have nothing to do with it.
+    let own = RequestSpec::get(server.url("/")).bearer_auth("token-1");
+    assert_eq!(pool.spawn(own).unwrap().join().unwrap().status(), 401);
+    assert_eq!(calls.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn a_credential_that_cannot_be_obtained_at_first_is_an_error_of_build() {
+    let unavailable = pool().credentials(|_| Err("no network".into()));
+    let invalid = pool().credentials(|_| Ok(Auth::bearer("line\nbreak")));
+    let panicking = pool().credentials(|_| panic!("out of order"));
+    let builders = [
+        (unavailable, "no network"),
+        (invalid, "line breaks"),
+        (panicking, "out of order"),
+    ];
+    for (builder, expected) in builders {
+        let error = builder.num_threads(2).build().unwrap_err();
+        assert!(matches!(error, PoolError::Session(_)), "{error:?}");
+        let message = error.to_string();
+        assert!(
+            message.contains("credentials") && message.contains(expected),
+            "{message}"
+        );
+    }
 }

@@ -107,7 +107,7 @@ fn map_accepts_any_iterator() {
 fn an_initializer_that_fails_is_an_error_and_not_a_silent_loss() {
     for num_threads in [1, 8] {
         let builder = || pool().num_threads(num_threads);
-        let failing = builder().try_initializer(|_| Err("no certificate"));
+        let failing = builder().try_initializer(|_| Err("no certificate".into()));
         assert!(matches!(
             failing.map(["http://stub.test/"; 5]),
             Err(PoolError::Session(_))
