@@ -1,4 +1,4 @@
-//! Ctrl-c ends the run at once and in order: every job has its outcome, and those that were not sent can be kept for later.
+//! A graceful stop: after Ctrl-C nothing new is sent, what is in flight ends, and what was not sent comes back.
 //!
 //! Without a terminal to press it in, the example sends the signal to itself after half a second.
 
@@ -7,46 +7,51 @@
 mod server;
 
 use std::io::IsTerminal;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use server::Server;
-use threaded::{ErrorKind, Pool};
+use threaded::Pool;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::start(|_| {
         thread::sleep(Duration::from_millis(50));
         http::Response::new("hello".into())
     });
-    let urls = (0..1_000).map(|page| server.url(&format!("/{page}")));
-    let pool = Pool::builder().num_threads(8).build_from_urls(urls)?;
+    let mut urls = (0..1_000).map(|page| server.url(&format!("/{page}")));
+    let outcomes = Pool::builder().concurrency(8).imap_unordered(&mut urls)?;
 
-    let handle = pool.handle();
-    ctrlc::set_handler(move || handle.cancel())?;
-    println!("fetching 1,000 slow pages; press ctrl-c to stop");
+    let handle = outcomes.handle();
+    let (unsent_tx, unsent) = mpsc::channel();
+    ctrlc::set_handler(move || {
+        let _ = unsent_tx.send(handle.shutdown());
+    })?;
+    println!("fetching 1,000 slow pages; press Ctrl-C to stop");
     if !std::io::stdin().is_terminal() {
-        thread::spawn(|| {
-            thread::sleep(Duration::from_millis(500));
-            let own_id = std::process::id().to_string();
-            std::process::Command::new("kill")
-                .args(["-INT", &own_id])
-                .status()
-        });
+        interrupt_after(Duration::from_millis(500));
     }
 
-    let (mut succeeded, mut failed, mut unsent) = (0, 0, Vec::new());
-    for outcome in pool {
-        match outcome {
-            Ok(_) => succeeded += 1,
-            Err(exception) if exception.kind() == ErrorKind::Cancelled && !exception.was_sent() => {
-                unsent.push(exception.into_request());
-            }
-            Err(_) => failed += 1,
-        }
-    }
+    // Ends with the last page in flight, even if the loop is waiting for one when the signal comes.
+    let (succeeded, failed): (Vec<_>, Vec<_>) = outcomes.partition(Result::is_ok);
+    println!("{} succeeded, {} failed", succeeded.len(), failed.len());
+    // A second run could start with these. The input has kept what was not pulled from it.
+    let unsent = unsent.recv()?;
     println!(
-        "{succeeded} succeeded, {failed} under way, {} not sent",
-        unsent.len()
+        "{} requests were queued and not sent, {} URLs are left",
+        unsent.len(),
+        urls.count()
     );
     Ok(())
+}
+
+fn interrupt_after(delay: Duration) {
+    thread::spawn(move || {
+        thread::sleep(delay);
+        let own_id = std::process::id().to_string();
+        let kill = std::process::Command::new("kill")
+            .args(["-INT", &own_id])
+            .status();
+        drop(kill);
+    });
 }

@@ -153,7 +153,7 @@
 //!
 //! let site = "https://example.com";
 //! # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
-//! let mut pool = Pool::from_urls((0..100).map(|page| format!("{site}/{page}")))?;
+//! let pool = Pool::from_urls((0..100).map(|page| format!("{site}/{page}")))?;
 //! let unsent = pool.shutdown();
 //! assert_eq!(unsent.len() + pool.responses().count() + pool.exceptions().count(), 100);
 //! # Ok::<(), threaded::PoolError>(())
@@ -191,12 +191,12 @@
 //! let urls = ["https://example.com/a", "http://no-such-host.invalid/"];
 //! # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
 //! # let urls = urls.map(|url| url.replace("https://example.com", &site));
-//! let mut pool = Pool::from_urls(urls)?;
+//! let pool = Pool::from_urls(urls)?;
 //! pool.join_all();
 //! let failed = pool.exceptions().filter(|exception| {
 //!     exception.is_retryable() && (!exception.was_sent() || exception.request().is_idempotent())
 //! });
-//! let mut second = Pool::from_exceptions(failed)?;
+//! let second = Pool::from_exceptions(failed)?;
 //! second.join_all();
 //! # assert_eq!(second.exceptions().count(), 1);
 //! # Ok::<(), threaded::PoolError>(())
