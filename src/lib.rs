@@ -355,7 +355,7 @@ pub use headers::Auth;
 pub use history::RedirectHop;
 pub use limits::{Limits, OriginLimits};
 pub use observe::{Attempt, Event, Observer, RetryEvent, Stats};
-pub use outcome::{ThreadException, ThreadResponse};
+pub use outcome::{Outcome, OutcomeExt, ThreadException, ThreadResponse};
 pub use pool::{
     Exceptions, Handle, Imap, ImapUnordered, Outcomes, Pool, PoolBuilder, PoolError, Responses,
     SubmitError,

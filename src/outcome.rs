@@ -1,4 +1,4 @@
-//! The outcome of a job: [`ThreadResponse`], a response with its request, or [`ThreadException`], an error with its
+//! The [`Outcome`] of a job: [`ThreadResponse`], a response with its request, or [`ThreadException`], an error with its
 //! request.
 
 use std::fmt;
@@ -10,8 +10,88 @@ use crate::redact::{SafeUrl, Truncated};
 use crate::request::RequestSpec;
 use crate::response::Response;
 
-/// The outcome of a job.
-pub(crate) type Outcome = Result<ThreadResponse, ThreadException>;
+/// The outcome of a job: a response or an exception. Yielded by iterating over a [`Pool`](crate::Pool), by
+/// [`imap`](crate::imap()) and by [`imap_unordered`](crate::imap_unordered()).
+///
+/// What both kinds have is available without a `match`, through [`OutcomeExt`].
+pub type Outcome = Result<ThreadResponse, ThreadException>;
+
+/// What a response and an exception have in common, as methods of an [`Outcome`].
+///
+/// ```
+/// use threaded::OutcomeExt;
+///
+/// let mut seconds = [0.0; 2];
+/// for outcome in threaded::imap_unordered(["http:///no-host", "no URL"])? {
+///     seconds[outcome.index()] = outcome.elapsed().as_secs_f64();
+///     println!("{} after {} attempts", outcome.request().url(), outcome.attempts());
+/// }
+/// # Ok::<(), threaded::PoolError>(())
+/// ```
+///
+/// It is implemented for [`Outcome`] alone.
+pub trait OutcomeExt: sealed::Sealed {
+    /// Returns the request, as it was submitted.
+    fn request(&self) -> &RequestSpec;
+
+    /// Returns the job's index in its pool: 0, 1, 2 … in the order in which the jobs were accepted.
+    fn index(&self) -> usize;
+
+    /// Returns the number of attempts that were made.
+    fn attempts(&self) -> u32;
+
+    /// Returns the time from the start of the first attempt to the outcome, without the time in the queue before it.
+    fn elapsed(&self) -> Duration;
+
+    /// Returns the time that the last attempt took.
+    fn last_attempt_elapsed(&self) -> Duration;
+
+    /// Converts into the request, without the response or the error.
+    fn into_request(self) -> RequestSpec;
+}
+
+impl OutcomeExt for Outcome {
+    fn request(&self) -> &RequestSpec {
+        &info(self).request
+    }
+
+    fn index(&self) -> usize {
+        info(self).index
+    }
+
+    fn attempts(&self) -> u32 {
+        info(self).attempts
+    }
+
+    fn elapsed(&self) -> Duration {
+        info(self).elapsed
+    }
+
+    fn last_attempt_elapsed(&self) -> Duration {
+        info(self).last_attempt_elapsed
+    }
+
+    fn into_request(self) -> RequestSpec {
+        match self {
+            Ok(response) => response.into_parts().0,
+            Err(exception) => exception.into_request(),
+        }
+    }
+}
+
+fn info(outcome: &Outcome) -> &JobInfo {
+    match outcome {
+        Ok(response) => &response.0.0,
+        Err(exception) => &exception.0.info,
+    }
+}
+
+mod sealed {
+    /// Keeps [`OutcomeExt`](super::OutcomeExt) from being implemented elsewhere, so that methods can be added to it.
+    pub trait Sealed {}
+
+    impl Sealed for super::Outcome {}
+}
 
 /// The outcome of a job that has received a response: a [`Response`], to which it dereferences, and its request.
 ///

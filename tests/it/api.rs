@@ -29,7 +29,7 @@ macro_rules! test_types {
 test_types! {
     outcomes_and_specs_are_plain_data, DATA:
     is_cloneable_data: RequestSpec, RequestBody, Auth, AddressFilter, TransportOptions, Limits, OriginLimits, Retry, RetryBudget;
-    is_cloneable_data: ThreadResponse, ThreadException, Response, ResponseHead, RedirectHop;
+    is_cloneable_data: Outcome, ThreadResponse, ThreadException, Response, ResponseHead, RedirectHop;
     is_cloneable_data: Error, ErrorKind, PoolError, SubmitError, Stats;
     #[cfg(feature = "multipart")]
     is_cloneable_data: Form, Part;
@@ -53,6 +53,7 @@ test_types! {
 /// Traits, and other names for types of other crates.
 const NOT_TYPES: &[&str] = &[
     "Observer",
+    "OutcomeExt",
     "Transport",
     "TransportBuilder",
     "UreqConfigBuilder",

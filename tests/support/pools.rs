@@ -3,24 +3,20 @@
 use std::time::Duration;
 
 use threaded::{
-    Error, Exchange, PoolBuilder, RequestSpec, ResponseBody, Retry, ThreadException,
-    ThreadResponse, TransportBuilder,
+    Error, Exchange, OutcomeExt, PoolBuilder, RequestSpec, ResponseBody, Retry, TransportBuilder,
 };
 
-pub(crate) type Outcome = Result<ThreadResponse, ThreadException>;
+pub(crate) use threaded::Outcome;
 
 /// All outcomes, sorted by the index of their jobs.
 pub(crate) fn in_order(outcomes: impl IntoIterator<Item = Outcome>) -> Vec<Outcome> {
     let mut outcomes: Vec<Outcome> = outcomes.into_iter().collect();
-    outcomes.sort_by_key(index);
+    outcomes.sort_by_key(OutcomeExt::index);
     outcomes
 }
 
 pub(crate) fn index(outcome: &Outcome) -> usize {
-    match outcome {
-        Ok(response) => response.index(),
-        Err(exception) => exception.index(),
-    }
+    outcome.index()
 }
 
 /// A transport that responds to everything with `ok`.
@@ -57,11 +53,4 @@ pub(crate) fn at_once(retries: u32) -> Retry {
     Retry::new(retries)
         .backoff(Duration::ZERO, Duration::ZERO)
         .budget(None)
-}
-
-pub(crate) fn attempts(outcome: &Outcome) -> u32 {
-    match outcome {
-        Ok(response) => response.attempts(),
-        Err(exception) => exception.attempts(),
-    }
 }

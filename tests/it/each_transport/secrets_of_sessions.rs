@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use threaded::{Error, ErrorKind, RequestSpec};
+use threaded::{Error, ErrorKind, Outcome, RequestSpec};
 
 use super::secrets::{CANARY, assert_discreet, is, printed, secretive};
 use super::{PoolBuilder, pool};
-use crate::support::pools::{Outcome, in_order};
+use crate::support::pools::in_order;
 use crate::support::raw::{RawServer, refused_address};
 use crate::support::recording_server::RecordingServer;
 use crate::support::server::Server;

@@ -4,12 +4,12 @@ use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use threaded::RequestSpec;
 use threaded::crossbeam_channel::unbounded;
+use threaded::{OutcomeExt, RequestSpec};
 
 use super::{pool, retried};
 use crate::support::framing::{FRAMINGS, raw_response};
-use crate::support::pools::{at_once, attempts};
+use crate::support::pools::at_once;
 use crate::support::raw::{RawServer, read_request};
 use crate::support::server::Server;
 
@@ -89,7 +89,7 @@ fn a_handler_that_fails_is_called_again_only_if_that_is_asked_for() {
         });
         let outcome = retried(at_once(3).sink_errors(sink_errors), spec);
         assert_eq!(
-            (attempts(&outcome), outcome.is_ok()),
+            (outcome.attempts(), outcome.is_ok()),
             (expected, sink_errors)
         );
     }
