@@ -104,6 +104,7 @@ mod sealed {
 /// assert_eq!(thread_response.request().url(), "http://test/");
 /// assert_eq!(thread_response.status(), 200);
 /// assert_eq!(thread_response.text(), "[1, 2]");
+/// assert!(thread_response.to_string().starts_with("GET http://test/: 200 OK, 6 bytes in "));
 /// # Ok::<(), threaded::PoolError>(())
 /// ```
 #[derive(Clone)]
@@ -159,6 +160,20 @@ impl ThreadResponse {
         (info.request, response)
     }
 
+    /// Deserializes the body from JSON, like [`Response::json`], with an error that names the request.
+    ///
+    /// # Errors
+    ///
+    /// Returns an exception of kind [`ErrorKind::Decode`](crate::ErrorKind::Decode), with a copy of this response, if
+    /// the body is not valid JSON, or does not match the type.
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, ThreadException> {
+        let (info, response) = &*self.0;
+        response
+            .json()
+            .map_err(|error| ThreadException::new(info.clone(), error, Some(response.clone())))
+    }
+
     /// Turns a 4xx or 5xx into an exception.
     ///
     /// # Errors
@@ -188,6 +203,22 @@ impl Deref for ThreadResponse {
 
     fn deref(&self) -> &Response {
         self.response()
+    }
+}
+
+/// One line: the method, the URL without its secrets, the status, the size of the body in bytes or the file that it was
+/// saved to, and the [`elapsed`](ThreadResponse::elapsed) time.
+impl fmt::Display for ThreadResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", RequestName(self.request()), self.status())?;
+        match (self.saved_to(), self.bytes().len()) {
+            (Some(path), _) => write!(f, ", saved to {}", Truncated(path.display()))?,
+            // The handler alone knows.
+            (None, 0) if self.request().has_handler() => {}
+            (None, 1) => f.write_str(", 1 byte")?,
+            (None, length) => write!(f, ", {length} bytes")?,
+        }
+        write!(f, " in {:.1?}", self.elapsed())
     }
 }
 
@@ -249,7 +280,8 @@ impl ThreadException {
         &self.0.error
     }
 
-    /// Returns the response, if the error is of kind [`ErrorKind::Status`](crate::ErrorKind::Status).
+    /// Returns the response, if there is one: where the error is of kind [`ErrorKind::Status`](crate::ErrorKind::Status),
+    /// or comes from [`ThreadResponse::json`](ThreadResponse#method.json).
     pub fn response(&self) -> Option<&Response> {
         self.0.response.as_ref()
     }
@@ -301,9 +333,14 @@ impl Deref for ThreadException {
 /// One line: the method, the URL without its secrets, and the error.
 impl fmt::Display for ThreadException {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let request = self.request();
-        let (method, url) = (Truncated(request.method()), SafeUrl(request.url()));
-        write!(f, "{method} {url}: {}", self.error())
+        write!(f, "{}: {}", RequestName(self.request()), self.error())?;
+        match self.response().map(|response| response.status()) {
+            // An error page is seldom JSON.
+            Some(status) if !status.is_success() && self.status().is_none() => {
+                write!(f, " (the status is {status})")
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -333,6 +370,17 @@ impl std::error::Error for ThreadException {
 impl From<ThreadException> for RequestSpec {
     fn from(exception: ThreadException) -> Self {
         exception.into_request()
+    }
+}
+
+/// Displays the method and the URL of a request, without its secrets.
+struct RequestName<'a>(&'a RequestSpec);
+
+impl fmt::Display for RequestName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(request) = self;
+        let (method, url) = (Truncated(request.method()), SafeUrl(request.url()));
+        write!(f, "{method} {url}")
     }
 }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 use threaded::multipart::{Form, Part};
 use threaded::*;
 
+use crate::support::pools::outcome_of;
+
 fn is_cloneable_data<T: Clone + Send + Sync + Debug + Unpin + 'static>() {}
 fn is_plain_data<T: Send + Sync + Debug + Unpin + 'static>() {}
 fn is_movable<T: Send + Debug + 'static>() {}
@@ -199,4 +201,83 @@ fn an_outcome_converts_into_its_response() {
     let [first, second]: [ThreadResponse; 2] = responses.collect::<Vec<_>>().try_into().unwrap();
     assert_eq!(first.into_response().text(), "ok");
     assert_eq!(Response::from(second).text(), "ok");
+}
+
+/// The response of a stub that sends this status and this body.
+fn stubbed(status: u16, body: &'static str, request: RequestSpec) -> ThreadResponse {
+    let stub = move |_: Exchange<'_>| {
+        let mut response = http::Response::new(ResponseBody::from(body));
+        *response.status_mut() = http::StatusCode::from_u16(status).unwrap();
+        Ok(response)
+    };
+    outcome_of(Pool::builder().session(move || Session::new(stub)), request).unwrap()
+}
+
+#[test]
+fn a_response_is_displayed_as_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    let get = || RequestSpec::get("http://me:pw@stub.test/a?key=s3cr3t");
+    let handled = get().read_with(|_, body| std::io::copy(body, &mut std::io::sink()).map(drop));
+    let saved_to = format!(
+        "GET http://***@stub.test/a?key=***: 200 OK, saved to {} in ",
+        file.display()
+    );
+    let table = [
+        (
+            stubbed(200, "hello", get()),
+            "GET http://***@stub.test/a?key=***: 200 OK, 5 bytes in ",
+        ),
+        (
+            stubbed(404, "", get()),
+            "GET http://***@stub.test/a?key=***: 404 Not Found, 0 bytes in ",
+        ),
+        (
+            stubbed(200, "1", RequestSpec::post("http://stub.test/")),
+            "POST http://stub.test/: 200 OK, 1 byte in ",
+        ),
+        (stubbed(200, "hello", get().save_to(&file)), &saved_to),
+        (
+            stubbed(200, "hello", handled),
+            "GET http://***@stub.test/a?key=***: 200 OK in ",
+        ),
+    ];
+    for (response, expected) in table {
+        let shown = response.to_string();
+        let elapsed = format!("{:.1?}", response.elapsed());
+        assert_eq!(shown.strip_prefix(expected), Some(&*elapsed), "{shown}");
+    }
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn a_body_that_is_not_the_json_expected_is_told_with_its_request() {
+    fn sum(response: &ThreadResponse) -> Result<u32, Box<dyn std::error::Error>> {
+        let numbers: Vec<u32> = response.json()?;
+        Ok(numbers.iter().sum())
+    }
+    let get = || RequestSpec::get("http://stub.test/a?key=s3cr3t");
+    assert_eq!(sum(&stubbed(200, "[1, 2]", get())).unwrap(), 3);
+
+    let error = sum(&stubbed(200, "", get())).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "GET http://stub.test/a?key=***: could not decode the body: \
+         EOF while parsing a value at line 1 column 0"
+    );
+    let error = sum(&stubbed(502, "<html>", get())).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with(" (the status is 502 Bad Gateway)"),
+        "{error}"
+    );
+
+    let exception = error.downcast::<ThreadException>().unwrap();
+    assert_eq!(
+        (exception.kind(), exception.status()),
+        (ErrorKind::Decode, None)
+    );
+    assert_eq!(exception.response().unwrap().text(), "<html>");
+    assert_eq!(exception.request().url(), "http://stub.test/a?key=s3cr3t");
 }

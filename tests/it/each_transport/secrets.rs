@@ -23,6 +23,7 @@ pub(super) fn printed(outcome: &Outcome) -> Vec<String> {
     let mut lines = vec![format!("{outcome:?}"), format!("{outcome:#?}")];
     match outcome {
         Ok(response) => {
+            lines.push(response.to_string());
             lines.push(format!("{:?}", response.request()));
             lines.push(format!("{:?}", response.response()));
             lines.push(format!("{:?}", response.history()));
