@@ -331,6 +331,7 @@ struct Readme;
 mod addresses;
 mod error;
 mod fetch;
+mod fetch_error;
 mod headers;
 mod history;
 mod limits;
@@ -351,6 +352,7 @@ mod transport;
 
 pub use addresses::AddressFilter;
 pub use error::{BoxError, Error, ErrorKind};
+pub use fetch_error::FetchError;
 pub use headers::Auth;
 pub use history::RedirectHop;
 pub use limits::{Limits, OriginLimits};
@@ -379,6 +381,33 @@ pub use crossbeam_channel;
 #[cfg(shuttle)]
 pub use sync::channel as crossbeam_channel;
 pub use {::reqwest, bytes, http, url};
+
+/// Sends one request, and waits for its response.
+///
+/// Takes a URL or a [`RequestSpec`]. The request has a pool of its own, with one worker: to send several, a pool that
+/// runs them all is faster, since it reuses connections.
+///
+/// ```
+/// let url = "https://example.com/";
+/// # let url = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+/// let response = threaded::fetch(url)?;
+/// assert_eq!(response.text(), "hello");
+/// # Ok::<(), threaded::FetchError>(())
+/// ```
+///
+/// # Errors
+///
+/// Returns an error if the worker cannot be started ([`FetchError::Pool`]), or if the request fails
+/// ([`FetchError::Exception`]). As in a pool, a response of any status is none, 404 and 500 included;
+/// [`ThreadResponse::error_for_status`] makes these an error.
+pub fn fetch(request: impl Into<RequestSpec>) -> Result<ThreadResponse, FetchError> {
+    let pool = Pool::builder()
+        .num_threads(1)
+        .build_from_requests([request])?;
+    #[expect(clippy::expect_used, reason = "every job has an outcome")]
+    let outcome = pool.into_iter().next().expect("every job has an outcome");
+    Ok(outcome?)
+}
 
 /// Sends all the requests and waits until each has its outcome, with one worker per CPU.
 ///

@@ -10,6 +10,8 @@ use threaded::multipart::{Form, Part};
 use threaded::*;
 
 use crate::support::pools::outcome_of;
+use crate::support::raw::refused_address;
+use crate::support::server::Server;
 
 fn is_cloneable_data<T: Clone + Send + Sync + Debug + Unpin + 'static>() {}
 fn is_plain_data<T: Send + Sync + Debug + Unpin + 'static>() {}
@@ -32,7 +34,7 @@ test_types! {
     outcomes_and_specs_are_plain_data, DATA:
     is_cloneable_data: RequestSpec, RequestBody, Auth, AddressFilter, TransportOptions, Limits, OriginLimits, Retry, RetryBudget;
     is_cloneable_data: Outcome, ThreadResponse, ThreadException, Response, ResponseHead, RedirectHop;
-    is_cloneable_data: Error, ErrorKind, PoolError, SubmitError, Stats;
+    is_cloneable_data: Error, ErrorKind, FetchError, PoolError, SubmitError, Stats;
     #[cfg(feature = "multipart")]
     is_cloneable_data: Form, Part;
     // They borrow from the job that they are about.
@@ -109,6 +111,7 @@ fn defined_types(source: &str) -> Vec<String> {
 #[test]
 fn errors_are_errors() {
     is_error::<Error>();
+    is_error::<FetchError>();
     is_error::<PoolError>();
     is_error::<SubmitError>();
     is_error::<ThreadException>();
@@ -280,4 +283,23 @@ fn a_body_that_is_not_the_json_expected_is_told_with_its_request() {
     );
     assert_eq!(exception.response().unwrap().text(), "<html>");
     assert_eq!(exception.request().url(), "http://stub.test/a?key=s3cr3t");
+}
+
+#[test]
+fn fetch_returns_the_response_or_tells_why_there_is_none() {
+    let server = Server::responding("hello");
+    let response = fetch(RequestSpec::get(server.url("/")).header("X-A", "1")).unwrap();
+    assert_eq!((response.text().as_ref(), response.index()), ("hello", 0));
+    assert_eq!(server.requests(), 1);
+
+    let refused = refused_address();
+    let error = fetch(format!("http://{refused}/")).unwrap_err();
+    let exception = error.exception().unwrap();
+    assert_eq!(exception.kind(), ErrorKind::Connect);
+    assert_eq!(error.to_string(), exception.to_string());
+    assert!(std::error::Error::source(&error).is_some(), "{error:?}");
+
+    let error = FetchError::from(Pool::builder().num_threads(0).build().unwrap_err());
+    assert_eq!(error.to_string(), PoolError::NoThreads.to_string());
+    assert!(error.exception().is_none());
 }
