@@ -364,7 +364,7 @@ pub use pool::{
 };
 #[cfg(feature = "multipart")]
 pub use request::multipart;
-pub use request::{RequestBody, RequestSpec};
+pub use request::{IntoUrl, RequestBody, RequestSpec};
 pub use response::{Response, ResponseHead};
 pub use retry::{Retry, RetryBudget, RetryContext};
 pub use session::{Session, user_agent};

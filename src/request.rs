@@ -20,6 +20,7 @@ use url::Url;
 
 pub use body::RequestBody;
 pub(crate) use body::{BodySourceError, OpenBody};
+pub use target::IntoUrl;
 use target::Target;
 pub(crate) use url_parser::UrlParser;
 
@@ -35,8 +36,8 @@ use crate::response::ResponseHead;
 /// Setters take the spec by value and never fail. An invalid value (a URL, header, body …) makes the job end as
 /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) when it is due, and affects no other job.
 ///
-/// A URL alone converts into a spec: a string of any kind, a [`Url`](url::Url) or an `http::Uri`. So do an
-/// `http::Request` with a body, and a [`ThreadException`](crate::ThreadException) or
+/// A URL alone converts into a spec: whatever is [`IntoUrl`], such as a string, a [`Url`](url::Url) or an `http::Uri`.
+/// So do an `http::Request` with a body, and a [`ThreadException`](crate::ThreadException) or
 /// [`SubmitError`](crate::SubmitError), which return theirs.
 ///
 /// ```
@@ -99,12 +100,12 @@ impl RequestSpec {
     /// let spec = RequestSpec::new("PROPFIND", "https://dav.example.com/");
     /// assert_eq!(spec.method(), "PROPFIND");
     /// ```
-    pub fn new<M>(method: M, url: impl Into<String>) -> Self
+    pub fn new<M>(method: M, url: impl IntoUrl) -> Self
     where
         M: TryInto<Method>,
         M::Error: Into<http::Error>,
     {
-        let target = Target::from_text(url.into());
+        let target = url.into_target();
         match method.try_into() {
             Ok(method) => Self::with_target(method, target),
             Err(error) => Self::with_target(Method::GET, target).faulty(
@@ -115,37 +116,37 @@ impl RequestSpec {
     }
 
     /// Creates a GET request.
-    pub fn get(url: impl Into<String>) -> Self {
+    pub fn get(url: impl IntoUrl) -> Self {
         Self::new(Method::GET, url)
     }
 
     /// Creates a POST request.
-    pub fn post(url: impl Into<String>) -> Self {
+    pub fn post(url: impl IntoUrl) -> Self {
         Self::new(Method::POST, url)
     }
 
     /// Creates a PUT request.
-    pub fn put(url: impl Into<String>) -> Self {
+    pub fn put(url: impl IntoUrl) -> Self {
         Self::new(Method::PUT, url)
     }
 
     /// Creates a PATCH request.
-    pub fn patch(url: impl Into<String>) -> Self {
+    pub fn patch(url: impl IntoUrl) -> Self {
         Self::new(Method::PATCH, url)
     }
 
     /// Creates a DELETE request.
-    pub fn delete(url: impl Into<String>) -> Self {
+    pub fn delete(url: impl IntoUrl) -> Self {
         Self::new(Method::DELETE, url)
     }
 
     /// Creates a HEAD request, whose response has no body.
-    pub fn head(url: impl Into<String>) -> Self {
+    pub fn head(url: impl IntoUrl) -> Self {
         Self::new(Method::HEAD, url)
     }
 
     /// Creates an OPTIONS request.
-    pub fn options(url: impl Into<String>) -> Self {
+    pub fn options(url: impl IntoUrl) -> Self {
         Self::new(Method::OPTIONS, url)
     }
 
@@ -323,7 +324,7 @@ impl fmt::Debug for RequestSpec {
         let mut debug = f.debug_struct("RequestSpec");
         debug
             .field("method", &DebugTruncated(method))
-            .field("url", &SafeUrl(target.as_str()));
+            .field("url", target);
         if let Some(options) = options {
             options.add_fields(&mut debug);
         }

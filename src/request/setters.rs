@@ -11,8 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
 use super::body::RequestBody;
-use super::target::Target;
-use super::{BodyDestination, RequestSpec};
+use super::{BodyDestination, IntoUrl, RequestSpec};
 use crate::error::BoxError;
 use crate::headers;
 use crate::response::ResponseHead;
@@ -20,8 +19,8 @@ use crate::response::ResponseHead;
 impl RequestSpec {
     /// Replaces the URL, so that one spec can serve as a template for many. Defaults to the URL that the spec was
     /// created with.
-    pub fn with_url(mut self, url: impl Into<String>) -> Self {
-        self.target = Target::from_text(url.into());
+    pub fn with_url(mut self, url: impl IntoUrl) -> Self {
+        self.target = url.into_target();
         self
     }
 

@@ -56,6 +56,7 @@ test_types! {
 
 /// Traits, and other names for types of other crates.
 const NOT_TYPES: &[&str] = &[
+    "IntoUrl",
     "Observer",
     "OutcomeExt",
     "Transport",
@@ -126,20 +127,28 @@ fn the_channels_are_those_of_the_re_exported_crates() {
 }
 
 #[test]
-fn whatever_names_a_url_converts_into_a_get_request() {
-    const URL: &str = "https://example.com/a?b=c";
-    let specs: [RequestSpec; 7] = [
-        URL.into(),
-        URL.to_owned().into(),
-        Cow::Borrowed(URL).into(),
-        Cow::<str>::Owned(URL.to_owned()).into(),
-        Box::<str>::from(URL).into(),
-        http::Uri::from_static(URL).into(),
-        url::Url::parse(URL).unwrap().into(),
-    ];
-    for spec in specs {
-        assert_eq!((spec.method().as_str(), spec.url()), ("GET", URL));
+fn whatever_names_a_url_is_taken_as_one() {
+    fn check<U: IntoUrl + Into<RequestSpec> + Clone>(url: U) {
+        let get: RequestSpec = url.clone().into();
+        let post = RequestSpec::post(url.clone());
+        let other = RequestSpec::new("PROPFIND", "http://test/").with_url(url);
+        for (spec, method) in [(get, "GET"), (post, "POST"), (other, "PROPFIND")] {
+            assert_eq!((spec.method().as_str(), spec.url()), (method, URL));
+        }
     }
+    const URL: &str = "https://example.com/a?b=c";
+    let (uri, url) = (http::Uri::from_static(URL), url::Url::parse(URL).unwrap());
+    check(URL);
+    check(&URL);
+    check(URL.to_owned());
+    check(&URL.to_owned());
+    check(Box::<str>::from(URL));
+    check(Cow::Borrowed(URL));
+    check(Cow::<str>::Owned(URL.to_owned()));
+    check(&uri);
+    check(uri);
+    check(&url);
+    check(url);
 }
 
 #[test]
