@@ -127,6 +127,8 @@ impl Fetch<'_> {
         hop: &mut Hop<'_>,
         history: &mut Vec<RedirectHop>,
     ) -> Result<http::Response<E::Body>, Error> {
+        #[cfg(feature = "gzip")]
+        hop.compress(engine).await?;
         loop {
             self.deadline.check(!history.is_empty())?;
             let response = self.send(engine, hop).await;
@@ -156,7 +158,7 @@ impl Fetch<'_> {
             method: &hop.method,
             url: &hop.url,
             headers: hop.headers(self.defaults)?,
-            body: hop.body,
+            body: hop.body.as_deref(),
             deadline: self.deadline.at(),
             stall_timeout: self.deadline.stall_timeout(),
         };

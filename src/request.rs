@@ -68,6 +68,8 @@ pub struct RequestSpec {
 struct Options {
     headers: HeaderMap,
     body: Option<RequestBody>,
+    #[cfg(feature = "gzip")]
+    gzip: Option<u32>,
     /// The outer option: was it set? The inner one: is there a limit?
     timeout: Option<Option<Duration>>,
     max_redirects: Option<u32>,
@@ -182,6 +184,12 @@ impl RequestSpec {
     /// Returns the body, if one was set.
     pub fn request_body(&self) -> Option<&RequestBody> {
         self.options.as_ref()?.body.as_ref()
+    }
+
+    /// Returns the level set by [`gzip`](Self::gzip), if it was called.
+    #[cfg(feature = "gzip")]
+    pub fn gzip_level(&self) -> Option<u32> {
+        self.options.as_ref()?.gzip
     }
 
     /// Returns the limit set by [`timeout`](Self::timeout): `Some(None)` if it lifts the limit, `None` if it was not
@@ -337,6 +345,8 @@ impl Options {
         let Self {
             headers,
             body,
+            #[cfg(feature = "gzip")]
+            gzip,
             timeout,
             max_redirects,
             proxy,
@@ -352,6 +362,10 @@ impl Options {
         }
         if let Some(body) = body {
             debug.field("body", body);
+        }
+        #[cfg(feature = "gzip")]
+        if let Some(level) = gzip {
+            debug.field("gzip", level);
         }
         if let Some(timeout) = timeout {
             debug.field("timeout", timeout);

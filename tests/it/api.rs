@@ -177,6 +177,12 @@ fn the_settings_of_a_spec_can_be_read() {
     assert!(!format!("{spec:?}").contains("s3cr3t"));
     assert!(!spec.wants_decoding());
 
+    #[cfg(feature = "gzip")]
+    assert_eq!(
+        [spec.gzip_level(), spec.clone().gzip(6).gzip_level()],
+        [None, Some(6)]
+    );
+
     let spec = spec.timeout(None).max_body(None).save_to("file");
     assert_eq!(spec.time_limit(), Some(None));
     assert_eq!(spec.body_limit(), Some(None));
