@@ -257,12 +257,15 @@ impl RequestSpec {
     }
 
     /// Returns whether sending this request twice has the same effect as sending it once: as set by
-    /// [`idempotent`](Self::idempotent), otherwise by its method (RFC 9110, section 9.2.2).
+    /// [`idempotent`](Self::idempotent); otherwise if its method says so (RFC 9110, section 9.2.2), or if it has an
+    /// `Idempotency-Key` header, by which the server recognizes the second one.
+    ///
+    /// An `Idempotency-Key` among the headers of a session does not count: all its requests share that key.
     pub fn is_idempotent(&self) -> bool {
-        self.options
-            .as_ref()
-            .and_then(|options| options.idempotent)
-            .unwrap_or_else(|| self.method.is_idempotent())
+        let declared = self.options.as_ref().and_then(|options| options.idempotent);
+        declared.unwrap_or_else(|| {
+            self.method.is_idempotent() || self.header_map().contains_key("idempotency-key")
+        })
     }
 
     pub(crate) fn body_destination(&self) -> Option<&BodyDestination> {

@@ -296,7 +296,8 @@ impl RequestSpec {
     }
 
     /// Sets whether sending the request twice has the same effect as sending it once, so that it can be retried.
-    /// Defaults to that of the method: `true` for GET, HEAD, PUT, DELETE, OPTIONS and TRACE.
+    /// Defaults to that of the method, `true` for GET, HEAD, PUT, DELETE, OPTIONS and TRACE, and to `true` with an
+    /// `Idempotency-Key` header.
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.options_mut().idempotent = Some(idempotent);
         self

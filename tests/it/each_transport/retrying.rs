@@ -250,9 +250,11 @@ fn only_what_can_do_no_harm_is_sent_again() {
     let overloaded = Server::start(|_| status(503));
     let (resetting, _) = resetting();
     for url in [overloaded.url("/"), resetting.url("/")] {
+        let keyed = || RequestSpec::post(&url).header("Idempotency-Key", "7");
         let table = [
             (RequestSpec::post(&url), 1),
-            (RequestSpec::post(&url).header("Idempotency-Key", "7"), 3),
+            (keyed(), 3),
+            (keyed().idempotent(false), 1),
             (RequestSpec::post(&url).idempotent(true), 3),
             (RequestSpec::get(&url), 3),
             (RequestSpec::get(&url).idempotent(false), 1),
@@ -262,7 +264,17 @@ fn only_what_can_do_no_harm_is_sent_again() {
             assert_eq!(outcome.attempts(), expected, "row {row}: {outcome:?}");
         }
     }
-    assert_eq!((overloaded.requests(), resetting.connections()), (11, 11));
+    assert_eq!((overloaded.requests(), resetting.connections()), (12, 12));
+}
+
+#[test]
+fn a_key_that_all_requests_of_a_session_share_makes_none_idempotent() {
+    let server = Server::start(|_| status(503));
+    let builder = pool()
+        .retry(at_once(2))
+        .initializer(|session| session.header("Idempotency-Key", "7"));
+    let outcomes = outcomes_of(builder, [RequestSpec::post(server.url("/"))]);
+    assert_eq!((outcomes[0].attempts(), server.requests()), (1, 1));
 }
 
 #[test]
