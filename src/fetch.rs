@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use url::Url;
 
@@ -190,6 +191,12 @@ impl Fetch<'_> {
                 response.head = Box::pin(handled).await?;
             }
             _ if is_absent => {}
+            // Nothing has asked for a part: a file is only requested as a whole.
+            Some(BodyDestination::File(_)) if response.status() == StatusCode::PARTIAL_CONTENT => {
+                return Err(Error::protocol(
+                    "it is a part of a body (206) that was requested as a whole, and is not saved",
+                ));
+            }
             Some(BodyDestination::File(path)) if response.status().is_success() => {
                 Box::pin(incoming.into_file(&decoders, max_body, path)).await?;
                 response.saved_to = Some(Arc::clone(path));

@@ -142,6 +142,12 @@ impl<'a> Hop<'a> {
             headers::remove_sensitive(&mut all);
             all.remove(HOST);
         }
+        if all.contains_key(RANGE) && matches!(self.destination(), Some(BodyDestination::File(_))) {
+            return Err(Error::invalid_request(
+                "the header `range` asks for a part of a body, and `save_to` saves whole ones; leave out `range`, or \
+                 take the part with `read_with` or in memory",
+            ));
+        }
         // A range counts the bytes of the encoded content (RFC 9110, section 14.1.2), a part of which cannot be decoded.
         if self.wants_decoding() && !all.contains_key(RANGE) && !all.contains_key(ACCEPT_ENCODING) {
             if let Some(accepted) = decode::ACCEPTED {

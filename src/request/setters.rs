@@ -237,6 +237,10 @@ impl RequestSpec {
     /// so that no error page replaces a file. The body of any other response is kept in memory, and
     /// [`Response::saved_to`](crate::Response::saved_to) returns `None`.
     ///
+    /// A part of a body is never saved: with a `Range` header, on the spec or the session, the job ends as
+    /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest), and a response with status 206 to a request
+    /// without one as [`ErrorKind::Protocol`](crate::ErrorKind::Protocol).
+    ///
     /// If the folder does not exist, the target is not a regular file (a directory, a device), or the disk is full, the
     /// job ends as [`ErrorKind::Sink`](crate::ErrorKind::Sink). Unless a `timeout` is set, the
     /// [`stall_timeout`](crate::PoolBuilder::stall_timeout) applies.

@@ -8,7 +8,7 @@ use threaded::{ErrorKind, RequestSpec};
 
 use super::{content, dripping, failed, names, outcome, pool};
 use crate::support::framing::{FRAMINGS, drip, raw_response};
-use crate::support::pools::outcomes_of;
+use crate::support::pools::{outcome_of, outcomes_of};
 use crate::support::raw::{RawServer, read_request};
 use crate::support::server::Server;
 use crate::support::subprocess::in_subprocess_with_small_disk;
@@ -43,6 +43,47 @@ fn only_a_success_is_saved() {
     );
     assert_eq!(fs::read(&target).unwrap(), b"precious");
     assert_eq!(names(folder.path()), ["target"]);
+}
+
+#[test]
+fn a_part_of_a_body_is_not_saved() {
+    let server = Server::start(|_| {
+        let response = http::Response::builder().status(206);
+        let response = response.header("Content-Range", "bytes 0-4/10");
+        response.body("01234".into()).unwrap()
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    fs::write(&target, "precious").unwrap();
+    let get = || RequestSpec::get(server.url("/")).save_to(&target);
+
+    let with_range = pool().initializer(|session| session.header("Range", "bytes=0-4"));
+    for exception in [
+        outcome(get().header("Range", "bytes=0-4")).unwrap_err(),
+        outcome_of(with_range, get()).unwrap_err(),
+    ] {
+        assert_eq!(exception.kind(), ErrorKind::InvalidRequest, "{exception:?}");
+        let message = exception.to_string();
+        assert!(
+            message.contains("`range`") && message.contains("`save_to`"),
+            "{message}"
+        );
+        assert!(!exception.was_sent());
+    }
+    assert_eq!(server.requests(), 0);
+
+    let exception = outcome(get()).unwrap_err();
+    assert_eq!(exception.kind(), ErrorKind::Protocol, "{exception:?}");
+    assert!(exception.to_string().contains("206"), "{exception}");
+    assert_eq!(server.requests(), 1);
+    assert_eq!(fs::read(&target).unwrap(), b"precious");
+    assert_eq!(names(folder.path()), ["target"]);
+
+    let part = outcome(RequestSpec::get(server.url("/")).header("Range", "bytes=0-4")).unwrap();
+    assert_eq!(
+        (part.status().as_u16(), part.text().as_ref()),
+        (206, "01234")
+    );
 }
 
 #[test]
