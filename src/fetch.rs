@@ -8,6 +8,7 @@ mod deadline;
 mod decode;
 mod engine;
 mod hop;
+mod part;
 mod redirect;
 mod sink;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use url::Url;
 
 #[cfg(feature = "gzip")]
 use super::engine::Engine;
-use super::{decode, sink};
+use super::{decode, part};
 use crate::error::Error;
 use crate::headers;
 use crate::origin;
@@ -46,7 +46,7 @@ impl<'a> Hop<'a> {
         }
         check_framing(spec)?;
         if let Some(BodyDestination::File(path)) = spec.body_destination() {
-            sink::check_place(path)?;
+            part::check_place(path)?;
         }
         let url_credentials = take_user_info(&mut url)?;
         Ok(Self {

@@ -231,9 +231,10 @@ impl RequestSpec {
 
     /// Writes the body of the response to a file. Replaces a handler set before. Defaults to memory.
     ///
-    /// The body goes to a temporary file in the same folder, which is renamed when it is complete: the final name never
-    /// refers to a partial file, and a failure leaves nothing behind. A file that is replaced keeps its permissions; if
-    /// the path is a symbolic link, the file that it refers to is replaced. Only a response with a 2xx status is saved,
+    /// The body goes to a temporary file in the same folder (`.threaded-….part`), which is renamed when it is complete:
+    /// the final name never refers to a partial file. A failure leaves nothing behind; if the process is killed, its
+    /// temporary file stays, and is deleted when the same file is saved next time. A file that is replaced keeps its
+    /// permissions; if the path is a symbolic link, the file that it refers to is replaced. Only a response with a 2xx status is saved,
     /// so that no error page replaces a file. The body of any other response is kept in memory, and
     /// [`Response::saved_to`](crate::Response::saved_to) returns `None`.
     ///

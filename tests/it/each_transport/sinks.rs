@@ -2,6 +2,7 @@
 
 mod files;
 mod handlers;
+mod killed;
 
 use std::fs;
 use std::io::{self, Read, Write};
