@@ -255,7 +255,7 @@ impl RequestSpec {
     ///
     /// The handler runs on the worker, as a part of the attempt: the body is decoded, and `max_body` and `timeout`
     /// apply if they are set, otherwise the [`stall_timeout`](crate::PoolBuilder::stall_timeout). If the handler
-    /// returns an error, the job ends as [`ErrorKind::Sink`](crate::ErrorKind::Sink) with that error as its source. An
+    /// returns an error of any type, the job ends as [`ErrorKind::Sink`](crate::ErrorKind::Sink) with that error as its source. An
     /// error while reading the body ends the job as that error, even if the handler ignores it. The handler need not
     /// read to the end: the rest of the body is not waited for, and the connection is not reused.
     ///
@@ -265,22 +265,20 @@ impl RequestSpec {
     ///
     /// let spec = RequestSpec::get("https://example.com/large.csv").read_with(|head, body| {
     ///     if !head.status().is_success() {
-    ///         return Err(std::io::Error::other("the table is missing"));
+    ///         return Err("the table is missing".into());
     ///     }
     ///     for line in BufReader::new(body).lines() {
-    ///         println!("{}", line?);
+    ///         let number: u32 = line?.parse()?;
+    ///         println!("{number}");
     ///     }
     ///     Ok(())
     /// });
     /// # let _ = spec;
     /// ```
-    pub fn read_with<F, E>(mut self, handler: F) -> Self
+    pub fn read_with<F>(mut self, handler: F) -> Self
     where
-        F: Fn(&ResponseHead, &mut dyn Read) -> Result<(), E> + Send + Sync + 'static,
-        E: Into<BoxError>,
+        F: Fn(&ResponseHead, &mut dyn Read) -> Result<(), BoxError> + Send + Sync + 'static,
     {
-        let handler =
-            move |head: &ResponseHead, body: &mut dyn Read| handler(head, body).map_err(Into::into);
         self.options_mut().destination = Some(BodyDestination::Handler(Arc::new(handler)));
         self
     }

@@ -188,7 +188,7 @@ fn the_settings_of_a_spec_can_be_read() {
     assert_eq!(spec.body_limit(), Some(None));
     assert_eq!(spec.save_path(), Some(Path::new("file")));
 
-    let spec = spec.read_with(|_, _| Ok::<(), std::io::Error>(()));
+    let spec = spec.read_with(|_, _| Ok(()));
     assert_eq!((spec.save_path(), spec.has_handler()), (None, true));
 }
 
@@ -236,7 +236,7 @@ fn a_response_is_displayed_as_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     let get = || RequestSpec::get("http://me:pw@stub.test/a?key=s3cr3t");
-    let handled = get().read_with(|_, body| std::io::copy(body, &mut std::io::sink()).map(drop));
+    let handled = get().read_with(|_, body| Ok(body.read_exact(&mut [0; 5])?));
     let saved_to = format!(
         "GET http://***@stub.test/a?key=***: 200 OK, saved to {} in ",
         file.display()

@@ -121,8 +121,7 @@ fn a_body_may_panic_more_often_than_there_are_workers() {
 
 #[test]
 fn a_handler_may_panic_more_often_than_there_are_workers() {
-    let bad = RequestSpec::get(BAD)
-        .read_with(|_, _| -> io::Result<()> { panic!("the handler panicked") });
+    let bad = RequestSpec::get(BAD).read_with(|_, _| panic!("the handler panicked"));
     let outcomes = served(started(stub()), bad, || {});
     assert_each_panicked(&outcomes, "the handler panicked");
 }

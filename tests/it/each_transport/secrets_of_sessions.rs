@@ -63,8 +63,8 @@ fn errors_that_are_not_the_networks_print_no_secret() {
         secretive(&url),
         secretive(&url).save_to(missing.join("file")),
         secretive(&url).body_from_file(&missing),
-        secretive(&url).read_with(|_, _| -> std::io::Result<()> { panic!("over something") }),
-        secretive(&url).read_with(|_, _| Err(std::io::Error::other("of the handler"))),
+        secretive(&url).read_with(|_, _| panic!("over something")),
+        secretive(&url).read_with(|_, _| Err("of the handler".into())),
         secretive(&silent.url("/")).timeout(None),
     ];
     let builder = secretive_pool().error_for_status(true);
