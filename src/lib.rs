@@ -5,6 +5,19 @@
 //! [`ThreadException`] is an [`Error`] together with the request that failed. **Every accepted job ends in exactly one
 //! outcome, and an outcome is plain data.**
 //!
+//! # Get a single response
+//!
+//! [`fetch`](fetch()) sends one request, and waits for its response:
+//!
+//! ```
+//! let url = "https://example.com/";
+//! # let url = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! let response = threaded::fetch(url)?;
+//! println!("{response}"); // GET https://example.com/: 200 OK, 5 bytes in 53.1ms
+//! # assert_eq!(response.bytes().len(), 5);
+//! # Ok::<(), threaded::FetchError>(())
+//! ```
+//!
 //! # Get all responses
 //!
 //! [`map`] sends all requests, waits, and returns the responses and the exceptions:
@@ -47,7 +60,8 @@
 //!
 //! # Process outcomes as they arrive
 //!
-//! Iterating over a pool yields its outcomes in completion order:
+//! Iterating over a pool yields its outcomes in completion order. [`OutcomeExt`] has what both kinds of them have, the
+//! request and the index for example:
 //!
 //! ```
 //! use threaded::Pool;
@@ -314,7 +328,7 @@
 //! | `socks` | | SOCKS proxies |
 //! | `cookies` | | a cookie store: `session.client(\|client\| client.cookie_store(true))` |
 //! | `hickory-dns` | | DNS resolution in Rust: `session.client(\|client\| client.hickory_dns(true))` |
-//! | `gzip` | yes | decoding of gzip and deflate |
+//! | `gzip` | yes | decoding of gzip and deflate, [`RequestSpec::gzip`](RequestSpec#method.gzip) |
 //! | `brotli`, `zstd` | | decoding of these content encodings |
 //! | `charset` | yes | [`Response::text`] in encodings other than UTF-8 |
 //! | `json` | yes | [`RequestSpec::json`], [`Response::json`] |

@@ -234,8 +234,8 @@ impl RequestSpec {
     /// The body goes to a temporary file in the same folder (`.threaded-….part`), which is renamed when it is complete:
     /// the final name never refers to a partial file. A failure leaves nothing behind; if the process is killed, its
     /// temporary file stays, and is deleted when the same file is saved next time. A file that is replaced keeps its
-    /// permissions; if the path is a symbolic link, the file that it refers to is replaced. Only a response with a 2xx status is saved,
-    /// so that no error page replaces a file. The body of any other response is kept in memory, and
+    /// permissions; if the path is a symbolic link, the file that it refers to is replaced. Only a response with a 2xx
+    /// status is saved, so that no error page replaces a file. The body of any other response is kept in memory, and
     /// [`Response::saved_to`](crate::Response::saved_to) returns `None`.
     ///
     /// A part of a body is never saved: with a `Range` header, on the spec or the session, the job ends as
@@ -255,9 +255,9 @@ impl RequestSpec {
     ///
     /// The handler runs on the worker, as a part of the attempt: the body is decoded, and `max_body` and `timeout`
     /// apply if they are set, otherwise the [`stall_timeout`](crate::PoolBuilder::stall_timeout). If the handler
-    /// returns an error of any type, the job ends as [`ErrorKind::Sink`](crate::ErrorKind::Sink) with that error as its source. An
-    /// error while reading the body ends the job as that error, even if the handler ignores it. The handler need not
-    /// read to the end: the rest of the body is not waited for, and the connection is not reused.
+    /// returns an error of any type, the job ends as [`ErrorKind::Sink`](crate::ErrorKind::Sink) with that error as its
+    /// source. An error while reading the body ends the job as that error, even if the handler ignores it. The handler
+    /// need not read to the end: the rest of the body is not waited for, and the connection is not reused.
     ///
     /// ```
     /// use std::io::{BufRead, BufReader};
