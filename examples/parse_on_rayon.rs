@@ -13,9 +13,8 @@ use threaded::Pool;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::start(|request| {
-        let words = ["fork", "knife", "spoon"];
-        let page = request.uri().path().len();
-        http::Response::new(words[page % words.len()].repeat(1_000).into())
+        let text = format!("this is page {}; ", request.uri().path());
+        http::Response::new(text.repeat(1_000).into())
     });
     let urls = (0..1_000).map(|page| server.url(&format!("/{page}")));
 

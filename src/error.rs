@@ -18,7 +18,8 @@ pub(crate) use source::{RootCause, chain, io_kind, is_out_of_resources};
 use crate::history::RedirectHop;
 use crate::redact::Truncated;
 
-/// A boxed error, used as the source of an [`Error`].
+/// A boxed error: the source of an [`Error`], and what a handler of [`read_with`](crate::RequestSpec::read_with) fails
+/// with. Any error converts into it, by `?` or `into()`, as does a string.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// Why a job has no usable response.

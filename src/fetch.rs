@@ -8,6 +8,7 @@ mod deadline;
 mod decode;
 mod engine;
 mod hop;
+mod part;
 mod redirect;
 mod sink;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use url::Url;
 
@@ -130,6 +132,8 @@ impl Fetch<'_> {
         hop: &mut Hop<'_>,
         history: &mut Vec<RedirectHop>,
     ) -> Result<http::Response<E::Body>, Error> {
+        #[cfg(feature = "gzip")]
+        hop.compress(engine).await?;
         loop {
             self.deadline.check(!history.is_empty())?;
             let response = self.send(engine, hop).await;
@@ -159,7 +163,7 @@ impl Fetch<'_> {
             method: &hop.method,
             url: &hop.url,
             headers: hop.headers(self.defaults)?,
-            body: hop.body,
+            body: hop.body.as_deref(),
             deadline: self.deadline.at(),
             stall_timeout: self.deadline.stall_timeout(),
         };
@@ -191,6 +195,12 @@ impl Fetch<'_> {
                 response.head = Box::pin(handled).await?;
             }
             _ if is_absent => {}
+            // Nothing has asked for a part: a file is only requested as a whole.
+            Some(BodyDestination::File(_)) if response.status() == StatusCode::PARTIAL_CONTENT => {
+                return Err(Error::protocol(
+                    "it is a part of a body (206) that was requested as a whole, and is not saved",
+                ));
+            }
             Some(BodyDestination::File(path)) if response.status().is_success() => {
                 Box::pin(incoming.into_file(&decoders, max_body, path)).await?;
                 response.saved_to = Some(Arc::clone(path));

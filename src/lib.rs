@@ -5,6 +5,19 @@
 //! [`ThreadException`] is an [`Error`] together with the request that failed. **Every accepted job ends in exactly one
 //! outcome, and an outcome is plain data.**
 //!
+//! # Get a single response
+//!
+//! [`fetch`](fetch()) sends one request, and waits for its response:
+//!
+//! ```
+//! let url = "https://example.com/";
+//! # let url = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! let response = threaded::fetch(url)?;
+//! println!("{response}"); // GET https://example.com/: 200 OK, 5 bytes in 53.1ms
+//! # assert_eq!(response.bytes().len(), 5);
+//! # Ok::<(), threaded::FetchError>(())
+//! ```
+//!
 //! # Get all responses
 //!
 //! [`map`] sends all requests, waits, and returns the responses and the exceptions:
@@ -47,7 +60,8 @@
 //!
 //! # Process outcomes as they arrive
 //!
-//! Iterating over a pool yields its outcomes in completion order:
+//! Iterating over a pool yields its outcomes in completion order. [`OutcomeExt`] has what both kinds of them have, the
+//! request and the index for example:
 //!
 //! ```
 //! use threaded::Pool;
@@ -314,7 +328,7 @@
 //! | `socks` | | SOCKS proxies |
 //! | `cookies` | | a cookie store: `session.client(\|client\| client.cookie_store(true))` |
 //! | `hickory-dns` | | DNS resolution in Rust: `session.client(\|client\| client.hickory_dns(true))` |
-//! | `gzip` | yes | decoding of gzip and deflate |
+//! | `gzip` | yes | decoding of gzip and deflate, [`RequestSpec::gzip`](RequestSpec#method.gzip) |
 //! | `brotli`, `zstd` | | decoding of these content encodings |
 //! | `charset` | yes | [`Response::text`] in encodings other than UTF-8 |
 //! | `json` | yes | [`RequestSpec::json`], [`Response::json`] |
@@ -331,6 +345,7 @@ struct Readme;
 mod addresses;
 mod error;
 mod fetch;
+mod fetch_error;
 mod headers;
 mod history;
 mod limits;
@@ -351,18 +366,19 @@ mod transport;
 
 pub use addresses::AddressFilter;
 pub use error::{BoxError, Error, ErrorKind};
+pub use fetch_error::FetchError;
 pub use headers::Auth;
 pub use history::RedirectHop;
 pub use limits::{Limits, OriginLimits};
 pub use observe::{Attempt, Event, Observer, RetryEvent, Stats};
-pub use outcome::{ThreadException, ThreadResponse};
+pub use outcome::{Outcome, OutcomeExt, ThreadException, ThreadResponse};
 pub use pool::{
     Exceptions, Handle, Imap, ImapUnordered, Incoming, JobHandle, Outcomes, Pool, PoolBuilder,
     PoolError, Responses, SubmitError,
 };
 #[cfg(feature = "multipart")]
 pub use request::multipart;
-pub use request::{RequestBody, RequestSpec};
+pub use request::{IntoUrl, RequestBody, RequestSpec};
 pub use response::{Response, ResponseHead};
 pub use retry::{Retry, RetryBudget, RetryContext};
 pub use session::{Session, user_agent};
@@ -379,6 +395,33 @@ pub use crossbeam_channel;
 #[cfg(shuttle)]
 pub use sync::channel as crossbeam_channel;
 pub use {::reqwest, bytes, http, url};
+
+/// Sends one request, and waits for its response.
+///
+/// Takes a URL or a [`RequestSpec`]. The request has a pool of its own, with one worker: to send several, a pool that
+/// runs them all is faster, since it reuses connections.
+///
+/// ```
+/// let url = "https://example.com/";
+/// # let url = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+/// let response = threaded::fetch(url)?;
+/// assert_eq!(response.text(), "hello");
+/// # Ok::<(), threaded::FetchError>(())
+/// ```
+///
+/// # Errors
+///
+/// Returns an error if the worker cannot be started ([`FetchError::Pool`]), or if the request fails
+/// ([`FetchError::Exception`]). As in a pool, a response of any status is none, 404 and 500 included;
+/// [`ThreadResponse::error_for_status`] makes these an error.
+pub fn fetch(request: impl Into<RequestSpec>) -> Result<ThreadResponse, FetchError> {
+    let pool = Pool::builder()
+        .num_threads(1)
+        .build_from_requests([request])?;
+    #[expect(clippy::expect_used, reason = "every job has an outcome")]
+    let outcome = pool.into_iter().next().expect("every job has an outcome");
+    Ok(outcome?)
+}
 
 /// Sends all the requests and waits until each has its outcome, with one worker per CPU.
 ///

@@ -2,6 +2,8 @@
 
 mod observer;
 
+use std::fmt;
+
 pub use observer::{Attempt, Event, Observer, RetryEvent};
 
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,7 +12,7 @@ use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 ///
 /// The numbers are consistent:
 /// `submitted() == queued() + in_flight() + delayed() + responses() + exceptions() + given_back()`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Stats {
     submitted: usize,
     started: usize,
@@ -78,6 +80,36 @@ impl Stats {
     /// Returns the number of workers that failed: their thread could not be spawned, or their session not opened.
     pub fn failed_workers(&self) -> usize {
         self.failed_workers
+    }
+}
+
+impl fmt::Debug for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            submitted,
+            started: _,
+            delayed,
+            retries,
+            responses,
+            exceptions,
+            bytes_received,
+            given_back,
+            live_workers,
+            failed_workers,
+        } = self;
+        f.debug_struct("Stats")
+            .field("submitted", submitted)
+            .field("queued", &self.queued())
+            .field("in_flight", &self.in_flight())
+            .field("delayed", delayed)
+            .field("retries", retries)
+            .field("responses", responses)
+            .field("exceptions", exceptions)
+            .field("bytes_received", bytes_received)
+            .field("given_back", given_back)
+            .field("live_workers", live_workers)
+            .field("failed_workers", failed_workers)
+            .finish()
     }
 }
 

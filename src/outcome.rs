@@ -1,4 +1,4 @@
-//! The outcome of a job: [`ThreadResponse`], a response with its request, or [`ThreadException`], an error with its
+//! The [`Outcome`] of a job: [`ThreadResponse`], a response with its request, or [`ThreadException`], an error with its
 //! request.
 
 use std::fmt;
@@ -10,8 +10,88 @@ use crate::redact::{SafeUrl, Truncated};
 use crate::request::RequestSpec;
 use crate::response::Response;
 
-/// The outcome of a job.
-pub(crate) type Outcome = Result<ThreadResponse, ThreadException>;
+/// The outcome of a job: a response or an exception. Yielded by iterating over a [`Pool`](crate::Pool), by
+/// [`imap`](crate::imap()) and by [`imap_unordered`](crate::imap_unordered()).
+///
+/// What both kinds have is available without a `match`, through [`OutcomeExt`].
+pub type Outcome = Result<ThreadResponse, ThreadException>;
+
+/// What a response and an exception have in common, as methods of an [`Outcome`].
+///
+/// ```
+/// use threaded::OutcomeExt;
+///
+/// let mut seconds = [0.0; 2];
+/// for outcome in threaded::imap_unordered(["http:///no-host", "no URL"])? {
+///     seconds[outcome.index()] = outcome.elapsed().as_secs_f64();
+///     println!("{} after {} attempts", outcome.request().url(), outcome.attempts());
+/// }
+/// # Ok::<(), threaded::PoolError>(())
+/// ```
+///
+/// It is implemented for [`Outcome`] alone.
+pub trait OutcomeExt: sealed::Sealed {
+    /// Returns the request, as it was submitted.
+    fn request(&self) -> &RequestSpec;
+
+    /// Returns the job's index in its pool: 0, 1, 2 … in the order in which the jobs were accepted.
+    fn index(&self) -> usize;
+
+    /// Returns the number of attempts that were made.
+    fn attempts(&self) -> u32;
+
+    /// Returns the time from the start of the first attempt to the outcome, without the time in the queue before it.
+    fn elapsed(&self) -> Duration;
+
+    /// Returns the time that the last attempt took.
+    fn last_attempt_elapsed(&self) -> Duration;
+
+    /// Converts into the request, without the response or the error.
+    fn into_request(self) -> RequestSpec;
+}
+
+impl OutcomeExt for Outcome {
+    fn request(&self) -> &RequestSpec {
+        &info(self).request
+    }
+
+    fn index(&self) -> usize {
+        info(self).index
+    }
+
+    fn attempts(&self) -> u32 {
+        info(self).attempts
+    }
+
+    fn elapsed(&self) -> Duration {
+        info(self).elapsed
+    }
+
+    fn last_attempt_elapsed(&self) -> Duration {
+        info(self).last_attempt_elapsed
+    }
+
+    fn into_request(self) -> RequestSpec {
+        match self {
+            Ok(response) => response.into_parts().0,
+            Err(exception) => exception.into_request(),
+        }
+    }
+}
+
+fn info(outcome: &Outcome) -> &JobInfo {
+    match outcome {
+        Ok(response) => &response.0.0,
+        Err(exception) => &exception.0.info,
+    }
+}
+
+mod sealed {
+    /// Keeps [`OutcomeExt`](super::OutcomeExt) from being implemented elsewhere, so that methods can be added to it.
+    pub trait Sealed {}
+
+    impl Sealed for super::Outcome {}
+}
 
 /// The outcome of a job that has received a response: a [`Response`], to which it dereferences, and its request.
 ///
@@ -24,6 +104,7 @@ pub(crate) type Outcome = Result<ThreadResponse, ThreadException>;
 /// assert_eq!(thread_response.request().url(), "http://test/");
 /// assert_eq!(thread_response.status(), 200);
 /// assert_eq!(thread_response.text(), "[1, 2]");
+/// assert!(thread_response.to_string().starts_with("GET http://test/: 200 OK, 6 bytes in "));
 /// # Ok::<(), threaded::PoolError>(())
 /// ```
 #[derive(Clone)]
@@ -79,6 +160,20 @@ impl ThreadResponse {
         (info.request, response)
     }
 
+    /// Deserializes the body from JSON, like [`Response::json`], with an error that names the request.
+    ///
+    /// # Errors
+    ///
+    /// Returns an exception of kind [`ErrorKind::Decode`](crate::ErrorKind::Decode), with a copy of this response, if
+    /// the body is not valid JSON, or does not match the type.
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, ThreadException> {
+        let (info, response) = &*self.0;
+        response
+            .json()
+            .map_err(|error| ThreadException::new(info.clone(), error, Some(response.clone())))
+    }
+
     /// Turns a 4xx or 5xx into an exception.
     ///
     /// # Errors
@@ -108,6 +203,22 @@ impl Deref for ThreadResponse {
 
     fn deref(&self) -> &Response {
         self.response()
+    }
+}
+
+/// One line: the method, the URL without its secrets, the status, the size of the body in bytes or the file that it was
+/// saved to, and the [`elapsed`](ThreadResponse::elapsed) time.
+impl fmt::Display for ThreadResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", RequestName(self.request()), self.status())?;
+        match (self.saved_to(), self.bytes().len()) {
+            (Some(path), _) => write!(f, ", saved to {}", Truncated(path.display()))?,
+            // The handler alone knows.
+            (None, 0) if self.request().has_handler() => {}
+            (None, 1) => f.write_str(", 1 byte")?,
+            (None, length) => write!(f, ", {length} bytes")?,
+        }
+        write!(f, " in {:.1?}", self.elapsed())
     }
 }
 
@@ -169,7 +280,8 @@ impl ThreadException {
         &self.0.error
     }
 
-    /// Returns the response, if the error is of kind [`ErrorKind::Status`](crate::ErrorKind::Status).
+    /// Returns the response, if there is one: where the error is of kind [`ErrorKind::Status`](crate::ErrorKind::Status),
+    /// or comes from [`ThreadResponse::json`](ThreadResponse#method.json).
     pub fn response(&self) -> Option<&Response> {
         self.0.response.as_ref()
     }
@@ -221,9 +333,14 @@ impl Deref for ThreadException {
 /// One line: the method, the URL without its secrets, and the error.
 impl fmt::Display for ThreadException {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let request = self.request();
-        let (method, url) = (Truncated(request.method()), SafeUrl(request.url()));
-        write!(f, "{method} {url}: {}", self.error())
+        write!(f, "{}: {}", RequestName(self.request()), self.error())?;
+        match self.response().map(|response| response.status()) {
+            // An error page is seldom JSON.
+            Some(status) if !status.is_success() && self.status().is_none() => {
+                write!(f, " (the status is {status})")
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -268,6 +385,17 @@ pub(crate) fn keeps_open(outcome: &Outcome) -> bool {
     match outcome {
         Ok(response) => response.0.0.keeps_open,
         Err(exception) => exception.0.info.keeps_open,
+    }
+}
+
+/// Displays the method and the URL of a request, without its secrets.
+struct RequestName<'a>(&'a RequestSpec);
+
+impl fmt::Display for RequestName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(request) = self;
+        let (method, url) = (Truncated(request.method()), SafeUrl(request.url()));
+        write!(f, "{method} {url}")
     }
 }
 

@@ -20,6 +20,7 @@ use url::Url;
 
 pub use body::RequestBody;
 pub(crate) use body::{BodySourceError, OpenBody};
+pub use target::IntoUrl;
 use target::Target;
 pub(crate) use url_parser::UrlParser;
 
@@ -35,8 +36,8 @@ use crate::response::ResponseHead;
 /// Setters take the spec by value and never fail. An invalid value (a URL, header, body …) makes the job end as
 /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) when it is due, and affects no other job.
 ///
-/// A URL alone converts into a spec: a string of any kind, a [`Url`](url::Url) or an `http::Uri`. So do an
-/// `http::Request` with a body, and a [`ThreadException`](crate::ThreadException) or
+/// A URL alone converts into a spec: whatever is [`IntoUrl`], such as a string, a [`Url`](url::Url) or an `http::Uri`.
+/// So do an `http::Request` with a body, and a [`ThreadException`](crate::ThreadException) or
 /// [`SubmitError`](crate::SubmitError), which return theirs.
 ///
 /// ```
@@ -67,6 +68,8 @@ pub struct RequestSpec {
 struct Options {
     headers: HeaderMap,
     body: Option<RequestBody>,
+    #[cfg(feature = "gzip")]
+    gzip: Option<u32>,
     /// The outer option: was it set? The inner one: is there a limit?
     timeout: Option<Option<Duration>>,
     max_redirects: Option<u32>,
@@ -99,12 +102,12 @@ impl RequestSpec {
     /// let spec = RequestSpec::new("PROPFIND", "https://dav.example.com/");
     /// assert_eq!(spec.method(), "PROPFIND");
     /// ```
-    pub fn new<M>(method: M, url: impl Into<String>) -> Self
+    pub fn new<M>(method: M, url: impl IntoUrl) -> Self
     where
         M: TryInto<Method>,
         M::Error: Into<http::Error>,
     {
-        let target = Target::from_text(url.into());
+        let target = url.into_target();
         match method.try_into() {
             Ok(method) => Self::with_target(method, target),
             Err(error) => Self::with_target(Method::GET, target).faulty(
@@ -115,37 +118,37 @@ impl RequestSpec {
     }
 
     /// Creates a GET request.
-    pub fn get(url: impl Into<String>) -> Self {
+    pub fn get(url: impl IntoUrl) -> Self {
         Self::new(Method::GET, url)
     }
 
     /// Creates a POST request.
-    pub fn post(url: impl Into<String>) -> Self {
+    pub fn post(url: impl IntoUrl) -> Self {
         Self::new(Method::POST, url)
     }
 
     /// Creates a PUT request.
-    pub fn put(url: impl Into<String>) -> Self {
+    pub fn put(url: impl IntoUrl) -> Self {
         Self::new(Method::PUT, url)
     }
 
     /// Creates a PATCH request.
-    pub fn patch(url: impl Into<String>) -> Self {
+    pub fn patch(url: impl IntoUrl) -> Self {
         Self::new(Method::PATCH, url)
     }
 
     /// Creates a DELETE request.
-    pub fn delete(url: impl Into<String>) -> Self {
+    pub fn delete(url: impl IntoUrl) -> Self {
         Self::new(Method::DELETE, url)
     }
 
     /// Creates a HEAD request, whose response has no body.
-    pub fn head(url: impl Into<String>) -> Self {
+    pub fn head(url: impl IntoUrl) -> Self {
         Self::new(Method::HEAD, url)
     }
 
     /// Creates an OPTIONS request.
-    pub fn options(url: impl Into<String>) -> Self {
+    pub fn options(url: impl IntoUrl) -> Self {
         Self::new(Method::OPTIONS, url)
     }
 
@@ -181,6 +184,12 @@ impl RequestSpec {
     /// Returns the body, if one was set.
     pub fn request_body(&self) -> Option<&RequestBody> {
         self.options.as_ref()?.body.as_ref()
+    }
+
+    /// Returns the level set by [`gzip`](Self::gzip), if it was called.
+    #[cfg(feature = "gzip")]
+    pub fn gzip_level(&self) -> Option<u32> {
+        self.options.as_ref()?.gzip
     }
 
     /// Returns the limit set by [`timeout`](Self::timeout): `Some(None)` if it lifts the limit, `None` if it was not
@@ -248,12 +257,15 @@ impl RequestSpec {
     }
 
     /// Returns whether sending this request twice has the same effect as sending it once: as set by
-    /// [`idempotent`](Self::idempotent), otherwise by its method (RFC 9110, section 9.2.2).
+    /// [`idempotent`](Self::idempotent); otherwise if its method says so (RFC 9110, section 9.2.2), or if it has an
+    /// `Idempotency-Key` header, by which the server recognizes the second one.
+    ///
+    /// An `Idempotency-Key` among the headers of a session does not count: all its requests share that key.
     pub fn is_idempotent(&self) -> bool {
-        self.options
-            .as_ref()
-            .and_then(|options| options.idempotent)
-            .unwrap_or_else(|| self.method.is_idempotent())
+        let declared = self.options.as_ref().and_then(|options| options.idempotent);
+        declared.unwrap_or_else(|| {
+            self.method.is_idempotent() || self.header_map().contains_key("idempotency-key")
+        })
     }
 
     pub(crate) fn body_destination(&self) -> Option<&BodyDestination> {
@@ -323,7 +335,7 @@ impl fmt::Debug for RequestSpec {
         let mut debug = f.debug_struct("RequestSpec");
         debug
             .field("method", &DebugTruncated(method))
-            .field("url", &SafeUrl(target.as_str()));
+            .field("url", target);
         if let Some(options) = options {
             options.add_fields(&mut debug);
         }
@@ -336,6 +348,8 @@ impl Options {
         let Self {
             headers,
             body,
+            #[cfg(feature = "gzip")]
+            gzip,
             timeout,
             max_redirects,
             proxy,
@@ -351,6 +365,10 @@ impl Options {
         }
         if let Some(body) = body {
             debug.field("body", body);
+        }
+        #[cfg(feature = "gzip")]
+        if let Some(level) = gzip {
+            debug.field("gzip", level);
         }
         if let Some(timeout) = timeout {
             debug.field("timeout", timeout);

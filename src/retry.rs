@@ -38,9 +38,9 @@ use crate::response::Response;
 ///
 /// and if it is safe to send the request again:
 ///
-/// - the request [is idempotent](crate::RequestSpec::is_idempotent), by its method or because it was declared to be; or
-/// - no server can have seen it ([`was_sent`](crate::Error::was_sent) is `false`); or
-/// - it has an `Idempotency-Key` header, by which the server recognizes the retry.
+/// - the request [is idempotent](crate::RequestSpec::is_idempotent), by its method, by an `Idempotency-Key` header, or
+///   because it was declared to be; or
+/// - no server can have seen it ([`was_sent`](crate::Error::was_sent) is `false`).
 ///
 /// Errors that would recur are never retried: an invalid request, an untrusted certificate, a redirect that cannot be
 /// followed, a body that is too large. Nor are panics.
@@ -233,9 +233,7 @@ fn is_safe(context: &RetryContext<'_>) -> bool {
         Ok(_) => true,
         Err(error) => error.was_sent(),
     };
-    !was_sent
-        || context.request.is_idempotent()
-        || context.request.header_map().contains_key("idempotency-key")
+    !was_sent || context.request.is_idempotent()
 }
 
 impl fmt::Debug for Retry {

@@ -1,5 +1,7 @@
 //! The next request of a redirect chain: what the spec sets, then the session, then what HTTP asks for.
 
+use std::borrow::Cow;
+
 use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
     CONTENT_LOCATION, CONTENT_TYPE, EXPECT, HOST, HeaderValue, RANGE, TRANSFER_ENCODING,
@@ -8,7 +10,9 @@ use http::{HeaderMap, Method};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::{decode, sink};
+#[cfg(feature = "gzip")]
+use super::engine::Engine;
+use super::{decode, part};
 use crate::error::Error;
 use crate::headers;
 use crate::origin;
@@ -20,7 +24,8 @@ pub(super) struct Hop<'a> {
     pub(super) method: Method,
     /// Without user info.
     pub(super) url: Url,
-    pub(super) body: Option<&'a RequestBody>,
+    /// Owned once it is compressed.
+    pub(super) body: Option<Cow<'a, RequestBody>>,
     spec: &'a RequestSpec,
     /// The `Authorization` that follows from the user info of the spec's URL.
     url_credentials: Option<HeaderValue>,
@@ -41,13 +46,13 @@ impl<'a> Hop<'a> {
         }
         check_framing(spec)?;
         if let Some(BodyDestination::File(path)) = spec.body_destination() {
-            sink::check_place(path)?;
+            part::check_place(path)?;
         }
         let url_credentials = take_user_info(&mut url)?;
         Ok(Self {
             method: spec.method().clone(),
             url,
-            body: spec.request_body(),
+            body: spec.request_body().map(Cow::Borrowed),
             spec,
             url_credentials,
             left_origin: false,
@@ -63,10 +68,30 @@ impl<'a> Hop<'a> {
             method,
             left_origin: self.left_origin || !origin::same_origin(&self.url, &url),
             url,
-            body: self.body.filter(|_| keeps_body),
+            body: self.body.clone().filter(|_| keeps_body),
             spec: self.spec,
             url_credentials: self.url_credentials.clone(),
         }
+    }
+
+    /// Compresses the body, if the spec asks for it. The hops that follow send it as it is then.
+    #[cfg(feature = "gzip")]
+    pub(super) async fn compress<E: Engine + ?Sized>(
+        &mut self,
+        engine: &mut E,
+    ) -> Result<(), Error> {
+        let (Some(body), Some(level)) = (&self.body, self.spec.gzip_level()) else {
+            return Ok(());
+        };
+        if self.spec.header_map().contains_key(CONTENT_ENCODING) {
+            return Err(Error::invalid_request(
+                "the header `content-encoding` is set, and `gzip` as well, which sets it; leave one of them out",
+            ));
+        }
+        let body = RequestBody::clone(body);
+        let compressed = engine.unblock(move || body.gzipped(level)).await;
+        self.body = Some(Cow::Owned(compressed.map_err(Error::local_resource)?));
+        Ok(())
     }
 
     pub(super) fn wants_decoding(&self) -> bool {
@@ -98,10 +123,13 @@ impl<'a> Hop<'a> {
         if let (None, Some(credentials)) = (all.get(AUTHORIZATION), &self.url_credentials) {
             all.insert(AUTHORIZATION, credentials.clone());
         }
-        if let Some(content_type) = self.body.and_then(RequestBody::content_type) {
+        if let Some(content_type) = self.body.as_ref().and_then(|body| body.content_type()) {
             if !all.contains_key(CONTENT_TYPE) {
                 all.insert(CONTENT_TYPE, content_type.clone());
             }
+        }
+        if let Some(encoding) = self.body.as_ref().and_then(|body| body.content_encoding()) {
+            all.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
         if let (None, Some(credentials)) =
             (all.get(AUTHORIZATION), session.credentials_for(&self.url))
@@ -113,6 +141,12 @@ impl<'a> Hop<'a> {
         if self.left_origin {
             headers::remove_sensitive(&mut all);
             all.remove(HOST);
+        }
+        if all.contains_key(RANGE) && matches!(self.destination(), Some(BodyDestination::File(_))) {
+            return Err(Error::invalid_request(
+                "the header `range` asks for a part of a body, and `save_to` saves whole ones; leave out `range`, or \
+                 take the part with `read_with` or in memory",
+            ));
         }
         // A range counts the bytes of the encoded content (RFC 9110, section 14.1.2), a part of which cannot be decoded.
         if self.wants_decoding() && !all.contains_key(RANGE) && !all.contains_key(ACCEPT_ENCODING) {

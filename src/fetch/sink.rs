@@ -1,17 +1,16 @@
 //! The destinations of a body: memory (with protection against decompression bombs), a file (replaced when the body is
 //! complete) and handlers.
 
-use std::fs;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tempfile::NamedTempFile;
 
 use super::body::Incoming;
 use super::decode::{Decoded, Decoder};
 use super::engine::{Engine, NextPiece};
+use super::part::PartialFile;
 use crate::error::Error;
 use crate::request::Handler;
 use crate::response::ResponseHead;
@@ -106,23 +105,6 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
 /// How much of a file is written at once.
 const BUFFER: usize = 64 << 10;
 
-/// Returns an error if the target cannot become a file, before anything is sent.
-pub(super) fn check_place(path: &Path) -> Result<(), Error> {
-    let refused = |message: &str| {
-        let error = io::Error::new(io::ErrorKind::NotFound, message);
-        Err(Error::file(path, error).sent(false))
-    };
-    match fs::metadata(path) {
-        Ok(there) if there.is_dir() => return refused("it is a directory"),
-        Ok(there) if !there.is_file() => return refused("it is there and not a file"),
-        _ => {}
-    }
-    if !folder(path).is_dir() {
-        return refused("its folder does not exist");
-    }
-    Ok(())
-}
-
 impl<E: Engine + ?Sized> Incoming<'_, E> {
     /// Saves the content to a file beside the target, which it replaces in the end.
     pub(super) async fn into_file(
@@ -143,77 +125,6 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
         let saved = self.engine.unblock(|| file.complete()).await;
         self.drain().await;
         saved
-    }
-}
-
-/// A file that is not complete. Deletes itself unless it becomes the target.
-struct PartialFile {
-    file: NamedTempFile,
-    buffer: Vec<u8>,
-    /// As the spec has it.
-    path: Arc<Path>,
-    /// Behind symbolic links.
-    target: PathBuf,
-}
-
-impl PartialFile {
-    fn create(path: Arc<Path>) -> Result<Self, Error> {
-        let target = fs::canonicalize(&path).unwrap_or_else(|_| path.to_path_buf());
-        let file = temporary(folder(&target)).map_err(|error| Error::file(&path, error))?;
-        Ok(Self {
-            file,
-            buffer: Vec::new(),
-            path,
-            target,
-        })
-    }
-
-    /// Writes what is in the buffer.
-    fn write(mut self) -> Result<Self, Error> {
-        match self.file.write_all(&self.buffer) {
-            Ok(()) => {
-                self.buffer.clear();
-                Ok(self)
-            }
-            Err(error) => Err(Error::file(&self.path, error)),
-        }
-    }
-
-    /// Writes the rest and replaces the target, whose permissions stay.
-    fn complete(self) -> Result<(), Error> {
-        let Self {
-            file, path, target, ..
-        } = self.write()?;
-        let replace = || {
-            if let Ok(replaced) = fs::metadata(&target) {
-                file.as_file().set_permissions(replaced.permissions())?;
-            }
-            file.persist(&target).map_err(|error| error.error)
-        };
-        match replace() {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Error::file(&path, error)),
-        }
-    }
-}
-
-fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".threaded-").suffix(".part");
-    #[cfg(unix)]
-    {
-        // As of any other new file: the umask of the process applies.
-        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-        builder.permissions(permissions);
-    }
-    builder.tempfile_in(folder)
-}
-
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
-        Some(folder) => folder,
-        None => Path::new("."),
     }
 }
 

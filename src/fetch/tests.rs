@@ -334,7 +334,7 @@ impl Target {
                 left -= read;
             }
             if fails {
-                return Err(io::Error::other("no more"));
+                return Err("no more".into());
             }
             Ok(())
         })

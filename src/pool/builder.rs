@@ -14,7 +14,7 @@ use self::settings::Settings;
 use crate::error::BoxError;
 use crate::headers::{self, Auth};
 use crate::limits::Limits;
-use crate::observe::Observer;
+use crate::observe::{Event, Observer};
 use crate::request::RequestSpec;
 use crate::retry::Retry;
 use crate::session::factory::SessionSetup;
@@ -378,6 +378,25 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.settings.observer = Some(Arc::new(observer));
         self
+    }
+
+    /// Short for [`observer`](Self::observer) with a closure, whose argument needs no type then.
+    ///
+    /// ```
+    /// use threaded::{Event, Pool};
+    ///
+    /// let builder = Pool::builder().on_event(|event| {
+    ///     if let Event::Exception(exception) = event {
+    ///         eprintln!("{exception}");
+    ///     }
+    /// });
+    /// # let _ = builder;
+    /// ```
+    pub fn on_event<F>(self, on_event: F) -> Self
+    where
+        F: Fn(&Event<'_>) + Send + Sync + 'static,
+    {
+        self.observer(on_event)
     }
 
     /// Names the worker threads by their number, for debuggers and panic messages. Called on the thread that starts the

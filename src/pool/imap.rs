@@ -7,7 +7,7 @@ use std::iter::FusedIterator;
 use super::round::RoundReceiver;
 use super::{Handle, Pool};
 use crate::observe::Stats;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, OutcomeExt};
 use crate::request::RequestSpec;
 
 /// Like Python's `imap_unordered`: pulls requests from an iterator as there is room for them, and yields their outcomes in
@@ -168,10 +168,7 @@ where
                 }
                 return next;
             };
-            let index = match &outcome {
-                Ok(response) => response.index(),
-                Err(exception) => exception.index(),
-            };
+            let index = outcome.index();
             // Indices grow, so the order is sorted. What a handle has submitted is not in it.
             match order.binary_search(&index) {
                 Ok(0) => {

@@ -20,6 +20,7 @@ pub struct RequestBody {
     source: Source,
     /// The `Content-Type`, unless a header sets it.
     content_type: Option<HeaderValue>,
+    content_encoding: Option<&'static str>,
 }
 
 #[derive(Clone)]
@@ -28,6 +29,9 @@ enum Source {
     File(Arc<Path>),
     #[cfg(feature = "multipart")]
     Pieces(Arc<[Piece]>),
+    /// Compresses another one while it is read.
+    #[cfg(feature = "gzip")]
+    Gzip(Arc<Source>, flate2::Compression),
 }
 
 /// A piece of a body that is assembled while it is sent.
@@ -41,10 +45,10 @@ pub(super) enum Piece {
 /// An open body, which can be read once.
 pub(crate) enum OpenBody {
     Bytes(Bytes),
-    /// Yields exactly `length` bytes, or an error that wraps a [`BodySourceError`].
+    /// Yields exactly `length` bytes if it is known, or an error that wraps a [`BodySourceError`].
     Reader {
         reader: Box<dyn Read + Send>,
-        length: u64,
+        length: Option<u64>,
     },
 }
 
@@ -54,6 +58,7 @@ impl RequestBody {
         Self {
             source: Source::File(path.into().into()),
             content_type: None,
+            content_encoding: None,
         }
     }
 
@@ -61,6 +66,7 @@ impl RequestBody {
         Self {
             source: Source::Bytes(content),
             content_type: Some(content_type),
+            content_encoding: None,
         }
     }
 
@@ -69,6 +75,7 @@ impl RequestBody {
         Self {
             source: Source::Pieces(pieces.into()),
             content_type: Some(content_type),
+            content_encoding: None,
         }
     }
 
@@ -76,9 +83,7 @@ impl RequestBody {
     pub fn as_bytes(&self) -> Option<&Bytes> {
         match &self.source {
             Source::Bytes(bytes) => Some(bytes),
-            Source::File(_) => None,
-            #[cfg(feature = "multipart")]
-            Source::Pieces(_) => None,
+            _ => None,
         }
     }
 
@@ -88,15 +93,15 @@ impl RequestBody {
     ///
     /// Returns an error if a file cannot be opened or is not a regular file.
     pub fn reader(&self) -> io::Result<impl Read + Send + 'static> {
-        let reader: Box<dyn Read + Send> = match self.open()? {
-            OpenBody::Bytes(bytes) => Box::new(io::Cursor::new(bytes)),
-            OpenBody::Reader { reader, .. } => reader,
-        };
-        Ok(reader)
+        Ok(self.open()?.into_reader())
     }
 
     pub(crate) fn content_type(&self) -> Option<&HeaderValue> {
         self.content_type.as_ref()
+    }
+
+    pub(crate) fn content_encoding(&self) -> Option<&'static str> {
+        self.content_encoding
     }
 
     /// Opens the body for a transport. Returns an error if it cannot be opened: the request is invalid, or this machine
@@ -112,17 +117,59 @@ impl RequestBody {
     }
 
     fn open(&self) -> io::Result<OpenBody> {
-        match &self.source {
-            Source::Bytes(bytes) => Ok(OpenBody::Bytes(bytes.clone())),
-            Source::File(path) => {
+        self.source.open()
+    }
+
+    /// The same body, compressed: now if it is in memory, otherwise while it is read.
+    #[cfg(feature = "gzip")]
+    pub(crate) fn gzipped(&self, level: u32) -> io::Result<Self> {
+        let level = flate2::Compression::new(level);
+        let source = match &self.source {
+            Source::Bytes(bytes) => {
+                let mut compressed = Vec::new();
+                flate2::read::GzEncoder::new(&**bytes, level).read_to_end(&mut compressed)?;
+                Source::Bytes(compressed.into())
+            }
+            source => Source::Gzip(Arc::new(source.clone()), level),
+        };
+        Ok(Self {
+            source,
+            content_type: self.content_type.clone(),
+            content_encoding: Some("gzip"),
+        })
+    }
+}
+
+impl Source {
+    fn open(&self) -> io::Result<OpenBody> {
+        match self {
+            Self::Bytes(bytes) => Ok(OpenBody::Bytes(bytes.clone())),
+            Self::File(path) => {
                 let reader = FileReader::open(path)?;
                 Ok(OpenBody::Reader {
-                    length: reader.left,
+                    length: Some(reader.left),
                     reader: Box::new(reader),
                 })
             }
             #[cfg(feature = "multipart")]
-            Source::Pieces(pieces) => open_pieces(pieces),
+            Self::Pieces(pieces) => open_pieces(pieces),
+            #[cfg(feature = "gzip")]
+            Self::Gzip(source, level) => {
+                let reader = flate2::read::GzEncoder::new(source.open()?.into_reader(), *level);
+                Ok(OpenBody::Reader {
+                    reader: Box::new(reader),
+                    length: None,
+                })
+            }
+        }
+    }
+}
+
+impl OpenBody {
+    fn into_reader(self) -> Box<dyn Read + Send> {
+        match self {
+            Self::Bytes(bytes) => Box::new(io::Cursor::new(bytes)),
+            Self::Reader { reader, .. } => reader,
         }
     }
 }
@@ -144,7 +191,10 @@ fn open_pieces(pieces: &[Piece]) -> io::Result<OpenBody> {
             }
         }
     }
-    Ok(OpenBody::Reader { reader, length })
+    Ok(OpenBody::Reader {
+        reader,
+        length: Some(length),
+    })
 }
 
 /// Reads as many bytes of a file as it had when it was opened, since that length has been sent as the `Content-Length`.
@@ -219,6 +269,7 @@ impl From<Bytes> for RequestBody {
         Self {
             source: Source::Bytes(bytes),
             content_type: None,
+            content_encoding: None,
         }
     }
 }
@@ -249,15 +300,19 @@ impl From<&'static [u8]> for RequestBody {
 
 impl fmt::Debug for RequestBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            source,
-            content_type: _,
-        } = self;
-        match source {
-            Source::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
-            Source::File(path) => write!(f, "file {:?}", DebugTruncated(path.display())),
+        self.source.fmt(f)
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::File(path) => write!(f, "file {:?}", DebugTruncated(path.display())),
             #[cfg(feature = "multipart")]
-            Source::Pieces(pieces) => write!(f, "form of {} pieces", pieces.len()),
+            Self::Pieces(pieces) => write!(f, "form of {} pieces", pieces.len()),
+            #[cfg(feature = "gzip")]
+            Self::Gzip(source, _) => write!(f, "gzip of {source:?}"),
         }
     }
 }

@@ -11,8 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
 use super::body::RequestBody;
-use super::target::Target;
-use super::{BodyDestination, RequestSpec};
+use super::{BodyDestination, IntoUrl, RequestSpec};
 use crate::error::BoxError;
 use crate::headers;
 use crate::response::ResponseHead;
@@ -20,8 +19,8 @@ use crate::response::ResponseHead;
 impl RequestSpec {
     /// Replaces the URL, so that one spec can serve as a template for many. Defaults to the URL that the spec was
     /// created with.
-    pub fn with_url(mut self, url: impl Into<String>) -> Self {
-        self.target = Target::from_text(url.into());
+    pub fn with_url(mut self, url: impl IntoUrl) -> Self {
+        self.target = url.into_target();
         self
     }
 
@@ -120,6 +119,25 @@ impl RequestSpec {
         }
     }
 
+    /// Compresses the body when it is sent, with `Content-Encoding: gzip`, whether it is set before or after this call.
+    /// The level is between 0 (fastest, not compressed) and 9 (smallest); 6 is usual. Defaults to no compression.
+    ///
+    /// Few servers accept it: those whose documentation says so, such as the bulk interfaces of search engines and
+    /// metrics services. A body in memory is compressed before it is sent, for each attempt. Files and forms with files
+    /// are compressed while they are sent, so they come without a `Content-Length`, over HTTP/1.1 in chunks. Without a
+    /// body, this has no effect.
+    ///
+    /// With another level, or with a `Content-Encoding` header on the spec, the job ends as
+    /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest).
+    #[cfg(feature = "gzip")]
+    pub fn gzip(mut self, level: u32) -> Self {
+        if level > 9 {
+            return self.faulty("invalid gzip level; it may be between 0 and 9", None);
+        }
+        self.options_mut().gzip = Some(level);
+        self
+    }
+
     /// Sends `Authorization: Basic` (RFC 7617). Replaces other credentials of the spec, and takes the place of those of
     /// the session. Defaults to the user info of the URL, otherwise to the session's credentials.
     pub fn basic_auth<U, P>(self, user: U, password: Option<P>) -> Self
@@ -213,11 +231,16 @@ impl RequestSpec {
 
     /// Writes the body of the response to a file. Replaces a handler set before. Defaults to memory.
     ///
-    /// The body goes to a temporary file in the same folder, which is renamed when it is complete: the final name never
-    /// refers to a partial file, and a failure leaves nothing behind. A file that is replaced keeps its permissions; if
-    /// the path is a symbolic link, the file that it refers to is replaced. Only a response with a 2xx status is saved,
-    /// so that no error page replaces a file. The body of any other response is kept in memory, and
+    /// The body goes to a temporary file in the same folder (`.threaded-….part`), which is renamed when it is complete:
+    /// the final name never refers to a partial file. A failure leaves nothing behind; if the process is killed, its
+    /// temporary file stays, and is deleted when the same file is saved next time. A file that is replaced keeps its
+    /// permissions; if the path is a symbolic link, the file that it refers to is replaced. Only a response with a 2xx
+    /// status is saved, so that no error page replaces a file. The body of any other response is kept in memory, and
     /// [`Response::saved_to`](crate::Response::saved_to) returns `None`.
+    ///
+    /// A part of a body is never saved: with a `Range` header, on the spec or the session, the job ends as
+    /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest), and a response with status 206 to a request
+    /// without one as [`ErrorKind::Protocol`](crate::ErrorKind::Protocol).
     ///
     /// If the folder does not exist, the target is not a regular file (a directory, a device), or the disk is full, the
     /// job ends as [`ErrorKind::Sink`](crate::ErrorKind::Sink). Unless a `timeout` is set, the
@@ -232,9 +255,9 @@ impl RequestSpec {
     ///
     /// The handler runs on the worker, as a part of the attempt: the body is decoded, and `max_body` and `timeout`
     /// apply if they are set, otherwise the [`stall_timeout`](crate::PoolBuilder::stall_timeout). If the handler
-    /// returns an error, the job ends as [`ErrorKind::Sink`](crate::ErrorKind::Sink) with that error as its source. An
-    /// error while reading the body ends the job as that error, even if the handler ignores it. The handler need not
-    /// read to the end: the rest of the body is not waited for, and the connection is not reused.
+    /// returns an error of any type, the job ends as [`ErrorKind::Sink`](crate::ErrorKind::Sink) with that error as its
+    /// source. An error while reading the body ends the job as that error, even if the handler ignores it. The handler
+    /// need not read to the end: the rest of the body is not waited for, and the connection is not reused.
     ///
     /// ```
     /// use std::io::{BufRead, BufReader};
@@ -242,22 +265,20 @@ impl RequestSpec {
     ///
     /// let spec = RequestSpec::get("https://example.com/large.csv").read_with(|head, body| {
     ///     if !head.status().is_success() {
-    ///         return Err(std::io::Error::other("the table is missing"));
+    ///         return Err("the table is missing".into());
     ///     }
     ///     for line in BufReader::new(body).lines() {
-    ///         println!("{}", line?);
+    ///         let number: u32 = line?.parse()?;
+    ///         println!("{number}");
     ///     }
     ///     Ok(())
     /// });
     /// # let _ = spec;
     /// ```
-    pub fn read_with<F, E>(mut self, handler: F) -> Self
+    pub fn read_with<F>(mut self, handler: F) -> Self
     where
-        F: Fn(&ResponseHead, &mut dyn Read) -> Result<(), E> + Send + Sync + 'static,
-        E: Into<BoxError>,
+        F: Fn(&ResponseHead, &mut dyn Read) -> Result<(), BoxError> + Send + Sync + 'static,
     {
-        let handler =
-            move |head: &ResponseHead, body: &mut dyn Read| handler(head, body).map_err(Into::into);
         self.options_mut().destination = Some(BodyDestination::Handler(Arc::new(handler)));
         self
     }
@@ -278,7 +299,8 @@ impl RequestSpec {
     }
 
     /// Sets whether sending the request twice has the same effect as sending it once, so that it can be retried.
-    /// Defaults to that of the method: `true` for GET, HEAD, PUT, DELETE, OPTIONS and TRACE.
+    /// Defaults to that of the method, `true` for GET, HEAD, PUT, DELETE, OPTIONS and TRACE, and to `true` with an
+    /// `Idempotency-Key` header.
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.options_mut().idempotent = Some(idempotent);
         self

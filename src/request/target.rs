@@ -1,5 +1,9 @@
 //! The URL of a request, which is parsed when the job is due, not when the spec is created.
 
+use std::borrow::Cow;
+use std::fmt;
+
+use http::Uri;
 use url::{ParseError, Url};
 
 use crate::error::Error;
@@ -11,20 +15,12 @@ const MAX_LENGTH: usize = u16::MAX as usize - 1;
 /// A string stays a string until a worker needs the URL: lists of millions of URLs stay small, and the workers share
 /// the parsing.
 #[derive(Clone)]
-pub(super) enum Target {
+pub enum Target {
     Text(Box<str>),
     Parsed(Box<Url>),
 }
 
 impl Target {
-    pub(super) fn from_text(url: String) -> Self {
-        Self::Text(url.into_boxed_str())
-    }
-
-    pub(super) fn from_url(url: Url) -> Self {
-        Self::Parsed(Box::new(url))
-    }
-
     pub(super) fn as_str(&self) -> &str {
         match self {
             Self::Text(text) => text,
@@ -97,6 +93,57 @@ impl Target {
     }
 }
 
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&SafeUrl(self.as_str()), f)
+    }
+}
+
+/// A value that names a URL: a string (`&str`, `String`, `Box<str>`, `Cow<str>`), a [`Url`], an absolute [`Uri`], or a
+/// reference to one of these.
+///
+/// [`RequestSpec`](crate::RequestSpec) takes it wherever it takes a URL, and each converts into a GET request. Strings
+/// and URIs are parsed when the job is due; a [`Url`] is not parsed again. The trait is implemented for no other types.
+pub trait IntoUrl: sealed::IntoTarget {}
+
+mod sealed {
+    pub trait IntoTarget {
+        fn into_target(self) -> super::Target;
+    }
+}
+
+impl<U: IntoUrl + Clone> IntoUrl for &U {}
+
+impl<U: IntoUrl + Clone> sealed::IntoTarget for &U {
+    fn into_target(self) -> Target {
+        self.clone().into_target()
+    }
+}
+
+macro_rules! impl_into_url {
+    ($($type:ty: |$url:ident| $target:expr;)+) => {
+        $(
+            impl IntoUrl for $type {}
+
+            impl sealed::IntoTarget for $type {
+                fn into_target(self) -> Target {
+                    let $url = self;
+                    $target
+                }
+            }
+        )+
+    };
+}
+
+impl_into_url! {
+    &str: |text| Target::Text(text.into());
+    String: |text| Target::Text(text.into());
+    Box<str>: |text| Target::Text(text);
+    Cow<'_, str>: |text| Target::Text(text.into());
+    Uri: |uri| Target::Text(uri.to_string().into());
+    Url: |url| Target::Parsed(Box::new(url));
+}
+
 fn joined(query: Option<&str>, pairs: &str) -> String {
     match query {
         None | Some("") => pairs.to_owned(),
@@ -135,12 +182,12 @@ mod tests {
             ("http://h/p?x=0#top", "http://h/p?x=0&a=1#top"),
         ];
         for (before, after) in table {
-            let mut text = Target::from_text(before.to_owned());
+            let mut text = Target::Text(before.into());
             text.append_query("a=1");
             assert_eq!(text.as_str(), after);
 
             let url = Url::parse(before).expect("the table holds URLs");
-            let mut parsed = Target::from_url(url);
+            let mut parsed = Target::Parsed(Box::new(url));
             parsed.append_query("a=1");
             assert_eq!(parsed.as_str(), after, "parsed from {before}");
         }

@@ -81,6 +81,8 @@ fn safe_to_retry() -> Vec<RequestSpec> {
 fn unsafe_to_retry() -> Vec<RequestSpec> {
     let mut requests: Vec<_> = NOT_IDEMPOTENT.map(request).into();
     requests.push(request("GET").idempotent(false));
+    let keyed = request("POST").header("Idempotency-Key", "4711");
+    requests.push(keyed.idempotent(false));
     requests
 }
 

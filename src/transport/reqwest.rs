@@ -101,7 +101,10 @@ impl Transport for ReqwestTransport {
         };
         *request.body_mut() = exchange.content()?.map(|content| match content {
             OpenBody::Bytes(bytes) => Body::from(bytes),
-            OpenBody::Reader { reader, length } => Body::sized(reader, length),
+            OpenBody::Reader { reader, length } => match length {
+                Some(length) => Body::sized(reader, length),
+                None => Body::new(reader),
+            },
         });
 
         let origin = &exchange.url()[..Position::AfterPort];

@@ -128,7 +128,9 @@ impl Transport for UreqTransport {
         }
         let body = exchange.content()?.map(body::outgoing);
         let body = body.map_or_else(SendBody::none, |(body, length)| {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+            if let Some(length) = length {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+            }
             body
         });
         let mut request = http::Request::new(body);

@@ -9,6 +9,10 @@ use std::time::Duration;
 use threaded::multipart::{Form, Part};
 use threaded::*;
 
+use crate::support::pools::outcome_of;
+use crate::support::raw::refused_address;
+use crate::support::server::Server;
+
 fn is_cloneable_data<T: Clone + Send + Sync + Debug + Unpin + 'static>() {}
 fn is_plain_data<T: Send + Sync + Debug + Unpin + 'static>() {}
 fn is_movable<T: Send + Debug + 'static>() {}
@@ -29,8 +33,8 @@ macro_rules! test_types {
 test_types! {
     outcomes_and_specs_are_plain_data, DATA:
     is_cloneable_data: RequestSpec, RequestBody, Auth, AddressFilter, TransportOptions, Limits, OriginLimits, Retry, RetryBudget;
-    is_cloneable_data: ThreadResponse, ThreadException, Response, ResponseHead, RedirectHop;
-    is_cloneable_data: Error, ErrorKind, PoolError, SubmitError, Stats;
+    is_cloneable_data: Outcome, ThreadResponse, ThreadException, Response, ResponseHead, RedirectHop;
+    is_cloneable_data: Error, ErrorKind, FetchError, PoolError, SubmitError, Stats;
     #[cfg(feature = "multipart")]
     is_cloneable_data: Form, Part;
     // They borrow from the job that they are about.
@@ -52,7 +56,9 @@ test_types! {
 
 /// Traits, and other names for types of other crates.
 const NOT_TYPES: &[&str] = &[
+    "IntoUrl",
     "Observer",
+    "OutcomeExt",
     "Transport",
     "TransportBuilder",
     "UreqConfigBuilder",
@@ -106,6 +112,7 @@ fn defined_types(source: &str) -> Vec<String> {
 #[test]
 fn errors_are_errors() {
     is_error::<Error>();
+    is_error::<FetchError>();
     is_error::<PoolError>();
     is_error::<SubmitError>();
     is_error::<ThreadException>();
@@ -120,20 +127,28 @@ fn the_channels_are_those_of_the_re_exported_crates() {
 }
 
 #[test]
-fn whatever_names_a_url_converts_into_a_get_request() {
-    const URL: &str = "https://example.com/a?b=c";
-    let specs: [RequestSpec; 7] = [
-        URL.into(),
-        URL.to_owned().into(),
-        Cow::Borrowed(URL).into(),
-        Cow::<str>::Owned(URL.to_owned()).into(),
-        Box::<str>::from(URL).into(),
-        http::Uri::from_static(URL).into(),
-        url::Url::parse(URL).unwrap().into(),
-    ];
-    for spec in specs {
-        assert_eq!((spec.method().as_str(), spec.url()), ("GET", URL));
+fn whatever_names_a_url_is_taken_as_one() {
+    fn check<U: IntoUrl + Into<RequestSpec> + Clone>(url: U) {
+        let get: RequestSpec = url.clone().into();
+        let post = RequestSpec::post(url.clone());
+        let other = RequestSpec::new("PROPFIND", "http://test/").with_url(url);
+        for (spec, method) in [(get, "GET"), (post, "POST"), (other, "PROPFIND")] {
+            assert_eq!((spec.method().as_str(), spec.url()), (method, URL));
+        }
     }
+    const URL: &str = "https://example.com/a?b=c";
+    let (uri, url) = (http::Uri::from_static(URL), url::Url::parse(URL).unwrap());
+    check(URL);
+    check(&URL);
+    check(URL.to_owned());
+    check(&URL.to_owned());
+    check(Box::<str>::from(URL));
+    check(Cow::Borrowed(URL));
+    check(Cow::<str>::Owned(URL.to_owned()));
+    check(&uri);
+    check(uri);
+    check(&url);
+    check(url);
 }
 
 #[test]
@@ -162,12 +177,18 @@ fn the_settings_of_a_spec_can_be_read() {
     assert!(!format!("{spec:?}").contains("s3cr3t"));
     assert!(!spec.wants_decoding());
 
+    #[cfg(feature = "gzip")]
+    assert_eq!(
+        [spec.gzip_level(), spec.clone().gzip(6).gzip_level()],
+        [None, Some(6)]
+    );
+
     let spec = spec.timeout(None).max_body(None).save_to("file");
     assert_eq!(spec.time_limit(), Some(None));
     assert_eq!(spec.body_limit(), Some(None));
     assert_eq!(spec.save_path(), Some(Path::new("file")));
 
-    let spec = spec.read_with(|_, _| Ok::<(), std::io::Error>(()));
+    let spec = spec.read_with(|_, _| Ok(()));
     assert_eq!((spec.save_path(), spec.has_handler()), (None, true));
 }
 
@@ -198,4 +219,102 @@ fn an_outcome_converts_into_its_response() {
     let [first, second]: [ThreadResponse; 2] = responses.collect::<Vec<_>>().try_into().unwrap();
     assert_eq!(first.into_response().text(), "ok");
     assert_eq!(Response::from(second).text(), "ok");
+}
+
+/// The response of a stub that sends this status and this body.
+fn stubbed(status: u16, body: &'static str, request: RequestSpec) -> ThreadResponse {
+    let stub = move |_: Exchange<'_>| {
+        let mut response = http::Response::new(ResponseBody::from(body));
+        *response.status_mut() = http::StatusCode::from_u16(status).unwrap();
+        Ok(response)
+    };
+    outcome_of(Pool::builder().session(move || Session::new(stub)), request).unwrap()
+}
+
+#[test]
+fn a_response_is_displayed_as_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    let get = || RequestSpec::get("http://me:pw@stub.test/a?key=s3cr3t");
+    let handled = get().read_with(|_, body| Ok(body.read_exact(&mut [0; 5])?));
+    let saved_to = format!(
+        "GET http://***@stub.test/a?key=***: 200 OK, saved to {} in ",
+        file.display()
+    );
+    let table = [
+        (
+            stubbed(200, "hello", get()),
+            "GET http://***@stub.test/a?key=***: 200 OK, 5 bytes in ",
+        ),
+        (
+            stubbed(404, "", get()),
+            "GET http://***@stub.test/a?key=***: 404 Not Found, 0 bytes in ",
+        ),
+        (
+            stubbed(200, "1", RequestSpec::post("http://stub.test/")),
+            "POST http://stub.test/: 200 OK, 1 byte in ",
+        ),
+        (stubbed(200, "hello", get().save_to(&file)), &saved_to),
+        (
+            stubbed(200, "hello", handled),
+            "GET http://***@stub.test/a?key=***: 200 OK in ",
+        ),
+    ];
+    for (response, expected) in table {
+        let shown = response.to_string();
+        let elapsed = format!("{:.1?}", response.elapsed());
+        assert_eq!(shown.strip_prefix(expected), Some(&*elapsed), "{shown}");
+    }
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn a_body_that_is_not_the_json_expected_is_told_with_its_request() {
+    fn sum(response: &ThreadResponse) -> Result<u32, Box<dyn std::error::Error>> {
+        let numbers: Vec<u32> = response.json()?;
+        Ok(numbers.iter().sum())
+    }
+    let get = || RequestSpec::get("http://stub.test/a?key=s3cr3t");
+    assert_eq!(sum(&stubbed(200, "[1, 2]", get())).unwrap(), 3);
+
+    let error = sum(&stubbed(200, "", get())).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "GET http://stub.test/a?key=***: could not decode the body: \
+         EOF while parsing a value at line 1 column 0"
+    );
+    let error = sum(&stubbed(502, "<html>", get())).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with(" (the status is 502 Bad Gateway)"),
+        "{error}"
+    );
+
+    let exception = error.downcast::<ThreadException>().unwrap();
+    assert_eq!(
+        (exception.kind(), exception.status()),
+        (ErrorKind::Decode, None)
+    );
+    assert_eq!(exception.response().unwrap().text(), "<html>");
+    assert_eq!(exception.request().url(), "http://stub.test/a?key=s3cr3t");
+}
+
+#[test]
+fn fetch_returns_the_response_or_tells_why_there_is_none() {
+    let server = Server::responding("hello");
+    let response = fetch(RequestSpec::get(server.url("/")).header("X-A", "1")).unwrap();
+    assert_eq!((response.text().as_ref(), response.index()), ("hello", 0));
+    assert_eq!(server.requests(), 1);
+
+    let refused = refused_address();
+    let error = fetch(format!("http://{refused}/")).unwrap_err();
+    let exception = error.exception().unwrap();
+    assert_eq!(exception.kind(), ErrorKind::Connect);
+    assert_eq!(error.to_string(), exception.to_string());
+    assert!(std::error::Error::source(&error).is_some(), "{error:?}");
+
+    let error = FetchError::from(Pool::builder().num_threads(0).build().unwrap_err());
+    assert_eq!(error.to_string(), PoolError::NoThreads.to_string());
+    assert!(error.exception().is_none());
 }

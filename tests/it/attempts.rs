@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use http::{Response, StatusCode};
 use proptest::prelude::*;
-use threaded::{Error, ErrorKind, Exchange, Pool, RequestSpec, ResponseBody, Session};
+use threaded::{
+    Error, ErrorKind, Exchange, Outcome, OutcomeExt, Pool, RequestSpec, ResponseBody, Session,
+};
 
-use crate::support::pools::{Outcome, at_once, attempts, in_order, index, outcomes_of, respond_ok};
+use crate::support::pools::{at_once, in_order, outcomes_of, respond_ok};
 
 /// How a stub ends an attempt.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -132,7 +134,7 @@ proptest! {
         pool.join_all();
         let stats = pool.stats();
         let outcomes = in_order(pool.responses().map(Ok).chain(pool.exceptions().map(Err)));
-        let indices: Vec<usize> = outcomes.iter().map(index).collect();
+        let indices: Vec<usize> = outcomes.iter().map(OutcomeExt::index).collect();
         prop_assert_eq!(indices, (0..scripts.len()).collect::<Vec<_>>());
         let mut retries = 0;
         for (job, outcome) in outcomes.iter().enumerate() {
@@ -147,7 +149,7 @@ proptest! {
             }
             let last = *tried.last().unwrap();
             prop_assert!(last.is_of(outcome), "{:?} by {:?}", outcome, tried);
-            prop_assert_eq!(attempts(outcome) as usize, tried.len());
+            prop_assert_eq!(outcome.attempts() as usize, tried.len());
             prop_assert_eq!(made.lock().unwrap()[job], tried.len());
             if let Err(exception) = outcome {
                 let was_sent = tried.iter().any(|result| *result != AttemptResult::Refused);

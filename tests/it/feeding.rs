@@ -1,10 +1,10 @@
 //! Jobs can be added while a pool runs: by `submit`, over a channel, or both.
 
 use threaded::crossbeam_channel::{bounded, unbounded};
-use threaded::{Exchange, Pool, RequestSpec, Session};
+use threaded::{Exchange, OutcomeExt, Pool, RequestSpec, Session};
 
 use super::pool;
-use crate::support::pools::{in_order, index, respond_ok};
+use crate::support::pools::{in_order, respond_ok};
 use crate::support::process::eventually;
 
 #[test]
@@ -21,7 +21,7 @@ fn jobs_are_numbered_in_the_order_of_their_submission() {
         3
     );
     let outcomes = in_order(pool);
-    let numbers: Vec<usize> = outcomes.iter().map(index).collect();
+    let numbers: Vec<usize> = outcomes.iter().map(OutcomeExt::index).collect();
     assert_eq!(numbers, [0, 1, 2, 3]);
     for outcome in outcomes {
         let response = outcome.unwrap();
@@ -66,7 +66,7 @@ fn iterating_over_a_pool_on_a_channel_ends_when_the_senders_are_gone() {
                 .unwrap();
         }
     });
-    let mut indices: Vec<usize> = pool.into_iter().map(|outcome| index(&outcome)).collect();
+    let mut indices: Vec<usize> = pool.into_iter().map(|outcome| outcome.index()).collect();
     indices.sort_unstable();
     assert_eq!(indices, (0..500).collect::<Vec<_>>());
     producer.join().unwrap();

@@ -9,9 +9,12 @@ use std::thread;
 
 use proptest::prelude::*;
 use threaded::crossbeam_channel::unbounded;
-use threaded::{Exchange, Pool, PoolBuilder, PoolError, RequestSpec, Session, TransportBuilder};
+use threaded::{
+    Exchange, Outcome, OutcomeExt, Pool, PoolBuilder, PoolError, RequestSpec, Session,
+    TransportBuilder,
+};
 
-use crate::support::pools::{Outcome, index, respond_ok};
+use crate::support::pools::respond_ok;
 use crate::support::process::{eventually, threads};
 use crate::support::subprocess::in_subprocess;
 
@@ -89,7 +92,7 @@ proptest! {
             .unwrap();
         let mut turn = 0;
         for outcome in outcomes {
-            prop_assert_eq!(index(&outcome), turn);
+            prop_assert_eq!(outcome.index(), turn);
             prop_assert_eq!(outcome.is_ok(), turn % 7 != 0);
             turn += 1;
         }
@@ -114,11 +117,11 @@ fn imap_unordered_hands_out_what_is_done_first() {
     let early: BTreeSet<usize> = outcomes
         .by_ref()
         .take(49)
-        .map(|outcome| index(&outcome))
+        .map(|outcome| outcome.index())
         .collect();
     assert_eq!(early, (1..50).collect());
     open.send(()).unwrap();
-    assert_eq!(index(&outcomes.next().unwrap()), 0);
+    assert_eq!(outcomes.next().unwrap().index(), 0);
     assert!(outcomes.next().is_none());
 }
 

@@ -122,6 +122,36 @@ fn what_is_called_off_is_told_too() {
 }
 
 #[test]
+fn statistics_are_printed_as_they_are_documented() {
+    let (begun_tx, begun) = threaded::crossbeam_channel::unbounded();
+    let (open, opened) = threaded::crossbeam_channel::unbounded::<()>();
+    let transport = move |exchange: Exchange<'_>| {
+        let _ = begun_tx.send(());
+        let _ = opened.recv();
+        respond_ok(exchange)
+    };
+    let pool = Pool::builder()
+        .num_threads(1)
+        .session(move || Session::new(transport.clone()))
+        .build_from_urls(["http://stub.test/"; 3])
+        .unwrap();
+    begun.recv().unwrap();
+    let printed = |pool: &Pool| format!("{:?}", pool.stats());
+    assert_eq!(
+        printed(&pool),
+        "Stats { submitted: 3, queued: 2, in_flight: 1, delayed: 0, retries: 0, responses: 0, exceptions: 0, \
+         bytes_received: 0, given_back: 0, live_workers: 1, failed_workers: 0 }"
+    );
+    drop(open);
+    pool.join_all();
+    let printed = printed(&pool);
+    assert!(
+        printed.contains("queued: 0, in_flight: 0,") && printed.contains("responses: 3,"),
+        "{printed}"
+    );
+}
+
+#[test]
 fn an_observer_that_panics_loses_no_job() {
     let panics_at = |moment: usize| {
         move |event: &Event<'_>| {

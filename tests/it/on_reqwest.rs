@@ -8,9 +8,9 @@ mod cookies;
 #[cfg(feature = "http2")]
 mod http2;
 
-use threaded::{Pool, RequestSpec};
+use threaded::{Outcome, Pool, RequestSpec};
 
-use crate::support::pools::{self, Outcome};
+use crate::support::pools;
 
 type PoolBuilder = threaded::PoolBuilder;
 type Session = threaded::Session;

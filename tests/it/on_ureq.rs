@@ -11,9 +11,9 @@ mod heads;
 mod settings;
 
 use threaded::ureq::tls::{Certificate, RootCerts, TlsConfig};
-use threaded::{Pool, RequestSpec, UreqConfigBuilder};
+use threaded::{Outcome, Pool, RequestSpec, UreqConfigBuilder};
 
-use crate::support::pools::{self, Outcome};
+use crate::support::pools;
 
 type PoolBuilder = threaded::PoolBuilder<UreqConfigBuilder>;
 type Session = threaded::Session<UreqConfigBuilder>;

@@ -8,11 +8,11 @@ use std::thread;
 
 use proptest::prelude::*;
 use threaded::{
-    Error, ErrorKind, Exchange, Pool, ResponseBody, Session, Transport, TransportBuilder,
-    TransportOptions,
+    Error, ErrorKind, Exchange, OutcomeExt, Pool, ResponseBody, Session, Transport,
+    TransportBuilder, TransportOptions,
 };
 
-use crate::support::pools::{in_order, index, respond_ok};
+use crate::support::pools::{at_once, in_order, respond_ok};
 
 /// Ends an exchange as the path of the request says.
 fn obeys(exchange: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> {
@@ -80,7 +80,7 @@ proptest! {
         } else {
             in_order(pool)
         };
-        let indices: Vec<usize> = outcomes.iter().map(index).collect();
+        let indices: Vec<usize> = outcomes.iter().map(OutcomeExt::index).collect();
         prop_assert_eq!(indices, (0..kinds.len()).collect::<Vec<_>>());
         for (kind, outcome) in kinds.iter().zip(&outcomes) {
             let is_right = match (KINDS[*kind], outcome) {
@@ -230,4 +230,33 @@ fn a_panic_whose_payload_panics_too_is_one_more_outcome() {
         ErrorKind::Panicked
     );
     assert!(outcomes[1].is_ok());
+}
+
+#[test]
+fn a_response_and_an_exception_tell_the_same_facts_of_their_jobs() {
+    let fails_at_fault = |exchange: Exchange<'_>| match exchange.url().path() {
+        "/fault" => Err(Error::connect("no route")),
+        _ => respond_ok(exchange),
+    };
+    let urls = ["http://stub.test/", "http://stub.test/fault"];
+    let pool = Pool::builder()
+        .num_threads(1)
+        .session(move || Session::new(fails_at_fault))
+        .retry(at_once(1))
+        .build_from_urls(urls)
+        .unwrap();
+    let outcomes = in_order(pool);
+    assert!(outcomes[0].is_ok() && outcomes[1].is_err());
+    for (index, outcome) in outcomes.iter().enumerate() {
+        let (attempts, elapsed, last_attempt_elapsed) = match outcome {
+            Ok(it) => (it.attempts(), it.elapsed(), it.last_attempt_elapsed()),
+            Err(it) => (it.attempts(), it.elapsed(), it.last_attempt_elapsed()),
+        };
+        assert_eq!(outcome.index(), index);
+        assert_eq!(outcome.request().url(), urls[index]);
+        assert_eq!([outcome.attempts(), attempts], [index as u32 + 1; 2]);
+        assert_eq!(outcome.elapsed(), elapsed);
+        assert_eq!(outcome.last_attempt_elapsed(), last_attempt_elapsed);
+        assert_eq!(outcome.clone().into_request().url(), urls[index]);
+    }
 }

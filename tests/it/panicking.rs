@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use threaded::{
-    BoxError, Error, ErrorKind, Event, Exchange, Pool, PoolBuilder, RequestSpec, ResponseBody,
-    Retry, RetryContext, Session, Transport, TransportBuilder, TransportOptions,
+    BoxError, Error, ErrorKind, Event, Exchange, Outcome, OutcomeExt, Pool, PoolBuilder,
+    RequestSpec, ResponseBody, Retry, RetryContext, Session, Transport, TransportBuilder,
+    TransportOptions,
 };
 
-use crate::support::pools::{Outcome, in_order, index, respond_ok};
+use crate::support::pools::{in_order, respond_ok};
 use crate::support::process::eventually;
 
 const WORKERS: usize = 3;
@@ -54,7 +55,7 @@ fn served(pool: Pool, bad: impl Into<RequestSpec>, repair: impl FnOnce()) -> Vec
 
     let stats = pool.stats();
     let mut outcomes = in_order(pool.responses().map(Ok).chain(pool.exceptions().map(Err)));
-    let indices: Vec<usize> = outcomes.iter().map(index).collect();
+    let indices: Vec<usize> = outcomes.iter().map(OutcomeExt::index).collect();
     assert_eq!(indices, (0..2 * PANICS).collect::<Vec<_>>());
     let succeeded = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
     assert_eq!(stats.submitted(), 2 * PANICS);
@@ -120,8 +121,7 @@ fn a_body_may_panic_more_often_than_there_are_workers() {
 
 #[test]
 fn a_handler_may_panic_more_often_than_there_are_workers() {
-    let bad = RequestSpec::get(BAD)
-        .read_with(|_, _| -> io::Result<()> { panic!("the handler panicked") });
+    let bad = RequestSpec::get(BAD).read_with(|_, _| panic!("the handler panicked"));
     let outcomes = served(started(stub()), bad, || {});
     assert_each_panicked(&outcomes, "the handler panicked");
 }

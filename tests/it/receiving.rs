@@ -6,9 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use threaded::crossbeam_channel::{RecvTimeoutError, unbounded};
-use threaded::{Event, Exchange, Pool, PoolError, RequestSpec, ResponseBody, Session};
+use threaded::{Event, Exchange, OutcomeExt, Pool, PoolError, RequestSpec, ResponseBody, Session};
 
-use crate::support::pools::{gated, index, respond_ok};
+use crate::support::pools::{gated, respond_ok};
 use crate::support::process::{eventually, resident_kib};
 use crate::support::subprocess::in_subprocess;
 
@@ -25,13 +25,13 @@ fn outcomes_of_both_kinds_come_in_completion_order() {
     }
     pool.wait_idle();
     // One of the other kind was taken out first, and is not lost.
-    assert_eq!(index(&pool.recv().unwrap()), 0);
+    assert_eq!(pool.recv().unwrap().index(), 0);
     assert_eq!(pool.get_exception().unwrap().index(), 1);
-    assert_eq!(index(&pool.recv().unwrap()), 2);
+    assert_eq!(pool.recv().unwrap().index(), 2);
     assert_eq!(pool.exceptions().len(), 9);
     assert_eq!(pool.responses().next().unwrap().index(), 4);
     pool.close();
-    let rest: Vec<usize> = (&pool).into_iter().map(|outcome| index(&outcome)).collect();
+    let rest: Vec<usize> = (&pool).into_iter().map(|outcome| outcome.index()).collect();
     assert_eq!(rest, [&[3], &(5..20).collect::<Vec<_>>()[..]].concat());
 }
 
@@ -87,7 +87,7 @@ fn each_outcome_goes_to_one_of_several_readers() {
             let pool = Arc::clone(&pool);
             thread::spawn(move || {
                 let outcomes = std::iter::from_fn(|| pool.recv());
-                outcomes.map(|outcome| index(&outcome)).collect::<Vec<_>>()
+                outcomes.map(|outcome| outcome.index()).collect::<Vec<_>>()
             })
         })
         .collect();

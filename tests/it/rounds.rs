@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::thread;
 
-use threaded::{ErrorKind, Pool};
+use threaded::{ErrorKind, OutcomeExt, Pool};
 
-use crate::support::pools::{gated, index};
+use crate::support::pools::gated;
 use crate::support::process::eventually;
 use crate::support::server::Server;
 
@@ -145,7 +145,7 @@ fn a_handle_stops_a_lazy_run_that_waits() {
         let (builder, begun, open) = gated();
         let builder = builder.num_threads(2).window(10);
         let urls = (0..1_000).map(|page| format!("http://stub.test/{page}"));
-        let mut outcomes: Box<dyn Iterator<Item = crate::support::pools::Outcome> + Send>;
+        let mut outcomes: Box<dyn Iterator<Item = threaded::Outcome> + Send>;
         let handle;
         if ordered {
             let lazy = builder.imap(urls).unwrap();
@@ -159,7 +159,7 @@ fn a_handle_stops_a_lazy_run_that_waits() {
         let reading = thread::spawn(move || {
             outcomes
                 .by_ref()
-                .map(|outcome| index(&outcome))
+                .map(|outcome| outcome.index())
                 .collect::<Vec<_>>()
         });
         begun.recv().unwrap();

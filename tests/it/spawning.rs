@@ -12,10 +12,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 use threaded::crossbeam_channel::unbounded;
 use threaded::{
-    ErrorKind, Exchange, JobHandle, Limits, Pool, RequestSpec, Response, ResponseBody, Session,
+    ErrorKind, Exchange, JobHandle, Limits, Outcome, OutcomeExt, Pool, RequestSpec, Response,
+    ResponseBody, Session,
 };
 
-use crate::support::pools::{Outcome, at_once, gated, index};
+use crate::support::pools::{at_once, gated};
 use crate::support::process::{eventually, threads};
 use crate::support::raw::{RawServer, read_request};
 use crate::support::subprocess::in_subprocess;
@@ -221,8 +222,10 @@ fn a_cancelled_download_stops_taking_a_workers_time() {
     let url = server.url("/");
     let into_memory = RequestSpec::get(&url).max_body(None).timeout(None);
     let to_file = RequestSpec::get(&url).save_to(&path);
-    let to_handler = RequestSpec::get(&url)
-        .read_with(|_, body| std::io::copy(body, &mut std::io::sink()).map(drop));
+    let to_handler = RequestSpec::get(&url).read_with(|_, body| {
+        std::io::copy(body, &mut std::io::sink())?;
+        Ok(())
+    });
     let pool = Pool::builder().num_threads(1).build().unwrap();
     for spec in [into_memory, to_file, to_handler] {
         let job = pool.spawn(spec).unwrap();
@@ -420,7 +423,7 @@ proptest! {
                             Act::Lazy(len) => {
                                 let indices: Vec<usize> = pool
                                     .imap((0..len).map(|_| url(page, "imap")))
-                                    .map(|outcome| index(&outcome))
+                                    .map(|outcome| outcome.index())
                                     .collect();
                                 assert_eq!(indices.len(), len);
                                 assert!(indices.is_sorted());

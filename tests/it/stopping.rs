@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use threaded::crossbeam_channel::unbounded;
-use threaded::{ErrorKind, Event, Exchange, Pool, RequestSpec, Session};
+use threaded::{ErrorKind, Event, Exchange, Outcome, OutcomeExt, Pool, RequestSpec, Session};
 
-use crate::support::pools::{Outcome, gated, in_order, index, respond_ok};
+use crate::support::pools::{gated, in_order, respond_ok};
 use crate::support::process::eventually;
 
 fn urls(jobs: usize) -> impl Iterator<Item = String> {
@@ -83,7 +83,7 @@ fn cancel_ends_every_job_at_once_and_join_all_returns() {
     let outcomes = in_order(pool.exceptions().map(Err));
     assert_eq!(outcomes.len(), 1_000);
     for (number, outcome) in outcomes.iter().enumerate() {
-        assert_eq!(index(outcome), number);
+        assert_eq!(outcome.index(), number);
         assert!(is_cancelled(outcome, number < 3), "{outcome:?}");
     }
     assert!(pool.submit("http://stub.test/").is_err());
@@ -278,7 +278,7 @@ proptest! {
         let stats = pool.stats();
         let outcomes = in_order(pool.responses().map(Ok).chain(pool.exceptions().map(Err)));
         prop_assert_eq!(stats.submitted(), outcomes.len() + stats.given_back());
-        let indices: HashSet<usize> = outcomes.iter().map(index).collect();
+        let indices: HashSet<usize> = outcomes.iter().map(OutcomeExt::index).collect();
         prop_assert_eq!(indices.len(), outcomes.len());
         seen.extend(outcomes.iter().map(|outcome| match outcome {
             Ok(response) => response.request().url().to_owned(),

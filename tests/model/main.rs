@@ -25,8 +25,8 @@ use shuttle::sync::atomic::{AtomicUsize, Ordering};
 use shuttle::thread;
 use threaded::crossbeam_channel::unbounded;
 use threaded::{
-    Error, Exchange, Limits, Pool, PoolBuilder, RequestSpec, ResponseBody, Retry, Session,
-    ThreadException, ThreadResponse, TransportBuilder,
+    Error, Exchange, Limits, Outcome, OutcomeExt, Pool, PoolBuilder, RequestSpec, ResponseBody,
+    Retry, Session, TransportBuilder,
 };
 
 const SCHEDULES: usize = 10_000;
@@ -60,16 +60,10 @@ fn urls(jobs: usize) -> impl Iterator<Item = String> {
 }
 
 /// Each index once, 0 and on.
-fn assert_complete(
-    outcomes: impl IntoIterator<Item = Result<ThreadResponse, ThreadException>>,
-    jobs: usize,
-) {
+fn assert_complete(outcomes: impl IntoIterator<Item = Outcome>, jobs: usize) {
     let mut indices: Vec<usize> = outcomes
         .into_iter()
-        .map(|outcome| match outcome {
-            Ok(response) => response.index(),
-            Err(exception) => exception.index(),
-        })
+        .map(|outcome| outcome.index())
         .collect();
     indices.sort_unstable();
     assert_eq!(indices, (0..jobs).collect::<Vec<_>>());
@@ -88,7 +82,7 @@ fn assert_drains_a_channel<B: TransportBuilder + 'static>(builder: PoolBuilder<B
     producer.join().unwrap();
 }
 
-fn all_of(pool: &Pool) -> Vec<Result<ThreadResponse, ThreadException>> {
+fn all_of(pool: &Pool) -> Vec<Outcome> {
     let responses = pool.responses().map(Ok);
     responses.chain(pool.exceptions().map(Err)).collect()
 }
@@ -219,13 +213,7 @@ fn nothing_is_lost_in_a_race<B: TransportBuilder + 'static>(builder: PoolBuilder
         cancelling.join().unwrap();
     }
     let outcomes = all_of(&pool);
-    let indices: HashSet<usize> = outcomes
-        .iter()
-        .map(|outcome| match outcome {
-            Ok(response) => response.index(),
-            Err(exception) => exception.index(),
-        })
-        .collect();
+    let indices: HashSet<usize> = outcomes.iter().map(|outcome| outcome.index()).collect();
     assert_eq!(indices.len(), outcomes.len(), "none twice");
     assert_eq!(
         outcomes.len() + given_back + refused.load(Ordering::SeqCst),
@@ -428,11 +416,8 @@ fn each_handle_has_its_outcome_whatever_ends_the_pool() {
                     let early = job.try_join();
                     let index = job.index();
                     let outcome = job.join();
-                    let (request, found) = match &outcome {
-                        Ok(response) => (response.request(), response.index()),
-                        Err(exception) => (exception.request(), exception.index()),
-                    };
-                    assert_eq!((request.url(), found), (url.as_str(), index));
+                    assert_eq!(outcome.request().url(), url);
+                    assert_eq!(outcome.index(), index);
                     if let Some(early) = early {
                         assert_eq!(early.is_ok(), outcome.is_ok());
                     }

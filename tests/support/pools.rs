@@ -4,24 +4,15 @@ use std::time::Duration;
 
 use threaded::crossbeam_channel::{Receiver, Sender, unbounded};
 use threaded::{
-    Error, Exchange, Pool, PoolBuilder, RequestSpec, ResponseBody, Retry, Session, ThreadException,
-    ThreadResponse, TransportBuilder,
+    Error, Exchange, Outcome, OutcomeExt, Pool, PoolBuilder, RequestSpec, ResponseBody, Retry,
+    Session, TransportBuilder,
 };
-
-pub(crate) type Outcome = Result<ThreadResponse, ThreadException>;
 
 /// All outcomes, sorted by the index of their jobs.
 pub(crate) fn in_order(outcomes: impl IntoIterator<Item = Outcome>) -> Vec<Outcome> {
     let mut outcomes: Vec<Outcome> = outcomes.into_iter().collect();
-    outcomes.sort_by_key(index);
+    outcomes.sort_by_key(OutcomeExt::index);
     outcomes
-}
-
-pub(crate) fn index(outcome: &Outcome) -> usize {
-    match outcome {
-        Ok(response) => response.index(),
-        Err(exception) => exception.index(),
-    }
 }
 
 /// A transport that responds to everything with `ok`.
@@ -75,11 +66,4 @@ pub(crate) fn at_once(retries: u32) -> Retry {
     Retry::new(retries)
         .backoff(Duration::ZERO, Duration::ZERO)
         .budget(None)
-}
-
-pub(crate) fn attempts(outcome: &Outcome) -> u32 {
-    match outcome {
-        Ok(response) => response.attempts(),
-        Err(exception) => exception.attempts(),
-    }
 }

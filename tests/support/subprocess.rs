@@ -1,7 +1,8 @@
 //! Runs tests in a subprocess: to count its threads, to set its environment, or under limits and in namespaces.
 
+use std::ffi::OsStr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 const IN_SUBPROCESS: &str = "THREADED_TEST_SUBPROCESS";
 const FOLDER: &str = "THREADED_TEST_FOLDER";
@@ -112,4 +113,15 @@ fn run_in_subprocess(mut command: Command, path: &str) {
         printed.contains("1 passed"),
         "there is no test {name}:\n{printed}"
     );
+}
+
+/// Starts a subprocess that runs the test at this path, in which these variables are set, and does not wait for it.
+pub(crate) fn start_child(path: &str, environment: &[(&str, &OsStr)]) -> Child {
+    let (_, name) = path.split_once("::").unwrap();
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--test-threads=1"])
+        .envs(environment.iter().copied())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
 }

@@ -10,12 +10,13 @@ use super::{classify, current};
 use crate::request::OpenBody;
 use crate::transport::{ReadWhole, room_for};
 
-/// What is to be sent, and how long it is.
-pub(super) fn outgoing(body: OpenBody) -> (SendBody<'static>, u64) {
+/// What is to be sent, and how long it is, if that is known.
+pub(super) fn outgoing(body: OpenBody) -> (SendBody<'static>, Option<u64>) {
     match body {
         OpenBody::Bytes(bytes) => {
             let length = bytes.len() as u64;
-            (SendBody::from_owned_reader(io::Cursor::new(bytes)), length)
+            let body = SendBody::from_owned_reader(io::Cursor::new(bytes));
+            (body, Some(length))
         }
         OpenBody::Reader { reader, length } => (SendBody::from_owned_reader(reader), length),
     }

@@ -6,6 +6,8 @@ mod affinity;
 mod bodies;
 #[cfg(all(feature = "gzip", target_os = "linux"))]
 mod bombs;
+#[cfg(feature = "gzip")]
+mod compressing;
 mod connections;
 mod deadlines;
 mod decoding;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::Response;
-use threaded::{ErrorKind, RequestSpec};
+use threaded::{ErrorKind, Outcome, RequestSpec};
 
 use super::{outcome, pool};
 use crate::support::framing::{FRAMINGS, Framing, raw_response};
-use crate::support::pools::{Outcome, outcomes_of};
+use crate::support::pools::outcomes_of;
 use crate::support::raw::RawServer;
 use crate::support::recording_server::RecordingServer;
 

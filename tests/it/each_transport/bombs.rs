@@ -124,7 +124,10 @@ fn bombs_on_all_workers_cost_no_more_memory_than_the_limits_allow() {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         let handle = |_, url| {
             RequestSpec::get(url)
-                .read_with(|_, body| io::copy(body, &mut io::sink()).map(drop))
+                .read_with(|_, body| {
+                    io::copy(body, &mut io::sink())?;
+                    Ok(())
+                })
                 .max_body(LIMIT as u64)
         };
         assert_all_too_large(handle, LIMIT, &bomb);

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Response;
-use threaded::{Error, ErrorKind, Exchange, Pool, RequestSpec, ResponseBody, Session};
+use threaded::{Error, ErrorKind, Exchange, Outcome, Pool, RequestSpec, ResponseBody, Session};
 
 use super::{PoolBuilder, outcome, pool};
 use crate::support::framing::{Framing, drip, raw_response};
-use crate::support::pools::{Outcome, outcomes_of};
+use crate::support::pools::outcomes_of;
 use crate::support::raw::{RawServer, read_request};
 use crate::support::recording_server::{RecordingServer, redirect};
 

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
-use threaded::{ErrorKind, RequestSpec};
+use threaded::{ErrorKind, Outcome, RequestSpec};
 
 use super::{outcome, pool};
 #[cfg(feature = "brotli")]
 use crate::support::encodings::brotli;
 use crate::support::encodings::{TEXT, encodings, gzip, gzip_text, nested_gzip, zlib};
 use crate::support::framing::{FRAMINGS, Framing, chunked, drip, raw_response};
-use crate::support::pools::{Outcome, outcomes_of};
+use crate::support::pools::outcomes_of;
 use crate::support::raw::{RawServer, read_request};
 use crate::support::recording_server::{RecordingServer, values};
 

@@ -6,10 +6,10 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use threaded::{ErrorKind, RequestSpec, ThreadException};
+use threaded::{ErrorKind, Outcome, RequestSpec, ThreadException};
 
 use super::{PoolBuilder, pool};
-use crate::support::pools::{Outcome, outcomes_of};
+use crate::support::pools::outcomes_of;
 use crate::support::raw::{RawServer, read_request, refused_address, reset};
 use crate::support::server::Server;
 use crate::support::tls::certificate_for;

@@ -5,12 +5,11 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
-use threaded::{ErrorKind, RequestSpec};
+use threaded::{ErrorKind, Outcome, RequestSpec};
 
 use super::faults::{after_request, assert_kind, exception, outcome_before_another};
 use super::{ACCEPTS_LENIENT_CHUNK_SIZES, REPORTS_EARLY_RESPONSES, pool};
 use crate::support::framing::{FRAMINGS, Framing, raw_response};
-use crate::support::pools::Outcome;
 use crate::support::raw::{RawServer, reset};
 
 /// More than the socket buffers hold.

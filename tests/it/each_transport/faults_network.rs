@@ -5,11 +5,10 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use threaded::{ErrorKind, Pool, RequestSpec};
+use threaded::{ErrorKind, Outcome, Pool, RequestSpec};
 
 use super::faults::{assert_kind, exception};
 use super::pool;
-use crate::support::pools::Outcome;
 use crate::support::raw::reset;
 use crate::support::server::Server;
 use crate::support::subprocess::{in_subprocess_with_file_limit, in_subprocess_with_network};

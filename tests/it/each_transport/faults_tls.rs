@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use rcgen::date_time_ymd;
 use rustls::{ServerConnection, StreamOwned};
-use threaded::{RequestSpec, Retry, ThreadException};
+use threaded::{Outcome, RequestSpec, Retry, ThreadException};
 
 use super::faults::{assert_kind, exception, outcome_before_another};
 use super::trusting_pool;
-use crate::support::pools::Outcome;
 use crate::support::raw::{RawServer, read_request, reset};
 use crate::support::server::Server;
 use crate::support::tls::{TestCertificate, certificate_for, certificate_with};

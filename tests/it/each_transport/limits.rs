@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::Response;
 use threaded::crossbeam_channel::{bounded, unbounded};
-use threaded::{ErrorKind, Limits, OriginLimits, Pool, PoolError, RequestSpec, Retry};
+use threaded::{
+    ErrorKind, Limits, OriginLimits, Outcome, OutcomeExt, Pool, PoolError, RequestSpec, Retry,
+};
 
 use super::pool;
-use crate::support::pools::{Outcome, in_order, index};
+use crate::support::pools::in_order;
 use crate::support::process::eventually;
 use crate::support::server::Server;
 
@@ -228,7 +230,7 @@ fn only_the_other_is_held_up(limits: Limits, held_up: &Server) {
     pool.handle().cancel();
     pool.join_all();
     let outcomes = in_order(pool.exceptions().map(Err));
-    let cancelled: Vec<usize> = outcomes.iter().map(index).collect();
+    let cancelled: Vec<usize> = outcomes.iter().map(OutcomeExt::index).collect();
     assert_eq!(cancelled, (1..10).map(|page| 2 * page).collect::<Vec<_>>());
     outcomes.iter().for_each(assert_never_sent);
     assert_eq!(held_up.requests(), 1);
@@ -263,7 +265,7 @@ fn a_lazy_run_keeps_to_its_limits_its_window_and_its_order() {
         for outcome in run {
             assert!(drawn.load(Ordering::SeqCst) - indices.len() <= 4);
             assert!(outcome.is_ok(), "{outcome:?}");
-            indices.push(index(&outcome));
+            indices.push(outcome.index());
         }
         if !is_ordered {
             indices.sort_unstable();

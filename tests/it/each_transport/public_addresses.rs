@@ -1,9 +1,9 @@
 //! SSRF protection: with `public_addresses_only`, untrusted URLs lead to public addresses only.
 
-use threaded::{ErrorKind, Pool, PoolError, RequestSpec, Session};
+use threaded::{ErrorKind, Outcome, Pool, PoolError, RequestSpec, Session};
 
 use super::{PoolBuilder, pool};
-use crate::support::pools::{Outcome, outcomes_of};
+use crate::support::pools::outcomes_of;
 use crate::support::raw::RawServer;
 use crate::support::recording_server::{RecordingServer, redirect};
 

@@ -4,7 +4,7 @@ use std::iter;
 use std::time::Duration;
 
 use threaded::crossbeam_channel::{Select, unbounded};
-use threaded::{Error, Exchange, Pool, PoolError, RequestSpec, Session};
+use threaded::{Error, Exchange, OutcomeExt, Pool, PoolError, RequestSpec, Session};
 
 use super::pool;
 use crate::support::pools::{in_order, respond_ok};
@@ -150,10 +150,7 @@ fn iterating_after_reading_some_gives_the_rest_in_the_order_of_completion() {
         }))
         .unwrap();
     let read = pool.responses().take(3).count() + pool.exceptions().take(2).count();
-    let indices: Vec<usize> = pool
-        .into_iter()
-        .map(|outcome| crate::support::pools::index(&outcome))
-        .collect();
+    let indices: Vec<usize> = pool.into_iter().map(|outcome| outcome.index()).collect();
     assert_eq!(read + indices.len(), 30);
     assert!(indices.is_sorted(), "{indices:?}");
 }

@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use threaded::{ErrorKind, Event, Observer, RequestSpec, Retry};
+use threaded::{ErrorKind, Event, Observer, Outcome, OutcomeExt, RequestSpec, Retry};
 
 use super::pool;
 use crate::support::framing::{FRAMINGS, raw_response};
-use crate::support::pools::{Outcome, at_once, attempts, outcomes_of};
+use crate::support::pools::{at_once, outcomes_of};
 use crate::support::raw::{RawServer, read_request, refused_address, reset};
 use crate::support::server::Server;
 
@@ -150,7 +150,7 @@ fn a_server_that_recovers_gives_its_response_in_the_end_and_every_attempt_is_rep
 fn without_a_policy_there_is_one_attempt() {
     let server = Server::start(|_| status(503));
     let outcomes = outcomes_of(pool(), [server.url("/")]);
-    assert_eq!((attempts(&outcomes[0]), server.requests()), (1, 1));
+    assert_eq!((outcomes[0].attempts(), server.requests()), (1, 1));
 }
 
 #[test]
@@ -250,19 +250,31 @@ fn only_what_can_do_no_harm_is_sent_again() {
     let overloaded = Server::start(|_| status(503));
     let (resetting, _) = resetting();
     for url in [overloaded.url("/"), resetting.url("/")] {
+        let keyed = || RequestSpec::post(&url).header("Idempotency-Key", "7");
         let table = [
             (RequestSpec::post(&url), 1),
-            (RequestSpec::post(&url).header("Idempotency-Key", "7"), 3),
+            (keyed(), 3),
+            (keyed().idempotent(false), 1),
             (RequestSpec::post(&url).idempotent(true), 3),
             (RequestSpec::get(&url), 3),
             (RequestSpec::get(&url).idempotent(false), 1),
         ];
         for (row, (spec, expected)) in table.into_iter().enumerate() {
             let outcome = retried(at_once(2), spec);
-            assert_eq!(attempts(&outcome), expected, "row {row}: {outcome:?}");
+            assert_eq!(outcome.attempts(), expected, "row {row}: {outcome:?}");
         }
     }
-    assert_eq!((overloaded.requests(), resetting.connections()), (11, 11));
+    assert_eq!((overloaded.requests(), resetting.connections()), (12, 12));
+}
+
+#[test]
+fn a_key_that_all_requests_of_a_session_share_makes_none_idempotent() {
+    let server = Server::start(|_| status(503));
+    let builder = pool()
+        .retry(at_once(2))
+        .initializer(|session| session.header("Idempotency-Key", "7"));
+    let outcomes = outcomes_of(builder, [RequestSpec::post(server.url("/"))]);
+    assert_eq!((outcomes[0].attempts(), server.requests()), (1, 1));
 }
 
 #[test]
@@ -292,7 +304,7 @@ fn the_statuses_that_are_repeated_can_be_chosen() {
     let retry = at_once(1).statuses([StatusCode::NOT_FOUND]);
     for (status, expected) in [(404, 2), (503, 1), (200, 1)] {
         let outcome = retried(retry.clone(), server.url(&format!("/{status}")));
-        assert_eq!(attempts(&outcome), expected, "{status}");
+        assert_eq!(outcome.attempts(), expected, "{status}");
     }
     for (status, expected) in [
         (408, 2),
@@ -306,6 +318,6 @@ fn the_statuses_that_are_repeated_can_be_chosen() {
         (501, 1),
     ] {
         let outcome = retried(at_once(1), server.url(&format!("/{status}")));
-        assert_eq!(attempts(&outcome), expected, "{status}");
+        assert_eq!(outcome.attempts(), expected, "{status}");
     }
 }

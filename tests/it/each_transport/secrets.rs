@@ -6,10 +6,12 @@ use std::io::Write;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
-use threaded::{Auth, Error, ErrorKind, Exchange, Pool, RequestSpec, ResponseBody, Session};
+use threaded::{
+    Auth, Error, ErrorKind, Exchange, Outcome, Pool, RequestSpec, ResponseBody, Session,
+};
 
 use super::{outcome, pool};
-use crate::support::pools::{Outcome, outcomes_of};
+use crate::support::pools::outcomes_of;
 use crate::support::raw::{RawServer, refused_address};
 use crate::support::server::Server;
 use crate::support::tls::certificate_for;
@@ -21,6 +23,7 @@ pub(super) fn printed(outcome: &Outcome) -> Vec<String> {
     let mut lines = vec![format!("{outcome:?}"), format!("{outcome:#?}")];
     match outcome {
         Ok(response) => {
+            lines.push(response.to_string());
             lines.push(format!("{:?}", response.request()));
             lines.push(format!("{:?}", response.response()));
             lines.push(format!("{:?}", response.history()));

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use threaded::{Error, ErrorKind, RequestSpec};
+use threaded::{Error, ErrorKind, Outcome, RequestSpec};
 
 use super::secrets::{CANARY, assert_discreet, is, printed, secretive};
 use super::{PoolBuilder, pool};
-use crate::support::pools::{Outcome, in_order};
+use crate::support::pools::in_order;
+use crate::support::process::eventually;
 use crate::support::raw::{RawServer, refused_address};
 use crate::support::recording_server::RecordingServer;
 use crate::support::server::Server;
@@ -63,18 +64,19 @@ fn errors_that_are_not_the_networks_print_no_secret() {
         secretive(&url),
         secretive(&url).save_to(missing.join("file")),
         secretive(&url).body_from_file(&missing),
-        secretive(&url).read_with(|_, _| -> std::io::Result<()> { panic!("over something") }),
-        secretive(&url).read_with(|_, _| Err(std::io::Error::other("of the handler"))),
+        secretive(&url).read_with(|_, _| panic!("over something")),
+        secretive(&url).read_with(|_, _| Err("of the handler".into())),
         secretive(&silent.url("/")).timeout(None),
     ];
     let builder = secretive_pool().error_for_status(true);
-    let pool = builder
-        .deadline(Duration::from_millis(300))
-        .build()
-        .unwrap();
+    let pool = builder.build().unwrap();
     for spec in specs {
         pool.submit(spec).unwrap();
     }
+    eventually("only the silent server has no outcome", || {
+        pool.stats().exceptions() == 5
+    });
+    pool.handle().cancel();
     let outcomes = in_order(pool);
     let kinds: [fn(&Error) -> bool; 6] = [
         |error| error.kind() == ErrorKind::Status,

@@ -2,6 +2,7 @@
 
 mod files;
 mod handlers;
+mod killed;
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -9,7 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use threaded::{ErrorKind, RequestSpec, ThreadException};
+use threaded::{BoxError, ErrorKind, RequestSpec, ThreadException};
 
 use super::{outcome, pool};
 use crate::support::framing::{FRAMINGS, drip, raw_response};
@@ -33,9 +34,12 @@ fn names(folder: &Path) -> Vec<String> {
 /// Records what it reads.
 fn noting(
     into: &Arc<Mutex<Vec<u8>>>,
-) -> impl Fn(&threaded::ResponseHead, &mut dyn Read) -> io::Result<()> + use<> {
+) -> impl Fn(&threaded::ResponseHead, &mut dyn Read) -> Result<(), BoxError> + use<> {
     let into = Arc::clone(into);
-    move |_, body| body.read_to_end(&mut into.lock().unwrap()).map(drop)
+    move |_, body| {
+        body.read_to_end(&mut into.lock().unwrap())?;
+        Ok(())
+    }
 }
 
 #[test]
@@ -68,7 +72,11 @@ fn a_body_larger_than_memory_may_hold_goes_to_a_file_or_a_handler() {
     assert_eq!(in_memory.kind(), ErrorKind::BodyTooLarge);
     outcome(get().save_to(&target)).unwrap();
     assert_eq!(fs::metadata(&target).unwrap().len(), 65 << 20);
-    outcome(get().read_with(|_, body| io::copy(body, &mut io::sink()).map(drop))).unwrap();
+    outcome(get().read_with(|_, body| {
+        io::copy(body, &mut io::sink())?;
+        Ok(())
+    }))
+    .unwrap();
 }
 
 /// The outcome of saving a body that fails; the folder must be as before.

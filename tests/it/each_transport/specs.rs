@@ -115,7 +115,7 @@ fn a_template_is_sent_to_each_url() {
 }
 
 #[test]
-fn idempotent_is_what_the_method_says_or_the_user() {
+fn idempotent_is_what_the_user_says_or_the_method_or_a_key() {
     let rows = [
         ("GET", true),
         ("HEAD", true),
@@ -131,7 +131,10 @@ fn idempotent_is_what_the_method_says_or_the_user() {
         let spec = RequestSpec::new(method, "http://test/");
         assert_eq!(spec.is_idempotent(), expected, "{method}");
         assert!(spec.clone().idempotent(true).is_idempotent());
-        assert!(!spec.idempotent(false).is_idempotent());
+        assert!(!spec.clone().idempotent(false).is_idempotent());
+        let keyed = spec.header("Idempotency-Key", "7");
+        assert!(keyed.is_idempotent(), "{method}");
+        assert!(!keyed.idempotent(false).is_idempotent());
     }
 }
 

@@ -1,9 +1,9 @@
 //! The maximum size of heads.
 
-use threaded::{ErrorKind, Pool, RequestSpec};
+use threaded::{ErrorKind, Outcome, Pool, RequestSpec};
 
 use super::{isolated, pool};
-use crate::support::pools::{Outcome, outcomes_of};
+use crate::support::pools::outcomes_of;
 use crate::support::raw::RawServer;
 use crate::support::recording_server::RecordingServer;
 use crate::support::server::Server;

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use threaded::{ErrorKind, Event, Retry, RetryBudget, RetryContext};
+use threaded::{ErrorKind, Event, OutcomeExt, Retry, RetryBudget, RetryContext};
 
 use super::{assert_recovered, flaky, pool, status};
-use crate::support::pools::{at_once, attempts, outcomes_of};
+use crate::support::pools::{at_once, outcomes_of};
 use crate::support::recording_server::RecordingServer;
 use crate::support::server::Server;
 
@@ -65,7 +65,7 @@ fn a_closure_can_wait_for_a_result_that_is_not_there_yet() {
         .map(|outcome| {
             (
                 outcome.as_ref().unwrap().status().as_u16(),
-                attempts(outcome),
+                outcome.attempts(),
             )
         })
         .collect();

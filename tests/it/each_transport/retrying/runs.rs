@@ -2,11 +2,11 @@
 
 use std::cell::Cell;
 
-use threaded::RequestSpec;
 use threaded::crossbeam_channel::unbounded;
+use threaded::{Outcome, RequestSpec};
 
 use super::{assert_recovered, flaky, pool};
-use crate::support::pools::{Outcome, at_once, in_order};
+use crate::support::pools::{at_once, in_order};
 
 #[test]
 fn a_lazy_run_retries_and_keeps_its_order_and_its_window() {

@@ -2,14 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use threaded::{ErrorKind, RequestSpec};
 
-use super::{content, dripping, failed, names, outcome, pool};
-use crate::support::framing::{FRAMINGS, drip, raw_response};
-use crate::support::pools::outcomes_of;
-use crate::support::raw::{RawServer, read_request};
+use super::{content, failed, names, outcome, pool};
+use crate::support::pools::{outcome_of, outcomes_of};
+use crate::support::raw::RawServer;
 use crate::support::server::Server;
 use crate::support::subprocess::in_subprocess_with_small_disk;
 
@@ -43,6 +41,47 @@ fn only_a_success_is_saved() {
     );
     assert_eq!(fs::read(&target).unwrap(), b"precious");
     assert_eq!(names(folder.path()), ["target"]);
+}
+
+#[test]
+fn a_part_of_a_body_is_not_saved() {
+    let server = Server::start(|_| {
+        let response = http::Response::builder().status(206);
+        let response = response.header("Content-Range", "bytes 0-4/10");
+        response.body("01234".into()).unwrap()
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    fs::write(&target, "precious").unwrap();
+    let get = || RequestSpec::get(server.url("/")).save_to(&target);
+
+    let with_range = pool().initializer(|session| session.header("Range", "bytes=0-4"));
+    for exception in [
+        outcome(get().header("Range", "bytes=0-4")).unwrap_err(),
+        outcome_of(with_range, get()).unwrap_err(),
+    ] {
+        assert_eq!(exception.kind(), ErrorKind::InvalidRequest, "{exception:?}");
+        let message = exception.to_string();
+        assert!(
+            message.contains("`range`") && message.contains("`save_to`"),
+            "{message}"
+        );
+        assert!(!exception.was_sent());
+    }
+    assert_eq!(server.requests(), 0);
+
+    let exception = outcome(get()).unwrap_err();
+    assert_eq!(exception.kind(), ErrorKind::Protocol, "{exception:?}");
+    assert!(exception.to_string().contains("206"), "{exception}");
+    assert_eq!(server.requests(), 1);
+    assert_eq!(fs::read(&target).unwrap(), b"precious");
+    assert_eq!(names(folder.path()), ["target"]);
+
+    let part = outcome(RequestSpec::get(server.url("/")).header("Range", "bytes=0-4")).unwrap();
+    assert_eq!(
+        (part.status().as_u16(), part.text().as_ref()),
+        (206, "01234")
+    );
 }
 
 #[test]
@@ -144,106 +183,4 @@ fn a_link_stays_a_link_and_a_file_keeps_its_permissions() {
     let mode = fs::metadata(&file).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(names(folder.path()), ["file", "link"]);
-}
-
-/// A process that is killed while it saves leaves no part of a file under the final name.
-#[cfg(unix)]
-#[test]
-fn a_process_that_is_killed_leaves_no_part_of_a_file() {
-    const TARGET: &str = "THREADED_TEST_TARGET";
-    const URL: &str = "THREADED_TEST_URL";
-
-    if let (Ok(url), Ok(target)) = (std::env::var(URL), std::env::var(TARGET)) {
-        let _ = outcome(RequestSpec::get(url).save_to(target));
-        return;
-    }
-    let (_, name) = concat!(
-        module_path!(),
-        "::a_process_that_is_killed_leaves_no_part_of_a_file"
-    )
-    .split_once("::")
-    .unwrap();
-    let server = dripping(100_000);
-    let folder = tempfile::tempdir().unwrap();
-    let target = folder.path().join("target");
-    for round in 0..20 {
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", name, "--test-threads=1"])
-            .env(URL, server.url("/"))
-            .env(TARGET, &target)
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        // Until there is a part of it.
-        crate::support::process::eventually("it saves", || names(folder.path()).len() > round);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(!target.exists());
-    }
-}
-
-/// The same with many files, some of which are complete: each of those is whole, and what is not is no more than a
-/// temporary one.
-#[cfg(unix)]
-#[test]
-fn a_process_that_is_killed_leaves_files_that_are_whole() {
-    const FOLDER: &str = "THREADED_TEST_FOLDER";
-    const URL: &str = "THREADED_TEST_URL";
-    const LENGTH: usize = 50;
-
-    if let (Ok(url), Ok(folder)) = (std::env::var(URL), std::env::var(FOLDER)) {
-        let saved = (0..10_000).map(|number| {
-            let target = Path::new(&folder).join(format!("file-{number}"));
-            RequestSpec::get(&url).save_to(target)
-        });
-        for outcome in pool().num_threads(4).imap_unordered(saved).unwrap() {
-            outcome.unwrap();
-        }
-        return;
-    }
-    let (_, name) = concat!(
-        module_path!(),
-        "::a_process_that_is_killed_leaves_files_that_are_whole"
-    )
-    .split_once("::")
-    .unwrap();
-    // Sends a file in pieces, so that each worker is most of the time in the middle of one.
-    let server = RawServer::start(|mut stream, _| {
-        read_request(&mut stream);
-        let response = raw_response(FRAMINGS[0], "Connection: close\r\n", &content(LENGTH));
-        drip(&mut stream, Duration::from_millis(2), response.chunks(5));
-    });
-    let mut temporary = 0;
-    for round in 0..10 {
-        let folder = tempfile::tempdir().unwrap();
-        let is_final = |name: &String| name.starts_with("file-");
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", name, "--test-threads=1"])
-            .env(URL, server.url("/"))
-            .env(FOLDER, folder.path())
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        crate::support::process::eventually("some files are complete", || {
-            names(folder.path())
-                .iter()
-                .filter(|name| is_final(name))
-                .count()
-                > 2 * round
-        });
-        child.kill().unwrap();
-        child.wait().unwrap();
-        for name in names(folder.path()) {
-            if is_final(&name) {
-                assert!(
-                    fs::read(folder.path().join(&name)).unwrap() == content(LENGTH),
-                    "{name}"
-                );
-            } else {
-                assert!(name.ends_with(".part"), "{name}");
-                temporary += 1;
-            }
-        }
-    }
-    assert!(temporary > 0, "it was never in the middle of a file");
 }
