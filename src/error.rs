@@ -24,7 +24,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// Why a job has no usable response.
 ///
-/// The same fault has the same [`kind`](Error::kind) on every transport; what the transport itself reported is the
+/// The same fault has the same [`kind`](Error::kind) on every transport, with the exceptions listed in the [crate's
+/// documentation](crate#choosing-a-transport); what the transport itself reported is the
 /// [`source`](std::error::Error::source). A clone is cheap and shares that source.
 ///
 /// `Display` is one line; it never holds credentials, cookies or query values and stays short whatever the input. It
@@ -113,7 +114,7 @@ pub enum ErrorKind {
     Tls,
     /// The proxy could not be reached or did not open a tunnel.
     Proxy,
-    /// The attempt, body included, took longer than its time limit, or a timeout of the operating system struck. See
+    /// The attempt, body included, took longer than its time limit, or the operating system timed out. See
     /// [`Error::time_limit`].
     Timeout,
     /// The connection was reset, or closed before the response head was complete.
@@ -137,8 +138,8 @@ pub enum ErrorKind {
     /// This machine ran out of a resource (file descriptors, local ports, memory), or a file to send could not be read
     /// to its end.
     LocalResource,
-    /// The worker that took the job has no session to send it with: the session's constructor, the initializer or the
-    /// auth generator failed.
+    /// The worker that took the job has no session to send it with: the session's constructor, the initializer, the
+    /// auth generator, the pool's credentials or the transport's builder failed.
     Session,
     /// The job was cancelled: by [`Handle::cancel`](crate::Handle::cancel), or by the
     /// [`deadline`](crate::PoolBuilder::deadline) of the run.

@@ -91,6 +91,35 @@
 //! # Ok::<(), threaded::PoolError>(())
 //! ```
 //!
+//! The input is asked again after it has returned `None`, as long as there are jobs: a work list that grows from the
+//! outcomes is a crawl.
+//!
+//! # A pool for a whole program
+//!
+//! All of [`Pool`] works through `&self`, so an `Arc<Pool>` serves any number of threads. [`Pool::spawn`] returns a
+//! [`JobHandle`], through which the outcome of one job comes back; [`Pool::map`], [`Pool::imap`] and
+//! [`Pool::imap_unordered`] send a round of requests; [`Pool::submit`] leaves the outcome in the pool, for
+//! [`Pool::recv`] and its like:
+//!
+//! ```
+//! use threaded::Pool;
+//!
+//! let site = "https://example.com";
+//! # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! let pool = Pool::builder().concurrency(8).build()?;
+//! let job = pool.spawn(format!("{site}/item"))?;
+//! let (responses, exceptions) = pool.map([format!("{site}/1"), format!("{site}/2")])?;
+//! assert_eq!((responses.len(), exceptions.len()), (2, 0));
+//! println!("{}", job.join()?.text());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # In an async runtime
+//!
+//! [`map`] and its like block the calling thread, which a task must not do. A [`JobHandle`] is a future that works on
+//! any executor, so a handler awaits the response to its own request: `pool.spawn(request)?.await`. Building a pool
+//! waits for its first worker: do it before the runtime starts, or in `spawn_blocking`, as all that blocks.
+//!
 //! # Streaming large bodies
 //!
 //! [`RequestSpec::save_to`] writes the body to a file, [`RequestSpec::read_with`] passes it to a closure on the worker:
@@ -160,7 +189,7 @@
 //! # Cancellation and deadlines
 //!
 //! [`Handle::cancel`] ends every job at once, and [`PoolBuilder::deadline`] does so when the time for the whole run is
-//! over. [`Pool::shutdown`] waits for the jobs in flight and returns the requests that were not sent:
+//! up. [`Pool::shutdown`] waits for the jobs in flight and returns the requests that were not sent:
 //!
 //! ```
 //! use threaded::Pool;
@@ -235,8 +264,12 @@
 //! # Ok::<(), threaded::PoolError>(())
 //! ```
 //!
-//! [`Session::auth_for`] limits credentials to one origin, [`PoolBuilder::reauthenticate`] renews them after a 401, and
-//! [`Session::client`] reaches the settings of the HTTP client itself: certificates, proxies, DNS.
+//! For all sessions alike, the builder has [`user_agent`](PoolBuilder::user_agent), [`header`](PoolBuilder::header),
+//! [`basic_auth`](PoolBuilder::basic_auth) and [`bearer_auth`](PoolBuilder::bearer_auth) themselves. A token that
+//! expires is best left to [`credentials`](PoolBuilder::credentials): it is renewed once for the pool, however many
+//! workers see the 401. [`Session::auth_for`] limits credentials to one origin, [`PoolBuilder::reauthenticate`] renews
+//! those of the auth generator after a 401, and [`Session::client`] reaches the settings of the HTTP client itself:
+//! certificates, proxies, DNS.
 //!
 //! # SSRF protection
 //!
@@ -274,8 +307,8 @@
 //! # Choosing a transport
 //!
 //! With the feature `ureq`, [`Session::ureq`](Session#method.ureq) builds a session on a ureq agent, which does all its
-//! work on the worker's own thread: about twice as fast for small responses, over HTTP/1.1 only. Redirects, decoding,
-//! deadlines and errors are this crate's own on every transport.
+//! work but DNS resolution on the worker's own thread: about twice as fast for small responses, over HTTP/1.1 only.
+//! Redirects, decoding, deadlines and errors are this crate's own on every transport.
 //!
 #![cfg_attr(feature = "ureq", doc = "```")]
 #![cfg_attr(not(feature = "ureq"), doc = "```ignore")]
@@ -291,8 +324,8 @@
 //! # Ok::<(), threaded::PoolError>(())
 //! ```
 //!
-//! The session type is part of the builder's type. Code that chooses a transport at run time calls a function that is
-//! generic over the session, once for each transport.
+//! The session type is part of the builder's type. To choose a transport at run time, write a function that is generic
+//! over the builder's session type, and call it from each branch.
 //!
 //! | | reqwest (default) | reqwest, [`share_session`](PoolBuilder::share_session) | ureq |
 //! |---|---|---|---|
@@ -302,8 +335,8 @@
 //! | proxies of the environment | `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, by the scheme of the URL; system settings on Windows and macOS | the same | the first of `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`, for every URL |
 //! | cookie store, DNS resolution in Rust | with `cookies`, `hickory-dns` | the same | no |
 //! | DNS resolution | on the client's threads | the same | on a new thread for each new connection |
-//! | largest response head | 100 fields, about 400 KiB | the same | 100 fields, 64 KiB |
-//! | longest line of a request head | 64 KiB | the same | 16 KiB, or `output_buffer_size` |
+//! | largest response head | 100 fields, about 400 KiB; 16 KiB over HTTP/2 | the same | 100 fields, 64 KiB |
+//! | longest URL | 64 KiB | the same | 16 KiB, or `output_buffer_size` |
 //! | a proxy of the environment cannot be reached | `ErrorKind::Connect` | the same | `ErrorKind::Proxy` |
 //! | the server responds and closes before the request body is sent | may be `ErrorKind::Closed` | the same | the response |
 //! | a chunk size with a sign or a space before it | `ErrorKind::Protocol` | the same | is accepted |
@@ -324,10 +357,10 @@
 //! | `native-tls` | | HTTPS with the system's TLS library |
 //! | `ureq` | | the transport on ureq |
 //! | `http2` | yes | HTTP/2, where a server offers it over TLS |
-//! | `system-proxy` | yes | proxies of the environment (`HTTP_PROXY` …); one that cannot be used is an error of `build` |
+//! | `system-proxy` | yes | proxies of the environment (`HTTP_PROXY` …); an invalid one is an error of `build` |
 //! | `socks` | | SOCKS proxies |
 //! | `cookies` | | a cookie store: `session.client(\|client\| client.cookie_store(true))` |
-//! | `hickory-dns` | | DNS resolution in Rust: `session.client(\|client\| client.hickory_dns(true))` |
+//! | `hickory-dns` | | DNS resolution in Rust, unless `session.client(\|client\| client.hickory_dns(false))` or `public_addresses_only` |
 //! | `gzip` | yes | decoding of gzip and deflate, [`RequestSpec::gzip`](RequestSpec#method.gzip) |
 //! | `brotli`, `zstd` | | decoding of these content encodings |
 //! | `charset` | yes | [`Response::text`] in encodings other than UTF-8 |

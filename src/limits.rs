@@ -15,7 +15,8 @@ use crate::redact::SafeUrl;
 /// Rate limits and concurrency limits of a pool. Passed to [`PoolBuilder::limits`](crate::PoolBuilder::limits).
 ///
 /// A job that may not be sent yet waits in the queue and does not occupy a worker. Workers take the next job that may
-/// be sent, round robin over the origins (scheme, host and port), so a slow or limited origin delays no other origin.
+/// be sent, in round-robin order across origins (scheme, host and port), so a limited origin delays no other origin; a
+/// slow one does not either, with [`in_flight_per_origin`](Self::in_flight_per_origin).
 /// When no job may be sent, they wait until the time at which one may.
 ///
 /// This applies to the jobs in the pool. Requests that [`imap`](crate::imap) has not yet pulled from its iterator, or
@@ -51,7 +52,7 @@ pub struct Limits {
     max_cool_down: Option<Duration>,
 }
 
-/// The limits of one origin, in place of those for each origin. Passed to [`Limits::for_origin`].
+/// The limits of one particular origin, which replace the per-origin limits. Passed to [`Limits::for_origin`].
 #[derive(Clone, Debug, Default)]
 #[must_use = "the setters take it by value and return it"]
 pub struct OriginLimits {
@@ -103,8 +104,8 @@ impl Limits {
         self
     }
 
-    /// Sets the limits for one origin, written like `https://api.example.com`. They replace both limits for each
-    /// origin: a limit that is not set in them does not apply. Building the pool fails if the origin is invalid.
+    /// Sets the limits for one origin, written like `https://api.example.com`. They replace both per-origin limits: one
+    /// that is not set here does not apply to this origin. Building the pool fails if the origin is invalid.
     /// Defaults to the same limits for all origins.
     pub fn for_origin(mut self, origin: impl Into<String>, limits: OriginLimits) -> Self {
         self.overrides.push((origin.into(), limits));

@@ -62,7 +62,7 @@ impl Stats {
         self.exceptions
     }
 
-    /// Returns the size of all response bodies received into memory, in bytes after decoding.
+    /// Returns the size of the bodies of all [responses](Self::responses) in memory, in bytes after decoding.
     pub fn bytes_received(&self) -> u64 {
         self.bytes_received
     }

@@ -42,13 +42,24 @@ use crate::sync::channel::{Receiver, RecvTimeoutError};
 ///
 /// # Life cycle
 ///
-/// A pool works from the moment it is built, and accepts jobs until its intake is closed. That happens in one of three ways:
+/// A pool works from the moment it is built, and all of it through `&self`: an `Arc<Pool>` serves a whole program. The
+/// outcome of a job goes where it is wanted:
 ///
-/// - [`join_all`](Self::join_all) closes the intake and returns when every job has its outcome. The outcomes stay in the
-///   pool, to be read afterwards.
-/// - Iterating over the pool closes the intake, yields each outcome as it arrives, and ends with the last one.
-/// - Dropping the pool (or its iterator) cancels queued jobs and returns at once. Jobs in flight end on their own, and their
-///   outcomes are discarded.
+/// - of a job that is [submitted](Self::submit), to the pool: [`recv`](Self::recv), [`responses`](Self::responses),
+///   iterators;
+/// - of a job that is [spawned](Self::spawn), to its [`JobHandle`];
+/// - of a round, such as [`map`](Self::map), to the caller of that round.
+///
+/// It accepts jobs until its work ends:
+///
+/// - [`join_all`](Self::join_all) returns when every job has its outcome, those included that jobs have led to
+///   meanwhile. The outcomes stay in the pool, to be read afterwards.
+/// - Iterating over the pool by value yields each outcome as it arrives, and ends with the last one, those included of
+///   jobs that the loop submits through a [`Handle`].
+/// - [`close`](Self::close) accepts nothing more from now on, [`shutdown`](Self::shutdown) also returns what was not
+///   sent, and [`Handle::cancel`] ends everything at once.
+/// - Dropping the pool (or its iterator) discards queued jobs and returns at once. Jobs in flight end on their own, and
+///   their outcomes are discarded.
 ///
 /// [`responses`](Self::responses), [`get_response`](Self::get_response) and their like never block and can be called at any
 /// time.
@@ -278,12 +289,14 @@ impl Pool {
         self.exceptions().next()
     }
 
-    /// Drains the responses that are available now, without blocking. Responses that arrive later stay in the pool.
+    /// An iterator that takes the available responses out of the pool, without blocking. It ends when none is available
+    /// at that moment.
     pub fn responses(&self) -> Responses {
         self.guard.results.responses()
     }
 
-    /// Drains the exceptions that are available now, without blocking. Exceptions that arrive later stay in the pool.
+    /// An iterator that takes the available exceptions out of the pool, without blocking. It ends when none is
+    /// available at that moment.
     pub fn exceptions(&self) -> Exceptions {
         self.guard.results.exceptions()
     }
@@ -322,9 +335,9 @@ impl Pool {
     /// Starts no more jobs, waits for the jobs in flight, and returns the requests that were not sent: first the accepted
     /// ones, in the order of their acceptance, then what is left in your own job channel.
     ///
-    /// The outcomes of the others stay in the pool, to be read. A job with a [`JobHandle`] that was not sent ends as
-    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), so that whatever waits for it gets its request back. To stop
-    /// without waiting for the jobs in flight, see [`Handle::cancel`]. Must not be called on a worker's thread.
+    /// The outcomes of the others stay in the pool, to be read. A job with a [`JobHandle`] that was not sent fails with
+    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), so that whatever waits for it gets its request back. To
+    /// stop without waiting for the jobs in flight, see [`Handle::cancel`]. Must not be called on a worker's thread.
     ///
     /// ```
     /// use threaded::Pool;
@@ -348,8 +361,8 @@ impl Pool {
 
     /// The number of workers, including those that are still starting.
     ///
-    /// Workers start gradually: no more at a time than are up already, and only while there are jobs for them. A pool that
-    /// was built from fewer jobs than the builder's `num_threads` gets more workers when jobs are submitted to it.
+    /// Workers start gradually, about as many at a time as are up already. A pool that was built from fewer jobs than
+    /// the builder's `num_threads` gets more workers when jobs are submitted to it.
     pub fn num_threads(&self) -> usize {
         self.guard.threads.count()
     }

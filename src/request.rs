@@ -33,8 +33,8 @@ use crate::response::ResponseHead;
 ///
 /// It can be cloned, stored, sent again and moved between threads. It refers to no connection and no worker.
 ///
-/// Setters take the spec by value and never fail. An invalid value (a URL, header, body …) makes the job end as
-/// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) when it is due, and affects no other job.
+/// Setters take the spec by value and never fail. An invalid value (a URL, header, body …) makes the job fail with
+/// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) when a worker takes it, and affects no other job.
 ///
 /// A URL alone converts into a spec: whatever is [`IntoUrl`], such as a string, a [`Url`](url::Url) or an `http::Uri`.
 /// So do an `http::Request` with a body, and a [`ThreadException`](crate::ThreadException) or
@@ -94,7 +94,7 @@ struct Fault {
 impl RequestSpec {
     /// Creates a request with any method, an [`http::Method`] or a string.
     ///
-    /// With an invalid method, the job ends as [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest).
+    /// With an invalid method, the job fails with [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest).
     ///
     /// ```
     /// use threaded::RequestSpec;

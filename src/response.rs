@@ -17,7 +17,8 @@ use crate::history::RedirectHop;
 use crate::origin;
 use crate::redact::{DebugTruncated, HeaderNames, SafeUrl};
 
-/// An HTTP response of any status, with its whole body in memory: plain data, without a connection.
+/// An HTTP response of any status, with its whole body, in memory unless the request says otherwise: plain data,
+/// without a connection.
 ///
 /// Reading does not consume it. Cloning does not copy the body.
 ///

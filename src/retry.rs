@@ -24,8 +24,8 @@ use crate::response::Response;
 /// [`PoolBuilder::retry`](crate::PoolBuilder::retry).
 ///
 /// A job that is waiting for its retry stays in the queue and does not occupy a worker. It still counts towards the
-/// [`window`](crate::PoolBuilder::window) of a lazy run. When there is no further attempt, the job ends with the result
-/// of its last one: a response or an exception.
+/// [`window`](crate::PoolBuilder::window) of [`imap`](crate::imap) and [`imap_unordered`](crate::imap_unordered). When
+/// there is no further attempt, the job ends with the result of its last one: a response or an exception.
 ///
 /// # Which attempts are retried
 ///
@@ -137,20 +137,21 @@ impl Retry {
         self
     }
 
-    /// Sets whether an attempt is retried whose body could not be saved or whose handler failed
+    /// Sets whether to retry an attempt whose body could not be saved or whose handler failed
     /// ([`ErrorKind::Sink`](crate::ErrorKind::Sink)). Defaults to `false`.
     pub fn sink_errors(mut self, retry: bool) -> Self {
         self.sink_errors = retry;
         self
     }
 
-    /// Lets a closure decide: it is called after each attempt, successful or not, and returns the delay before the next
-    /// one, or `None` to end the job with this one. [`RetryContext::default_delay`] is the decision of the rules above.
+    /// Lets a closure decide: it is called after each attempt that another one may follow, successful or not, and
+    /// returns the delay before that, or `None` to end the job with this one. [`RetryContext::default_delay`] is the
+    /// decision of the policy's own rules.
     ///
     /// The maximum per job, the budget and the run's deadline still apply, and errors that are never retried end the
     /// job without a call. Whether it is safe to send the request again is up to the closure. It is called on the
-    /// workers' threads. If it panics, the job ends as [`ErrorKind::Panicked`](crate::ErrorKind::Panicked). Defaults to
-    /// the rules above.
+    /// workers' threads. If it panics, the job fails with [`ErrorKind::Panicked`](crate::ErrorKind::Panicked). Defaults
+    /// to the policy's own rules.
     ///
     /// ```
     /// use threaded::{Retry, RetryContext};

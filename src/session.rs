@@ -65,9 +65,10 @@ impl Session<UreqConfigBuilder> {
     /// A session on a new ureq agent: HTTP/1.1 on the worker's own thread. Its `User-Agent` is `reqwest-threaded/<version>`
     /// unless the session or the request sets another one.
     ///
-    /// [`client`](Self::client) gives access to ureq's own settings. Set here are the buffers (64 KiB for input, 16 KiB for
-    /// output) and TLS with the platform's certificate verifier. With the feature `system-proxy`, all requests go
-    /// through the first proxy set in `ALL_PROXY`, `HTTPS_PROXY` or `HTTP_PROXY`, except for the hosts in `NO_PROXY`.
+    /// [`client`](Self::client) gives access to ureq's own settings. This session sets the buffer sizes (64 KiB for
+    /// input, 16 KiB for output) and uses the platform's certificate verifier for TLS. With the feature `system-proxy`,
+    /// all requests go through the first proxy set in `ALL_PROXY`, `HTTPS_PROXY` or `HTTP_PROXY`, except for the hosts
+    /// in `NO_PROXY`.
     ///
     /// ```
     /// use threaded::{Pool, Session};

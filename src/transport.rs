@@ -109,8 +109,10 @@ pub trait TransportBuilder: Sized {
     /// # Errors
     ///
     /// Returns an error if the transport cannot be built, or cannot honour the options. For the first worker it becomes
-    /// [`PoolError::Session`](crate::PoolError::Session), later [`ErrorKind::Session`](crate::ErrorKind::Session) of the job at hand. An [`Error`] (in the
-    /// box) becomes the job's error as it is: a proxy that cannot be used makes the request invalid, not the session.
+    /// [`PoolError::Session`](crate::PoolError::Session); a later worker ends, or, if it is the last one or the session
+    /// is for a request's proxy, the job ends with [`ErrorKind::Session`](crate::ErrorKind::Session). An [`Error`] (in
+    /// the box) becomes the job's error as it is: a proxy that cannot be used makes the request invalid, not the
+    /// session.
     fn build(self, options: &TransportOptions) -> Result<Self::Transport, BoxError>;
 }
 

@@ -11,9 +11,10 @@ use crate::retry::RetryContext;
 /// Receives the events of a pool as they happen, for metrics, logs and progress bars. Passed to
 /// [`PoolBuilder::observer`](crate::PoolBuilder::observer).
 ///
-/// It is called on the workers' threads, by all of them concurrently, and they wait for it: it should be quick. If it
-/// panics at the start of an attempt, the job ends as [`ErrorKind::Panicked`](crate::ErrorKind::Panicked); if it panics
-/// later, the result of the attempt stands and the panic is logged.
+/// It is called on the workers' threads, and on that of a shutdown or a cancellation, by all of them concurrently, and
+/// they wait for it: it should be quick. If it panics at the start of an attempt, the job fails with
+/// [`ErrorKind::Panicked`](crate::ErrorKind::Panicked); if it panics later, the result of the attempt stands and the
+/// panic is logged.
 ///
 /// A closure that takes an [`Event`] is an observer of all events. Its argument needs the type annotation:
 ///
@@ -93,7 +94,7 @@ impl<F: Fn(&Event<'_>) + Send + Sync> Observer for F {
     }
 }
 
-/// An attempt at a job that a worker starts.
+/// A worker's attempt at a job, as it starts.
 pub struct Attempt<'a> {
     pub(crate) request: &'a RequestSpec,
     pub(crate) index: usize,

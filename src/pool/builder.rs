@@ -86,8 +86,8 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// Takes jobs from a channel of your own, in addition to those that are submitted. Takes one more thread.
     ///
     /// A worker takes a job when it is free, so a bounded channel applies backpressure to its producer. With
-    /// [`retry`](Self::retry), [`limits`](Self::limits) or [`affinity`](Self::affinity) workers look ahead for jobs that may
-    /// go: then up to [`window`](Self::window) jobs, 1,000 by default, are taken out of the channel and wait in the pool.
+    /// [`retry`](Self::retry) or [`limits`](Self::limits) workers look ahead for jobs that may go: then up to
+    /// [`window`](Self::window) jobs, 1,000 by default, are taken out of the channel and wait in the pool.
     /// [`imap`](Self::imap) and [`imap_unordered`](Self::imap_unordered) drop the channel, so that its senders are
     /// disconnected. Defaults to none.
     pub fn job_queue(mut self, jobs: Receiver<RequestSpec>) -> Self {
@@ -129,9 +129,9 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self
     }
 
-    /// Sets the time limit of the whole run, from the start of the pool. When it is exceeded, every job without an outcome
-    /// ends as [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), as with [`Handle::cancel`](crate::Handle::cancel).
-    /// Takes one more thread. `None` is no limit. Defaults to `None`.
+    /// Sets the time limit of the whole run, from the start of the pool. When it is exceeded, every job without an
+    /// outcome fails with [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), as with
+    /// [`Handle::cancel`](crate::Handle::cancel). Takes one more thread. `None` is no limit. Defaults to `None`.
     pub fn deadline(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.settings.deadline = limit.into();
         self
@@ -140,8 +140,8 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// Sets the constructor of sessions: each worker calls it once, on its own thread. Takes any [`TransportBuilder`].
     ///
     /// Call it before [`initializer`](Self::initializer), [`auth_generator`](Self::auth_generator) and
-    /// [`share_session`](Self::share_session): they apply to the sessions of the current constructor. If one was
-    /// called before, the pool fails to start with [`PoolError::Session`](crate::PoolError::Session),
+    /// [`share_session`](Self::share_session): they apply to the sessions of the current constructor. If any of them
+    /// was called before `session`, the pool fails to start with [`PoolError::Session`](crate::PoolError::Session),
     /// which names it. Defaults to [`Session::default`].
     pub fn session<C, F>(self, constructor: F) -> PoolBuilder<C>
     where
@@ -204,9 +204,9 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self.try_initializer(move |session| Ok(initializer(session)))
     }
 
-    /// An [`initializer`](Self::initializer) that can fail. If it fails for the first worker, building the pool does; a later
-    /// worker takes no jobs then, and counts as [failed](crate::Stats::failed_workers). Defaults to leaving the session
-    /// unchanged.
+    /// An [`initializer`](Self::initializer) that can fail. If it fails for the first worker, building the pool fails;
+    /// a later worker takes no jobs then, unless it is the only one left, and counts as
+    /// [failed](crate::Stats::failed_workers). Defaults to leaving the session unchanged.
     pub fn try_initializer<F>(mut self, initializer: F) -> Self
     where
         F: Fn(Session<B>) -> Result<Session<B>, BoxError> + Send + Sync + 'static,
@@ -215,7 +215,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self
     }
 
-    /// Gives each session its credentials, after the initializer and as often. Defaults to none.
+    /// Gives each session its credentials, after the initializer, each time that it runs. Defaults to none.
     pub fn auth_generator<F>(self, auth_generator: F) -> Self
     where
         F: Fn(Session<B>) -> Session<B> + Send + Sync + 'static,
@@ -242,9 +242,9 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// their own, and not to another origin after a redirect.
     ///
     /// If it cannot be obtained at first, building the pool fails with
-    /// [`PoolError::Session`](crate::PoolError::Session). If it cannot be renewed, the jobs that wait for it end as
-    /// [`ErrorKind::Session`](crate::ErrorKind::Session) with the closure's error as the cause, and the next 401 tries again.
-    /// Defaults to none.
+    /// [`PoolError::Session`](crate::PoolError::Session). If it cannot be renewed, the jobs that wait for it fail with
+    /// [`ErrorKind::Session`](crate::ErrorKind::Session) with the closure's error as the cause, and the next 401 tries
+    /// again. Defaults to none.
     ///
     /// ```no_run
     /// use threaded::{Auth, Pool};
@@ -313,9 +313,9 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self
     }
 
-    /// Sets the maximum size of a response body, in bytes after decoding. A larger one ends as
-    /// [`ErrorKind::BodyTooLarge`](crate::ErrorKind::BodyTooLarge). `None` lifts the limit. Defaults to 64 MiB in memory,
-    /// and to no limit for bodies that go to a file or a handler.
+    /// Sets the maximum size of a response body, in bytes after decoding. A job whose body is larger fails with
+    /// [`ErrorKind::BodyTooLarge`](crate::ErrorKind::BodyTooLarge). `None` lifts the limit. Defaults to 64 MiB in
+    /// memory, and to no limit for bodies that go to a file or a handler.
     pub fn max_body(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.settings.attempt_limits.max_body = Some(bytes.into());
         self
@@ -333,18 +333,19 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// notation and embedded in IPv6 addresses (mapped, NAT64, 6to4). A public address of this machine itself is allowed.
     ///
     /// It applies to addresses in URLs, to the addresses that host names resolve to (connections are made only to the
-    /// addresses that were checked, so DNS rebinding has no effect), and to each redirect. Such a job ends as
-    /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest), or as
-    /// [`ErrorKind::Redirect`](crate::ErrorKind::Redirect). No proxy is used, since a proxy would resolve host names itself:
-    /// those of the environment and of the session's client are ignored, and a request that names one is refused. Defaults to
-    /// `false`.
+    /// addresses that were checked, so DNS rebinding has no effect), and to each redirect. A job that is refused fails
+    /// with [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest), or as
+    /// [`ErrorKind::Redirect`](crate::ErrorKind::Redirect). No proxy is used, since a proxy would resolve host names
+    /// itself: those of the environment and of the session's client are ignored, and a request that names one is
+    /// refused. Defaults to `false`.
     pub fn public_addresses_only(mut self, public_addresses_only: bool) -> Self {
         self.settings.public_addresses_only = public_addresses_only;
         self
     }
 
-    /// Exempts an origin, such as `http://127.0.0.1:8080`, from [`public_addresses_only`](Self::public_addresses_only): an
-    /// internal service, or the server of a test. Can be called more than once. With an invalid origin, building fails with
+    /// Exempts an origin, such as `http://127.0.0.1:8080`, from [`public_addresses_only`](Self::public_addresses_only):
+    /// an internal service, or the server of a test. Other schemes and ports of a host name that is named here are
+    /// refused. Can be called more than once. With an invalid origin, building fails with
     /// [`PoolError::AllowedOrigin`](crate::PoolError::AllowedOrigin). Defaults to none.
     pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
         self.settings.allowed_origins.push(origin.into());

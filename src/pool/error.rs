@@ -22,14 +22,15 @@ pub enum PoolError {
     NoWindow,
     /// `max_unread(0)` was asked for.
     NoUnread,
-    /// The [`Limits`](crate::Limits) are invalid: a rate of 0, or an invalid origin.
+    /// The [`Limits`](crate::Limits) are invalid: a rate or burst of 0, no request in flight, or an invalid origin.
     Limits(String),
     /// [`allow_origin`](crate::PoolBuilder::allow_origin) was given an invalid origin.
     AllowedOrigin(String),
-    /// The operating system could not start the thread of the first worker.
+    /// The operating system could not start a thread: of the first worker, of the deadline, or of the intake.
     Spawn(Arc<io::Error>),
     /// The first worker could not build its session: the session's constructor, the initializer, the auth generator or
-    /// the transport's builder failed or panicked, or they do not fit together.
+    /// the transport's builder failed or panicked, or one of them was set before
+    /// [`session`](crate::PoolBuilder::session).
     Session(Arc<dyn StdError + Send + Sync>),
 }
 
@@ -58,7 +59,7 @@ impl fmt::Display for PoolError {
             Self::AllowedOrigin(message) => {
                 write!(f, "cannot allow an origin: {}", Truncated(message))
             }
-            Self::Spawn(error) => write!(f, "could not start the first worker's thread: {error}"),
+            Self::Spawn(error) => write!(f, "could not start a thread of the pool: {error}"),
             Self::Session(source) => write!(f, "could not build a session: {}", Truncated(source)),
         }
     }

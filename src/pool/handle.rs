@@ -116,7 +116,7 @@ impl Handle {
         }
     }
 
-    /// Ends the work now. Every job that has no outcome yet, queued or in flight, ends as
+    /// Ends the work now. Every job that has no outcome yet, queued or in flight, fails with
     /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), and calls that wait for the pool return.
     ///
     /// Workers stop their current attempts as soon as the transport can be interrupted, and the results are discarded. Jobs in

@@ -288,7 +288,8 @@ impl Shared {
 /// The responses that are available, in the order in which the jobs were done. Created by
 /// [`Pool::responses`](crate::Pool::responses) and [`map`](crate::map).
 ///
-/// It never waits: it ends when no response is available. What it has not yielded stays in the pool, for the next one.
+/// It never waits: it ends when no response is available. Items that were not yielded stay in the pool, for the next
+/// call.
 pub struct Responses {
     channel: Receiver<ThreadResponse>,
     shared: Arc<Shared>,
@@ -330,7 +331,8 @@ impl fmt::Debug for Responses {
 /// The exceptions that are available, in the order in which the jobs were done. Created by
 /// [`Pool::exceptions`](crate::Pool::exceptions) and [`map`](crate::map).
 ///
-/// It never waits: it ends when no exception is available. What it has not yielded stays in the pool, for the next one.
+/// It never waits: it ends when no exception is available. Items that were not yielded stay in the pool, for the next
+/// call.
 pub struct Exceptions {
     channel: Receiver<ThreadException>,
     shared: Arc<Shared>,
@@ -386,9 +388,9 @@ impl IntoIterator for Pool {
 
 /// The outcomes of a pool, in the order in which the jobs are done. Created by iterating over a [`Pool`].
 ///
-/// It waits for the next one and ends when the work is over. What the loop over it submits through a
-/// [`Handle`](crate::Handle) is part of the work: an outcome counts as processed when the next one is asked for. Dropping
-/// it early cancels what is queued and does not wait.
+/// It waits for the next one and ends when the work is over. Jobs that the loop body submits through a
+/// [`Handle`](crate::Handle) are part of the work: an outcome counts as processed only when the next one is requested.
+/// Dropping the iterator early discards queued jobs and does not block.
 pub struct Outcomes {
     guard: PoolGuard,
     /// How many jobs keep the work open until their outcomes, which were yielded already, are processed.

@@ -106,9 +106,9 @@ impl Pool {
     /// stays open, and several threads can have a round at the same time. Like [`threaded::map`](crate::map), which starts a
     /// pool for its requests, it blocks the calling thread.
     ///
-    /// If the pool is closed, cancelled or its deadline passes meanwhile, requests that were not submitted yet end as
-    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled). If it is [shut down](Self::shutdown), that returns those that
-    /// were not sent, and they have no outcome here.
+    /// If the pool is closed, cancelled or its deadline passes meanwhile, requests that were not submitted yet fail
+    /// with [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled). If it is [shut down](Self::shutdown), that returns
+    /// those that were not sent, and they have no outcome here.
     ///
     /// ```
     /// use threaded::Pool;

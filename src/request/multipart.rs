@@ -38,7 +38,8 @@ impl Form {
         self.part(name, Part::bytes(value.into()))
     }
 
-    /// Adds a file with its name, and with the content type of its extension. It is read when the form is sent.
+    /// Adds a file, with its file name and the content type that its extension implies. It is read when the form is
+    /// sent.
     pub fn file(self, name: impl Into<String>, path: impl Into<PathBuf>) -> Self {
         self.part(name, Part::file(path))
     }
@@ -157,7 +158,7 @@ impl Part {
         self
     }
 
-    /// Sets the media type. With an invalid header value, the job ends as
+    /// Sets the media type. With an invalid header value, the job fails with
     /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest). Defaults to that of a file's extension, or to
     /// none.
     pub fn content_type(mut self, content_type: impl Into<String>) -> Self {

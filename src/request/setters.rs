@@ -28,12 +28,12 @@ impl RequestSpec {
     /// those of the session with that name.
     ///
     /// Headers whose names indicate credentials are marked sensitive: their values are not printed, and redirects to
-    /// another origin do not carry them. These are names with `auth`, `key` or `jwt` as a word (except
-    /// `Idempotency-Key` and `Surrogate-Key`), and names that contain `apikey`, `bearer`, `cookie`, `credential`,
-    /// `passwd`, `password`, `secret`, `session`, `signature` or `token`. For other names, pass a `HeaderValue` that is
-    /// marked sensitive.
+    /// another origin do not carry them. These are `Authorization` and names with `auth`, `key` or `jwt` as a word
+    /// (except `Idempotency-Key` and `Surrogate-Key`), and names that contain, among others, `apikey`, `bearer`,
+    /// `cookie`, `credential`, `passwd`, `password`, `secret`, `session`, `signature` or `token`. For other names, pass
+    /// a `HeaderValue` that is marked sensitive.
     ///
-    /// `Content-Length` and `Transfer-Encoding` follow from the body: with either of them, the job ends as
+    /// `Content-Length` and `Transfer-Encoding` follow from the body: with either of them, the job fails with
     /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest), except with the correct length of a body in
     /// memory. `Expect` is not sent, since no transport waits for the 100. Defaults to none.
     pub fn header<V>(mut self, name: impl AsRef<str>, value: V) -> Self
@@ -80,7 +80,7 @@ impl RequestSpec {
     /// Sends the content of a file, as it is at the time of each attempt. Sets no `Content-Type`. Defaults to no body.
     ///
     /// It must be a regular file, since a redirect or a retry reads it again. If it is not, or cannot be opened, the
-    /// job ends as [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest).
+    /// job fails with [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest).
     pub fn body_from_file(self, path: impl Into<PathBuf>) -> Self {
         self.body(RequestBody::from_file(path))
     }
@@ -127,7 +127,7 @@ impl RequestSpec {
     /// are compressed while they are sent, so they come without a `Content-Length`, over HTTP/1.1 in chunks. Without a
     /// body, this has no effect.
     ///
-    /// With another level, or with a `Content-Encoding` header on the spec, the job ends as
+    /// With another level, or with a `Content-Encoding` header on the spec, the job fails with
     /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest).
     #[cfg(feature = "gzip")]
     pub fn gzip(mut self, level: u32) -> Self {
@@ -220,7 +220,8 @@ impl RequestSpec {
     /// Each worker has a session of its own for each proxy, created by the same session constructor, initializer and
     /// auth generator. So connections, cookies and credentials are not shared between two proxies, nor with requests
     /// that use none. The 8 most recently used of these sessions stay open. With a transport that does not support
-    /// proxies (a stub, for example), the job ends as [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest).
+    /// proxies (a stub, for example), the job fails with
+    /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest).
     ///
     /// Defaults to the proxies of the session's transport: with reqwest and the feature `system-proxy`, those of the
     /// environment (`HTTP_PROXY` …).
@@ -238,12 +239,12 @@ impl RequestSpec {
     /// status is saved, so that no error page replaces a file. The body of any other response is kept in memory, and
     /// [`Response::saved_to`](crate::Response::saved_to) returns `None`.
     ///
-    /// A part of a body is never saved: with a `Range` header, on the spec or the session, the job ends as
+    /// A part of a body is never saved: with a `Range` header, on the spec or the session, the job fails with
     /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest), and a response with status 206 to a request
     /// without one as [`ErrorKind::Protocol`](crate::ErrorKind::Protocol).
     ///
     /// If the folder does not exist, the target is not a regular file (a directory, a device), or the disk is full, the
-    /// job ends as [`ErrorKind::Sink`](crate::ErrorKind::Sink). Unless a `timeout` is set, the
+    /// job fails with [`ErrorKind::Sink`](crate::ErrorKind::Sink). Unless a `timeout` is set, the
     /// [`stall_timeout`](crate::PoolBuilder::stall_timeout) applies.
     pub fn save_to(mut self, path: impl Into<PathBuf>) -> Self {
         self.options_mut().destination = Some(BodyDestination::File(path.into().into()));
@@ -255,9 +256,9 @@ impl RequestSpec {
     ///
     /// The handler runs on the worker, as a part of the attempt: the body is decoded, and `max_body` and `timeout`
     /// apply if they are set, otherwise the [`stall_timeout`](crate::PoolBuilder::stall_timeout). If the handler
-    /// returns an error of any type, the job ends as [`ErrorKind::Sink`](crate::ErrorKind::Sink) with that error as its
-    /// source. An error while reading the body ends the job as that error, even if the handler ignores it. The handler
-    /// need not read to the end: the rest of the body is not waited for, and the connection is not reused.
+    /// returns an error of any type, the job fails with [`ErrorKind::Sink`](crate::ErrorKind::Sink) with that error as
+    /// its source. An error while reading the body becomes the error of the job, even if the handler ignores it. The
+    /// handler need not read to the end: the rest of the body is not waited for, and the connection is not reused.
     ///
     /// ```
     /// use std::io::{BufRead, BufReader};
@@ -283,7 +284,7 @@ impl RequestSpec {
         self
     }
 
-    /// Sets the maximum size of the response body, in bytes after decoding. With a larger one, the job ends as
+    /// Sets the maximum size of the response body, in bytes after decoding. With a larger one, the job fails with
     /// [`ErrorKind::BodyTooLarge`](crate::ErrorKind::BodyTooLarge). `None` lifts the limit. Defaults to the pool's
     /// [`max_body`](crate::PoolBuilder::max_body).
     pub fn max_body(mut self, bytes: impl Into<Option<u64>>) -> Self {

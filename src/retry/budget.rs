@@ -39,7 +39,8 @@ impl RetryBudget {
         self
     }
 
-    /// Sets the number of retries in the budget at the start, which is also its maximum. Defaults to 100.
+    /// Sets the number of retries in the budget at the start, which is also its maximum, but at least 1. Defaults to
+    /// 100.
     pub fn reserve(mut self, retries: u32) -> Self {
         self.reserve = retries;
         self

@@ -13,7 +13,8 @@ use crate::request::{OpenBody, RequestBody};
 
 /// One HTTP request for a [`Transport`](crate::Transport) to send.
 ///
-/// The headers are complete except for those that frame the message: `Host`, `Content-Length`, `Transfer-Encoding`.
+/// The headers lack only those that the transport adds: `Host`, `Content-Length`, `Transfer-Encoding`, and
+/// its own defaults.
 ///
 /// The pool makes an exchange for each request and for each redirect hop. [`new`](Self::new) makes one by hand, to test a
 /// transport without a pool:

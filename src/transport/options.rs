@@ -12,7 +12,7 @@ use crate::addresses::AddressFilter;
 use crate::error::{BoxError, Error, RootCause};
 use crate::redact::SafeUrl;
 
-/// The requirements of the pool or a request on a transport, passed to [`TransportBuilder::build`].
+/// The requirements that the pool or a request places on a transport, passed to [`TransportBuilder::build`].
 ///
 /// The default has none. A pool never sets a proxy together with an address filter.
 ///

@@ -200,9 +200,10 @@ fn an_input_is_asked_again_only_while_jobs_are_held() {
             (asked.get() == 1).then_some("http://stub.test/")
         });
         let builder = stub().num_threads(2);
-        let mut outcomes: Box<dyn Iterator<Item = Outcome>> = match ordered {
-            true => Box::new(builder.imap(input).unwrap()),
-            false => Box::new(builder.imap_unordered(input).unwrap()),
+        let mut outcomes: Box<dyn Iterator<Item = Outcome>> = if ordered {
+            Box::new(builder.imap(input).unwrap())
+        } else {
+            Box::new(builder.imap_unordered(input).unwrap())
         };
         assert!(outcomes.next().is_some());
         assert_eq!(asked.get(), 2);
@@ -224,9 +225,10 @@ fn a_work_list_that_grows_from_the_outcomes_is_a_crawl_in_bounded_memory() {
             Some(format!("http://stub.test/{page}"))
         });
         let builder = stub().num_threads(4).window(8);
-        let outcomes: Box<dyn Iterator<Item = Outcome>> = match ordered {
-            true => Box::new(builder.imap(input).unwrap()),
-            false => Box::new(builder.imap_unordered(input).unwrap()),
+        let outcomes: Box<dyn Iterator<Item = Outcome>> = if ordered {
+            Box::new(builder.imap(input).unwrap())
+        } else {
+            Box::new(builder.imap_unordered(input).unwrap())
         };
         let mut seen = HashSet::new();
         for outcome in outcomes {
