@@ -1,6 +1,7 @@
 //! The settings and the transport that one worker sends with: [`Session`], and [`OpenSession`] once it is opened.
 
 pub(crate) mod credentials;
+pub(crate) mod error;
 pub(crate) mod factory;
 
 use std::fmt;

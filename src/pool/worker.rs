@@ -14,7 +14,8 @@ use crate::observe::Attempt;
 use crate::panics;
 use crate::request::RequestSpec;
 use crate::response::Response;
-use crate::session::factory::{SessionError, WorkerSessions};
+use crate::session::error::SessionError;
+use crate::session::factory::WorkerSessions;
 use crate::sync::channel::Sender;
 use crate::sync::{park, thread_waker};
 

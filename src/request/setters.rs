@@ -235,8 +235,9 @@ impl RequestSpec {
     /// The body goes to a temporary file in the same folder (`.threaded-….part`), which is renamed when it is complete:
     /// the final name never refers to a partial file. A failure leaves nothing behind; if the process is killed, its
     /// temporary file stays, and is deleted when the same file is saved next time. A file that is replaced keeps its
-    /// permissions; if the path is a symbolic link, the file that it refers to is replaced. Only a response with a 2xx
-    /// status is saved, so that no error page replaces a file. The body of any other response is kept in memory, and
+    /// permissions; if the path is a symbolic link, the file that it refers to is replaced. Only the
+    /// body of a response with a 2xx status is saved, so that no error page replaces a file. A response without a body, such
+    /// as a 204, changes no file, the body of any other response is kept in memory, and
     /// [`Response::saved_to`](crate::Response::saved_to) returns `None`.
     ///
     /// A part of a body is never saved: with a `Range` header, on the spec or the session, the job fails with

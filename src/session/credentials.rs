@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::factory::SessionError;
+use super::error::{SessionError, Stage};
 use crate::error::BoxError;
 use crate::headers::Auth;
-use crate::panics;
-use crate::redact::Truncated;
 use crate::sync::{Mutex, WaitList};
 
 /// Obtains the credential; it is given the one before.
@@ -89,11 +87,8 @@ impl Credentials {
     fn obtain(&self) -> Result<Credential, SessionError> {
         let old = self.state.lock().current.clone();
         let old = old.map(|credential| credential.auth);
-        let obtained = match panics::caught(|| (self.renew)(old.as_ref())) {
-            Ok(result) => result,
-            Err(message) => Err(format!("it panicked: {}", Truncated(message)).into()),
-        };
-        let obtained = obtained.and_then(|auth| {
+        let obtained = Stage::Credentials.run(|| {
+            let auth = (self.renew)(old.as_ref())?;
             let header = auth.clone().into_header_value()?;
             Ok((auth, header))
         });
@@ -111,8 +106,7 @@ impl Credentials {
                 state.failure = None;
                 Ok(credential)
             }
-            Err(source) => {
-                let failure = SessionError::credentials(source);
+            Err(failure) => {
                 state.failure = Some(failure.clone());
                 Err(failure)
             }

@@ -1,19 +1,16 @@
 //! How workers get their sessions: set up from the user's hooks, one for each worker or shared, and one for each proxy.
 
 use std::convert::Infallible;
-use std::error::Error as StdError;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
 use super::credentials::{Credentials, Renew};
+use super::error::{SessionError, Stage};
 use super::{OpenSession, Preset, Session, SessionDefaults};
 use crate::addresses::AddressFilter;
-use crate::error::{BoxError, Error, RootCause};
-use crate::panics;
-use crate::redact::Truncated;
+use crate::error::{BoxError, Error};
 use crate::request::RequestSpec;
 use crate::sync::{Mutex, thread};
 use crate::transport::reqwest::ClientBuilder;
@@ -162,7 +159,7 @@ impl<B: TransportBuilder + 'static> SessionFactory for TypedFactory<B> {
             Some(session) => session,
             closed => closed.insert(self.set_up(proxy)?),
         };
-        let clone = run_stage(Stage::Transport, || Ok(session.clone_with(clone_transport)))?;
+        let clone = Stage::Transport.run(|| Ok(session.clone_with(clone_transport)))?;
         Ok(Box::new(clone))
     }
 
@@ -204,24 +201,24 @@ impl<B: TransportBuilder + 'static> SessionFactory for TypedFactory<B> {
 impl<B: TransportBuilder + 'static> TypedFactory<B> {
     fn set_up(&self, proxy: Option<&Url>) -> Result<OpenSession<B::Transport>, SessionError> {
         let setup = &self.setup;
-        let mut session = run_stage(Stage::Constructor, || {
+        let mut session = Stage::Constructor.run(|| {
             let presets = setup.presets.iter();
             presets
                 .fold((setup.constructor)(), Session::with_preset)
                 .checked()
         })?;
         if let Some(initializer) = &setup.initializer {
-            session = run_stage(Stage::Initializer, || initializer(session)?.checked())?;
+            session = Stage::Initializer.run(|| initializer(session)?.checked())?;
         }
         let unauthorized = self.reauthenticate.then(|| session.defaults.clone());
         if let Some(auth_generator) = &setup.auth_generator {
-            session = run_stage(Stage::AuthGenerator, || auth_generator(session)?.checked())?;
+            session = Stage::AuthGenerator.run(|| auth_generator(session)?.checked())?;
         }
         let options = TransportOptions::default()
             .with_proxy(proxy.cloned())
             .with_address_filter(self.address_filter.clone())
             .with_stall_timeout(self.stall_timeout);
-        run_stage(Stage::Transport, || session.open(unauthorized, &options))
+        Stage::Transport.run(|| session.open(unauthorized, &options))
     }
 
     /// The defaults of a session with fresh credentials. The open transport stays, so what constructor and auth generator
@@ -230,11 +227,9 @@ impl<B: TransportBuilder + 'static> TypedFactory<B> {
         let Some(auth_generator) = &self.setup.auth_generator else {
             return Ok(unauthorized.clone());
         };
-        let mut session = run_stage(Stage::Constructor, || Ok((self.setup.constructor)()))?;
+        let mut session = Stage::Constructor.run(|| Ok((self.setup.constructor)()))?;
         session.defaults = unauthorized.clone();
-        run_stage(Stage::AuthGenerator, || {
-            auth_generator(session)?.into_defaults()
-        })
+        Stage::AuthGenerator.run(|| auth_generator(session)?.into_defaults())
     }
 
     fn shared_session(&self, proxy: Option<&Url>) -> Arc<SharedSession<B::Transport>> {
@@ -373,75 +368,6 @@ fn drop_in_background<S: Send + 'static>(sessions: impl IntoIterator<Item = S>) 
     let _ = thread::Builder::new()
         .name(name)
         .spawn(move || drop(sessions));
-}
-
-/// Why a session could not be opened.
-#[derive(Clone, Debug)]
-pub(crate) struct SessionError {
-    stage: Stage,
-    source: Arc<dyn StdError + Send + Sync>,
-}
-
-/// The part of a session's setup that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Constructor,
-    Initializer,
-    AuthGenerator,
-    Credentials,
-    Transport,
-}
-
-impl SessionError {
-    fn new(stage: Stage, source: BoxError) -> Self {
-        let source = source.into();
-        Self { stage, source }
-    }
-
-    pub(super) fn credentials(source: BoxError) -> Self {
-        Self::new(Stage::Credentials, source)
-    }
-}
-
-impl fmt::Display for SessionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let stage = match self.stage {
-            Stage::Constructor => "session constructor",
-            Stage::Initializer => "initializer",
-            Stage::AuthGenerator => "auth generator",
-            Stage::Credentials => "credentials",
-            Stage::Transport => "transport",
-        };
-        write!(f, "{stage}: {}", RootCause(&*self.source))
-    }
-}
-
-impl StdError for SessionError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&*self.source)
-    }
-}
-
-/// Runs one stage of a session's setup. A panic is one of its errors.
-fn run_stage<T>(
-    stage: Stage,
-    run: impl FnOnce() -> Result<T, BoxError>,
-) -> Result<T, SessionError> {
-    let result = match panics::caught(run) {
-        Ok(result) => result,
-        Err(message) => Err(format!("it panicked: {}", Truncated(message)).into()),
-    };
-    result.map_err(|source| SessionError::new(stage, source))
-}
-
-impl From<SessionError> for Error {
-    /// An [`Error`] of a transport's builder is about the request: its proxy cannot be used.
-    fn from(error: SessionError) -> Self {
-        match error.source.downcast_ref::<Self>() {
-            Some(about_request) if error.stage == Stage::Transport => about_request.clone(),
-            _ => Self::session(error),
-        }
-    }
 }
 
 #[cfg(test)]
