@@ -27,7 +27,6 @@ pub use imap::{Imap, ImapUnordered};
 pub use job_handle::JobHandle;
 pub use results::{Exceptions, Incoming, Outcomes, Responses};
 
-use self::job::ReplyRoute;
 use self::results::ResultReceiver;
 use self::threads::Threads;
 use crate::observe::Stats;
@@ -213,7 +212,7 @@ impl Pool {
     /// Returns an error, which gives the request back, if the pool was [closed](Self::close), shut down or cancelled, if it was
     /// joined and its work is over, or if no worker can be started.
     pub fn submit(&self, request: impl Into<RequestSpec>) -> Result<usize, SubmitError> {
-        self.guard.threads.submit(request.into(), ReplyRoute::Pool)
+        self.guard.threads.submit(request.into(), None)
     }
 
     /// Submits a job whose outcome comes back through its own handle, and not through the pool's channels: for a program in

@@ -71,15 +71,31 @@ impl<T> RwLock<T> {
     }
 }
 
-#[cfg(not(shuttle))]
-const YIELDS: usize = 4;
+/// Calls `is_there` a few times, for a few microseconds in all. What a thread waits for often comes within that time: then
+/// neither it nor the thread that brings it pays for sleeping and waking up. The channels of crossbeam do so too.
+fn spin<T>(mut is_there: impl FnMut() -> Option<T>) -> Option<T> {
+    const SPINS: u32 = 6;
+    const YIELDS: u32 = 4;
+
+    // In a model, each step on something shared lets the other threads go on.
+    if cfg!(shuttle) {
+        return is_there();
+    }
+    for step in 0..SPINS + YIELDS {
+        if let Some(found) = is_there() {
+            return Some(found);
+        }
+        if step < SPINS {
+            (0..1_u32 << step).for_each(|_| std::hint::spin_loop());
+        } else {
+            thread::yield_now();
+        }
+    }
+    is_there()
+}
 
 /// Blocks until the current thread is unparked or the time has come; it may also return earlier.
-pub(crate) fn park(until: Option<Instant>) {
-    // What this thread waits for often comes within microseconds: then neither it nor the thread that unparks it pays for
-    // sleeping and waking up. The channels of crossbeam yield this often too, before they block.
-    #[cfg(not(shuttle))]
-    (0..YIELDS).for_each(|_| thread::yield_now());
+fn park(until: Option<Instant>) {
     match until {
         None => thread::park(),
         #[cfg(not(shuttle))]
@@ -90,17 +106,52 @@ pub(crate) fn park(until: Option<Instant>) {
     }
 }
 
-/// A waker that unparks the current thread.
-pub(crate) fn thread_waker() -> Waker {
-    struct ParkedThread(thread::Thread);
+/// Blocks the thread that has made it until its waker is called.
+pub(crate) struct Parker {
+    parked: Arc<ParkedThread>,
+    waker: Waker,
+}
 
-    impl Wake for ParkedThread {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
+struct ParkedThread {
+    thread: thread::Thread,
+    is_woken: atomic::AtomicBool,
+}
+
+impl Wake for ParkedThread {
+    fn wake(self: Arc<Self>) {
+        self.is_woken.store(true, atomic::Ordering::SeqCst);
+        self.thread.unpark();
+    }
+}
+
+impl Parker {
+    pub(crate) fn new() -> Self {
+        let parked = Arc::new(ParkedThread {
+            thread: thread::current(),
+            is_woken: atomic::AtomicBool::new(false),
+        });
+        Self {
+            waker: Waker::from(Arc::clone(&parked)),
+            parked,
         }
     }
 
-    Waker::from(Arc::new(ParkedThread(thread::current())))
+    pub(crate) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    /// Blocks until the waker is called, if it has not been since the last time, or the time has come; it may also return
+    /// earlier.
+    pub(crate) fn park(&self, until: Option<Instant>) {
+        let was_woken = || {
+            let is_woken = &self.parked.is_woken;
+            is_woken.swap(false, atomic::Ordering::SeqCst).then_some(())
+        };
+        if spin(was_woken).is_none() {
+            park(until);
+            self.parked.is_woken.store(false, atomic::Ordering::SeqCst);
+        }
+    }
 }
 
 /// The threads that wait for one thing, such as an outcome to read.
@@ -119,7 +170,7 @@ impl WaitList {
         mut check: impl FnMut() -> Option<T>,
     ) -> Option<T> {
         loop {
-            if let Some(found) = check() {
+            if let Some(found) = spin(&mut check) {
                 return Some(found);
             }
             self.enter();

@@ -18,6 +18,7 @@ use super::job_handle::{CancelledAt, SpawnedJob};
 use super::policy::Policy;
 use super::queue::{JobQueue, PendingJob, QueuedJob};
 use super::results::ResultSender;
+use super::round::Round;
 use super::shutdown::{AtomicShutdownMode, Left, Outstanding, ShutdownMode};
 use super::user_channel::UserChannel;
 use crate::error::{Error, ErrorKind};
@@ -26,6 +27,7 @@ use crate::origin::Origin;
 use crate::outcome::ThreadResponse;
 use crate::request::RequestSpec;
 use crate::response::Response;
+use crate::schedule::OriginKey;
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
 use crate::sync::channel::{Receiver, TryRecvError};
@@ -85,16 +87,14 @@ impl Core {
     pub(super) fn submit(
         &self,
         request: RequestSpec,
-        route: ReplyRoute,
+        round: Option<Arc<Round>>,
     ) -> Result<usize, SubmitError> {
         let request = self.admit(request)?;
-        if let ReplyRoute::Round(round) = &route {
+        if let Some(round) = &round {
             round.accept();
         }
-        let index = self.counters.job_submitted();
-        let origin = self.origin_of(&request);
-        let job = QueuedJob::Whole(Job::new(index, request, route));
-        self.queue.push((job, origin));
+        let (index, pending) = self.accept(request, round);
+        self.queue.push(pending);
         self.sweep();
         Ok(index)
     }
@@ -112,12 +112,16 @@ impl Core {
 
     /// Gives a request that was not accepted an outcome all the same: it counts as a job that was cancelled. Returns its
     /// index.
-    pub(super) fn refuse(&self, request: RequestSpec, route: ReplyRoute) -> usize {
-        if let ReplyRoute::Round(round) = &route {
-            round.accept();
-        }
+    pub(super) fn refuse(&self, request: RequestSpec, round: &Arc<Round>) -> usize {
+        round.accept();
         let index = self.counters.job_submitted();
-        let job = Job::new(index, request, route);
+        let job = Job {
+            index,
+            request,
+            route: ReplyRoute::Round(Arc::clone(round)),
+            origin: OriginKey::NONE,
+            last_attempt: None,
+        };
         self.counters.job_started(NO_WORKER);
         let attempt = job.cancelled_attempt();
         self.deliver(job, attempt, NO_WORKER);
@@ -388,6 +392,19 @@ impl Core {
         }
     }
 
+    /// Returns the job's index.
+    fn accept(&self, request: RequestSpec, round: Option<Arc<Round>>) -> (usize, PendingJob) {
+        let index = self.counters.job_submitted();
+        let origin = self.origin_of(&request);
+        let job = QueuedJob::Whole {
+            index,
+            request,
+            round,
+            last_attempt: None,
+        };
+        (index, (job, origin))
+    }
+
     /// The origin that a job counts for, if that matters.
     fn origin_of(&self, request: &RequestSpec) -> Option<Box<Origin>> {
         if !self.needs_origins {
@@ -413,10 +430,7 @@ impl Core {
                 if self.queue.has_parked() {
                     channel.watch();
                 }
-                let origin = self.origin_of(&request);
-                let index = self.counters.job_submitted();
-                let job = Job::new(index, request, ReplyRoute::Pool);
-                return Some((QueuedJob::Whole(job), origin));
+                return Some(self.accept(request, None).1);
             }
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => {

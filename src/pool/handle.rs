@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use super::error::SubmitError;
-use super::job::ReplyRoute;
 use super::job_handle::JobHandle;
 use super::round::Round;
 use super::shutdown::ShutdownMode;
@@ -70,8 +69,8 @@ impl Handle {
         let request = request.into();
         let round = self.round.as_ref().map(Weak::upgrade);
         match (self.threads.upgrade(), round) {
-            (Some(threads), None) => threads.submit(request, ReplyRoute::Pool),
-            (Some(threads), Some(Some(round))) => threads.submit(request, ReplyRoute::Round(round)),
+            (Some(threads), None) => threads.submit(request, None),
+            (Some(threads), Some(Some(round))) => threads.submit(request, Some(round)),
             _ => Err(SubmitError::closed(request, ShutdownMode::Dropped)),
         }
     }

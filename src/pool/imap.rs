@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::iter::FusedIterator;
+use std::sync::Arc;
 
 use super::round::RoundReceiver;
 use super::{Handle, Pool};
@@ -250,12 +251,12 @@ where
             let Some(request) = self.requests.as_mut().and_then(Iterator::next) else {
                 return;
             };
-            let index = match threads.submit(request.into(), self.receiver.route()) {
+            let round = self.receiver.round();
+            let index = match threads.submit(request.into(), Some(Arc::clone(round))) {
                 Ok(index) => index,
                 Err(refused) => {
                     self.requests = None;
-                    let (request, route) = (refused.into_request(), self.receiver.route());
-                    threads.core.refuse(request, route)
+                    threads.core.refuse(refused.into_request(), round)
                 }
             };
             submitted(index);

@@ -65,16 +65,6 @@ pub(super) struct FinishedAttempt {
 }
 
 impl Job {
-    pub(super) fn new(index: usize, request: RequestSpec, route: ReplyRoute) -> Self {
-        Self {
-            index,
-            request,
-            route,
-            origin: OriginKey::NONE,
-            last_attempt: None,
-        }
-    }
-
     /// The outcome of a job whose last attempt is this one, and where it goes.
     #[inline]
     pub(super) fn into_outcome(self, attempt: FinishedAttempt) -> (Outcome, ReplyRoute) {

@@ -12,7 +12,7 @@ use super::threads::Threads;
 use crate::outcome::Outcome;
 use crate::request::RequestSpec;
 use crate::schedule::OriginKey;
-use crate::sync::{Mutex, park, thread_waker};
+use crate::sync::{Mutex, Parker};
 
 /// A job whose outcome goes to the holder of this handle, not to the pool's channels. Created by
 /// [`Pool::spawn`](crate::Pool::spawn) and [`Handle::spawn`](crate::Handle::spawn).
@@ -53,12 +53,12 @@ impl JobHandle {
     ///
     /// On a thread of an async runtime, which must not be blocked, await the handle instead.
     pub fn join(self) -> Outcome {
-        let waker = thread_waker();
+        let parker = Parker::new();
         loop {
-            if let Some(outcome) = self.job.take_outcome(&waker) {
+            if let Some(outcome) = self.job.take_outcome(parker.waker()) {
                 return outcome;
             }
-            park(None);
+            parker.park(None);
         }
     }
 
@@ -68,15 +68,15 @@ impl JobHandle {
     pub fn join_timeout(&mut self, timeout: Duration) -> Option<Outcome> {
         // A time that the clock cannot express never comes.
         let until = Instant::now().checked_add(timeout);
-        let waker = thread_waker();
+        let parker = Parker::new();
         loop {
-            if let Some(outcome) = self.job.outcome(&waker) {
+            if let Some(outcome) = self.job.outcome(parker.waker()) {
                 return Some(outcome);
             }
             if until.is_some_and(|until| Instant::now() >= until) {
                 return None;
             }
-            park(until);
+            parker.park(until);
         }
     }
 

@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::job::{Job, ReplyRoute};
+use super::job::{FinishedAttempt, Job, ReplyRoute};
 use super::job_handle::SpawnedJob;
+use super::round::Round;
 use crate::origin::Origin;
+use crate::request::RequestSpec;
 use crate::schedule::{Decision, OriginKey, Schedule};
 use crate::sync::atomic::{AtomicUsize, Ordering, fence};
 use crate::sync::channel::{Receiver, Sender, unbounded};
@@ -22,30 +24,54 @@ use crate::sync::{Mutex, MutexGuard};
 /// millions of jobs may wait.
 pub(super) type PendingJob = (QueuedJob, Option<Box<Origin>>);
 
-/// A job that waits for a worker.
+/// A job that waits for a worker: what it needs to wait, since millions may.
 pub(super) enum QueuedJob {
-    Whole(Job),
+    Whole {
+        index: usize,
+        request: RequestSpec,
+        /// Where its outcome goes, if not to the pool's channels.
+        round: Option<Arc<Round>>,
+        last_attempt: Option<Box<FinishedAttempt>>,
+    },
     /// The job waits where its handle can cancel it.
     Ticket(Arc<SpawnedJob>),
 }
 
 impl QueuedJob {
-    /// A job that is put back for a retry. Gives it back if it was cancelled meanwhile.
-    fn put_back(job: Job) -> Result<Self, Job> {
-        match &job.route {
+    /// Fails, and gives the job back, if it has a handle and was cancelled meanwhile.
+    pub(super) fn new(job: Job) -> Result<Self, Job> {
+        let round = match &job.route {
+            ReplyRoute::Pool => None,
+            ReplyRoute::Round(round) => Some(Arc::clone(round)),
             ReplyRoute::Handle(spawned) => {
                 let spawned = Arc::clone(spawned);
                 spawned.put_back(job)?;
-                Ok(Self::Ticket(spawned))
+                return Ok(Self::Ticket(spawned));
             }
-            ReplyRoute::Pool | ReplyRoute::Round(_) => Ok(Self::Whole(job)),
-        }
+        };
+        Ok(Self::Whole {
+            index: job.index,
+            request: job.request,
+            round,
+            last_attempt: job.last_attempt,
+        })
     }
 
     /// `None` if the job was cancelled, and has its outcome.
     fn redeem(self, origin: OriginKey) -> Option<Job> {
         match self {
-            Self::Whole(job) => Some(Job { origin, ..job }),
+            Self::Whole {
+                index,
+                request,
+                round,
+                last_attempt,
+            } => Some(Job {
+                index,
+                request,
+                route: round.map_or(ReplyRoute::Pool, ReplyRoute::Round),
+                origin,
+                last_attempt,
+            }),
             Self::Ticket(spawned) => spawned.take(origin),
         }
     }
@@ -187,7 +213,7 @@ impl JobQueue {
     pub(super) fn delay(&self, job: Job, until: Instant) -> Result<(), Job> {
         let now = Instant::now();
         let origin = job.origin;
-        let job = QueuedJob::put_back(job)?;
+        let job = QueuedJob::new(job)?;
         let mut state = self.state.lock();
         state.schedule.delay(job, origin, now, until);
         let woken = self.needed_next(&mut state, now);

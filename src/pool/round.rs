@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::job::ReplyRoute;
 use super::results::{self, Exceptions, Responses, ResultReceiver, ResultSender};
 use super::shutdown::Outstanding;
 use super::{Pool, SubmitError};
@@ -74,10 +73,6 @@ impl RoundReceiver {
         &self.round
     }
 
-    pub(super) fn route(&self) -> ReplyRoute {
-        ReplyRoute::Round(Arc::clone(&self.round))
-    }
-
     /// The number of jobs that are queued, in flight, or done and not received.
     pub(super) fn held(&self) -> usize {
         let given_back = self.round.given_back.load(Ordering::SeqCst);
@@ -135,13 +130,12 @@ impl Pool {
         let threads = &self.guard.threads;
         let mut is_first = true;
         for request in requests {
-            match threads.submit(request.into(), receiver.route()) {
+            match threads.submit(request.into(), Some(Arc::clone(receiver.round()))) {
                 Ok(_) => {}
                 Err(refused) if is_first => return Err(refused),
                 Err(refused) => {
-                    threads
-                        .core
-                        .refuse(refused.into_request(), receiver.route());
+                    let request = refused.into_request();
+                    threads.core.refuse(request, receiver.round());
                 }
             }
             is_first = false;

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use super::core::Core;
 use super::error::{PoolError, SubmitError};
-use super::job::ReplyRoute;
 use super::job_handle::JobHandle;
 use super::results::ResultReceiver;
+use super::round::Round;
 use super::worker::Worker;
 use crate::panics;
 use crate::request::RequestSpec;
@@ -77,9 +77,9 @@ impl Threads {
     pub(super) fn submit(
         self: &Arc<Self>,
         request: RequestSpec,
-        route: ReplyRoute,
+        round: Option<Arc<Round>>,
     ) -> Result<usize, SubmitError> {
-        self.with_a_worker(request, |request| self.core.submit(request, route))
+        self.with_a_worker(request, |request| self.core.submit(request, round))
     }
 
     /// Like `submit`, for a job with a handle.

@@ -1,7 +1,6 @@
 //! A worker of the blocking engine: it takes a job, makes an attempt, and finishes it, on one thread.
 
 use std::sync::Arc;
-use std::task::Waker;
 
 use http::StatusCode;
 
@@ -16,8 +15,8 @@ use crate::request::RequestSpec;
 use crate::response::Response;
 use crate::session::error::SessionError;
 use crate::session::factory::WorkerSessions;
+use crate::sync::Parker;
 use crate::sync::channel::Sender;
-use crate::sync::{park, thread_waker};
 
 pub(super) struct Worker {
     threads: Arc<Threads>,
@@ -56,8 +55,8 @@ impl Worker {
     }
 
     fn serve(mut self) {
-        let waker = thread_waker();
-        while let Some(job) = self.next(&waker) {
+        let parker = Parker::new();
+        while let Some(job) = self.next(&parker) {
             if let Some(running) = self.threads.core.start(self.number, job) {
                 self.attempt(running);
             }
@@ -69,11 +68,11 @@ impl Worker {
     }
 
     /// The next job; blocks until there is one. `None` when the work is over.
-    fn next(&self, waker: &Waker) -> Option<Job> {
+    fn next(&self, parker: &Parker) -> Option<Job> {
         loop {
-            match self.threads.core.poll_next(self.number, waker) {
+            match self.threads.core.poll_next(self.number, parker.waker()) {
                 Next::Start(job) => return Some(job),
-                Next::Wait(until) => park(until),
+                Next::Wait(until) => parker.park(until),
                 Next::Exit => return None,
             }
         }

@@ -8,7 +8,6 @@ use crate::limits::Limits;
 use crate::outcome::ThreadException;
 use crate::pool::core::Core;
 use crate::pool::imap::{Imap, ImapUnordered, RunningPool, WindowedInput};
-use crate::pool::job::ReplyRoute;
 use crate::pool::policy::Policy;
 use crate::pool::queue::JobQueue;
 use crate::pool::results::{self, Exceptions, Responses, UnreadLimit};
@@ -260,7 +259,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         }
         for request in requests {
             // The intake is open, and the run cannot have been cancelled yet.
-            let _ = threads.core.submit(request, ReplyRoute::Pool);
+            let _ = threads.core.submit(request, None);
         }
         if let Some(deadline) = deadline {
             threads.watch_deadline(results, deadline)?;
