@@ -146,6 +146,10 @@ impl Core {
             let has_brought = brought.is_some();
             if let Some(job) = self.queue.take(worker, brought.take()) {
                 if self.is_running() && !job.route.is_cancelled() {
+                    if self.results.has_limit() {
+                        // One outcome that was read wakes one worker, but there may be room for more of them.
+                        self.queue.wake_one();
+                    }
                     return Next::Start(job);
                 }
                 self.queue.release(job.origin);

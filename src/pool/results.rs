@@ -111,6 +111,10 @@ impl ResultSender {
         self.shared.readers.notify_all();
     }
 
+    pub(super) fn has_limit(&self) -> bool {
+        self.shared.max_unread.is_some()
+    }
+
     /// Whether workers have to wait for the reader.
     pub(super) fn is_full(&self) -> bool {
         let Some(limit) = &self.shared.max_unread else {
