@@ -151,26 +151,6 @@ fn workers_wait_while_too_many_outcomes_are_unread() {
 }
 
 #[test]
-fn all_workers_go_on_once_there_is_room() {
-    let (builder, begun, open) = gated();
-    let pool = builder.num_threads(3).max_unread(1).build().unwrap();
-    let started = || begun.recv_timeout(Duration::from_secs(60)).unwrap();
-    pool.submit("http://stub.test/").unwrap();
-    started();
-    open.send(()).unwrap();
-    eventually("the limit is reached", || pool.stats().responses() == 1);
-    for _ in 0..3 {
-        pool.submit("http://stub.test/").unwrap();
-    }
-    assert!(pool.recv().unwrap().is_ok());
-    for _ in 0..3 {
-        started();
-    }
-    drop(open);
-    pool.join_all();
-}
-
-#[test]
 fn a_pool_with_unread_outcomes_can_be_waited_for_and_stopped() {
     let full = || {
         let pool = Pool::builder()

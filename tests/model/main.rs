@@ -549,6 +549,36 @@ fn workers_that_wait_for_the_reader_go_on_when_it_reads() {
     });
 }
 
+/// One outcome that was read makes room for all of them.
+#[test]
+fn all_workers_that_wait_for_the_reader_go_on_once_there_is_room() {
+    on_every_schedule(|| {
+        let both = Arc::new(shuttle::sync::Barrier::new(2));
+        let transport = move |exchange: Exchange<'_>| {
+            if exchange.url().path() == "/with-another" {
+                both.wait();
+            }
+            respond_ok(exchange)
+        };
+        let pool = Pool::builder()
+            .num_threads(2)
+            .max_unread(1)
+            .session(move || Session::new(transport.clone()))
+            .build()
+            .unwrap();
+        pool.submit("http://stub.test/").unwrap();
+        while pool.stats().responses() == 0 {
+            thread::yield_now();
+        }
+        for _ in 0..2 {
+            pool.submit("http://stub.test/with-another").unwrap();
+        }
+        for _ in 0..3 {
+            assert!(pool.recv().is_some());
+        }
+    });
+}
+
 #[test]
 fn a_dropped_pool_lets_workers_go_that_wait_for_the_reader() {
     on_every_schedule(|| {
