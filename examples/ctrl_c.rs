@@ -1,4 +1,5 @@
-//! A graceful stop: after Ctrl-C nothing new is sent, what is in flight ends, and what was not sent comes back.
+//! A graceful stop: after Ctrl-C nothing new is sent, what is in flight ends, and what was not sent comes back. A second
+//! Ctrl-C does not wait for what is in flight.
 //!
 //! Without a terminal to press it in, the example sends the signal to itself after half a second.
 
@@ -7,7 +8,7 @@
 mod server;
 
 use std::io::IsTerminal;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -23,9 +24,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let outcomes = Pool::builder().concurrency(8).imap_unordered(&mut urls)?;
 
     let handle = outcomes.handle();
-    let (unsent_tx, unsent) = mpsc::channel();
+    let stopping = Arc::new(Mutex::new(None));
+    let started = Arc::clone(&stopping);
     ctrlc::set_handler(move || {
-        let _ = unsent_tx.send(handle.shutdown());
+        let mut stopping = started.lock().unwrap_or_else(PoisonError::into_inner);
+        if stopping.is_some() {
+            return handle.cancel();
+        }
+        // On a thread of its own, since it waits.
+        let handle = handle.clone();
+        *stopping = Some(thread::spawn(move || handle.shutdown()));
     })?;
     println!("fetching 1,000 slow pages; press Ctrl-C to stop");
     if !std::io::stdin().is_terminal() {
@@ -36,7 +44,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (succeeded, failed): (Vec<_>, Vec<_>) = outcomes.partition(Result::is_ok);
     println!("{} succeeded, {} failed", succeeded.len(), failed.len());
     // A second run could start with these. The input has kept what was not pulled from it.
-    let unsent = unsent.recv()?;
+    let stopping = stopping
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    let unsent = stopping.map(|stopping| stopping.join().unwrap_or_default());
+    let unsent = unsent.unwrap_or_default();
     println!(
         "{} requests were queued and not sent, {} URLs are left",
         unsent.len(),

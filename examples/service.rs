@@ -21,7 +21,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stock = Server::responding("12 left");
     let pool = Pool::builder()
         .concurrency(32)
-        .timeout(Duration::from_secs(5))
+        // A worker that waits for a response cannot be interrupted: this is how long a slow backend keeps one busy.
+        .timeout(Duration::from_secs(2))
         .build()?;
     let backends = Arc::new(Backends {
         pool,

@@ -95,6 +95,7 @@ enum Fault {
     File(PathBuf),
     LocalResource,
     Session,
+    Credentials,
     Cancelled,
     Panicked(String),
 }
@@ -141,8 +142,10 @@ pub enum ErrorKind {
     /// The worker that took the job has no session to send it with: the session's constructor, the initializer, the
     /// auth generator, the pool's credentials or the transport's builder failed.
     Session,
-    /// The job was cancelled: by [`Handle::cancel`](crate::Handle::cancel), or by the
-    /// [`deadline`](crate::PoolBuilder::deadline) of the run.
+    /// The job was cancelled: by [`Handle::cancel`](crate::Handle::cancel) or
+    /// [`JobHandle::cancel`](crate::JobHandle::cancel), or by the [`deadline`](crate::PoolBuilder::deadline) of the run. Or it
+    /// was not sent, and its handle or round gets it back: since the pool was closed, shut down or dropped. It does not count
+    /// as retryable, since it was ended on purpose; with [`was_sent`](Error::was_sent) `false` it is safe to send later.
     Cancelled,
     /// A closure, a transport or a library panicked while it worked on this job.
     Panicked,
@@ -167,7 +170,7 @@ impl Error {
             Fault::Status(_) => ErrorKind::Status,
             Fault::Handler | Fault::File(_) => ErrorKind::Sink,
             Fault::LocalResource => ErrorKind::LocalResource,
-            Fault::Session => ErrorKind::Session,
+            Fault::Session | Fault::Credentials => ErrorKind::Session,
             Fault::Cancelled => ErrorKind::Cancelled,
             Fault::Panicked(_) => ErrorKind::Panicked,
         }
@@ -193,6 +196,9 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         use ErrorKind::*;
 
+        if matches!(self.0.fault, Fault::Credentials) {
+            return true;
+        }
         match self.kind() {
             Dns | Connect | Proxy | Timeout | Closed | BodyTruncated | LocalResource => true,
             Status => self
@@ -382,6 +388,11 @@ impl Error {
         Self::new(Fault::Session, false).with_source(source)
     }
 
+    /// The pool's credential could not be renewed: a moment later it may be.
+    pub(crate) fn credentials(source: impl Into<BoxError>) -> Self {
+        Self::new(Fault::Credentials, false).with_source(source)
+    }
+
     pub(crate) fn cancelled() -> Self {
         Self::new(Fault::Cancelled, false)
     }
@@ -481,6 +492,7 @@ impl fmt::Display for Error {
                 "ran out of a local resource (file descriptors, ports, memory){cause}"
             ),
             Fault::LocalResource => write!(f, "a local resource failed{cause}"),
+            Fault::Credentials => write!(f, "the pool's credentials could not be renewed{cause}"),
             Fault::Session => {
                 let cause = Suffix(self.source().map(Truncated));
                 write!(f, "the worker has no session{cause}")

@@ -47,7 +47,7 @@
 //! let site = "https://example.com";
 //! # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
 //! let (responses, exceptions) = Pool::builder()
-//!     .num_threads(32)
+//!     .concurrency(32)
 //!     .timeout(Duration::from_secs(10))
 //!     .map([
 //!         RequestSpec::get(format!("{site}/search")).query(&[("q", "fork"), ("page", "2")]),
@@ -91,8 +91,25 @@
 //! # Ok::<(), threaded::PoolError>(())
 //! ```
 //!
-//! The input is asked again after it has returned `None`, as long as there are jobs: a work list that grows from the
-//! outcomes is a crawl.
+//! The input is asked again after it has returned `None`, as long as there are jobs: so a work list that grows from the
+//! outcomes is a crawl. The input and the loop share it:
+//!
+//! ```
+//! use std::cell::RefCell;
+//!
+//! let site = "https://example.com";
+//! # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+//! let to_visit = RefCell::new(vec![format!("{site}/1")]);
+//! let mut pages = 0;
+//! for response in threaded::imap_unordered(std::iter::from_fn(|| to_visit.borrow_mut().pop()))?.flatten() {
+//!     pages += 1;
+//!     if pages < 10 {
+//!         to_visit.borrow_mut().push(format!("{site}/{}", pages + 1));
+//!     }
+//! }
+//! assert_eq!(pages, 10);
+//! # Ok::<(), threaded::PoolError>(())
+//! ```
 //!
 //! # A pool for a whole program
 //!
@@ -317,7 +334,7 @@
 //! let site = "https://example.com";
 //! # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
 //! let (responses, exceptions) = Pool::builder()
-//!     .num_threads(32)
+//!     .concurrency(32)
 //!     .session(Session::ureq)
 //!     .map((0..100).map(|page| format!("{site}/{page}")))?;
 //! assert_eq!((responses.count(), exceptions.count()), (100, 0));

@@ -234,7 +234,8 @@ impl Pool {
     }
 
     /// Blocks until there is an outcome, and returns it: of the pool's own jobs, in completion order, either kind. `None` when
-    /// the work is over, which requires that the intake was closed: see [`close`](Self::close).
+    /// the work is over, which requires that the intake was closed: see [`close`](Self::close). **Without that, it waits for the
+    /// next job, and so does a loop over `&pool`.**
     ///
     /// Several threads can receive at the same time: each outcome goes to one of them.
     ///
@@ -334,8 +335,9 @@ impl Pool {
     /// Starts no more jobs, waits for the jobs in flight, and returns the requests that were not sent: first the accepted
     /// ones, in the order of their acceptance, then what is left in your own job channel.
     ///
-    /// The outcomes of the others stay in the pool, to be read. A job with a [`JobHandle`] that was not sent fails with
-    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), so that whatever waits for it gets its request back. To
+    /// The outcomes of the others stay in the pool, to be read. A job that waits for a retry ends with the result of its
+    /// last attempt, which may be a 503. A job with a [`JobHandle`] or of a [`map`](Self::map) round that was not sent fails
+    /// with [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), so that whatever waits for it gets its request back. To
     /// stop without waiting for the jobs in flight, see [`Handle::cancel`]. Must not be called on a worker's thread.
     ///
     /// ```
@@ -353,7 +355,8 @@ impl Pool {
         self.core().shut_down()
     }
 
-    /// A snapshot of what the pool has done so far.
+    /// A snapshot of what the pool has done so far. In a loop over the pool itself, which moves it, take a
+    /// [`handle`](Self::handle) before and ask that.
     pub fn stats(&self) -> Stats {
         self.core().counters.snapshot()
     }

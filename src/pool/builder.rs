@@ -64,7 +64,8 @@ impl Default for PoolBuilder {
 }
 
 impl<B: TransportBuilder + 'static> PoolBuilder<B> {
-    /// Sets the number of workers. HTTP is I/O-bound, so use many more workers than CPU cores.
+    /// Sets the number of workers. HTTP is I/O-bound, so use many more workers than CPU cores. Most programs set
+    /// [`concurrency`](Self::concurrency) instead, which is the same for a blocking session.
     ///
     /// With 0, building fails with [`PoolError::NoThreads`](crate::PoolError::NoThreads). A pool whose jobs are known when it
     /// is built starts at most one worker for each job. Defaults to the number of CPU cores.
@@ -107,8 +108,8 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self
     }
 
-    /// Backpressure for a pool that is read slowly: workers start no job while this many outcomes of the pool's own jobs are
-    /// unread. Jobs in flight at that moment still end, so up to as many more outcomes as there are workers can be unread.
+    /// Bounds the memory of a pool that is read slowly: workers start no job while this many outcomes of the pool's own jobs
+    /// are unread. `submit` does not wait: a bounded [`job_queue`](Self::job_queue) or [`imap`](Self::imap) bounds the jobs. Jobs in flight at that moment still end, so up to as many more outcomes as there are workers can be unread.
     ///
     /// It holds all jobs back, those with a [handle](crate::JobHandle) and in a [round](crate::Pool::map) too, although their
     /// own outcomes do not count. [`join_all`](crate::Pool::join_all), [`shutdown`](crate::Pool::shutdown) and a cancellation
@@ -237,14 +238,17 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// request, and again when a response is a 401. It is given the one before, if there is one.
     ///
     /// However many workers get a 401 at the same moment, the credential is renewed once: one worker calls the closure, the
-    /// others wait, and each repeats its attempt with the new one, once. The repetition counts as an attempt; rate limits count
-    /// it without delaying it. The credential is sent as that of [`Session::auth`], which it replaces: not with requests that have
-    /// their own, and not to another origin after a redirect.
+    /// others wait, and each repeats its attempt with the new one; again if that has expired meanwhile, up to 10 times, but not
+    /// if it was never accepted. A repetition counts as an attempt; rate limits count it without delaying it.
+    ///
+    /// **It is sent to every origin that the pool is given URLs of**, as that of [`Session::auth`], which it replaces; but not
+    /// with requests that have their own, and not to another origin after a redirect. For one origin only, see
+    /// [`Session::auth_for`].
     ///
     /// If it cannot be obtained at first, building the pool fails with
     /// [`PoolError::Session`](crate::PoolError::Session). If it cannot be renewed, the jobs that wait for it fail with
-    /// [`ErrorKind::Session`](crate::ErrorKind::Session) with the closure's error as the cause, and the next 401 tries
-    /// again. Defaults to none.
+    /// [`ErrorKind::Session`](crate::ErrorKind::Session) with the closure's error as the cause, unless
+    /// [`retry`](Self::retry) allows more attempts; the next 401 tries again. Defaults to none.
     ///
     /// ```no_run
     /// use threaded::{Auth, Pool};
@@ -252,7 +256,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// let pool = Pool::builder()
     ///     .concurrency(32)
     ///     .credentials(|_| {
-    ///         let response = threaded::fetch("https://auth.example.com/token")?;
+    ///         let response = threaded::fetch("https://auth.example.com/token")?.error_for_status()?;
     ///         Ok(Auth::bearer(response.text()))
     ///     })
     ///     .build()?;

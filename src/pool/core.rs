@@ -308,7 +308,8 @@ impl Core {
         self.results.lift_limit();
         let channel = self.close_user_channel();
         self.sweep();
-        self.outstanding.wait_idle(|| true);
+        self.outstanding
+            .wait(|is_idle| is_idle || self.is_dropped());
         let mut returned = std::mem::take(&mut *self.returned.lock());
         returned.sort_unstable_by_key(|job| job.index);
         let mut unsent: Vec<_> = returned.into_iter().map(|job| job.request).collect();
@@ -347,6 +348,7 @@ impl Core {
         self.advance_to(ShutdownMode::Dropped);
         self.close_user_channel();
         self.sweep();
+        self.outstanding.notify();
         self.end();
     }
 
@@ -354,9 +356,11 @@ impl Core {
     /// meanwhile.
     pub(super) fn wait_idle(&self) {
         self.results.lift_limit();
-        self.outstanding.wait_idle(|| {
+        self.outstanding.wait(|is_idle| {
             let channel = self.user_channel.as_ref();
-            channel.is_none_or(UserChannel::is_empty)
+            // In this order: a job that is taken out of the channel is counted before.
+            let has_more = channel.is_some_and(|channel| !channel.is_empty());
+            self.is_dropped() || (is_idle && !has_more)
         });
         self.results.restore_limit();
     }
@@ -489,7 +493,8 @@ impl Core {
                     self.complete(job, *attempt, NO_WORKER);
                 }
             }
-            (ShutdownMode::Returning, ReplyRoute::Pool | ReplyRoute::Round(_)) => {
+            (ShutdownMode::Returning, ReplyRoute::Pool) => self.give_back(job),
+            (ShutdownMode::Returning, ReplyRoute::Round(round)) if round.gives_back() => {
                 self.give_back(job);
             }
             (ShutdownMode::Dropped, ReplyRoute::Pool) => self.done(),
@@ -564,7 +569,11 @@ impl Core {
     }
 
     fn is_over(&self) -> bool {
-        self.mode.get() == ShutdownMode::Dropped || self.outstanding.is_zero()
+        self.is_dropped() || self.outstanding.is_zero()
+    }
+
+    fn is_dropped(&self) -> bool {
+        self.mode.get() == ShutdownMode::Dropped
     }
 
     fn end(&self) {

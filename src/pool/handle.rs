@@ -70,6 +70,9 @@ impl Handle {
         let round = self.round.as_ref().map(Weak::upgrade);
         match (self.threads.upgrade(), round) {
             (Some(threads), None) => threads.submit(request, None),
+            (Some(_), Some(Some(round))) if round.is_closed() => {
+                Err(SubmitError::closed(request, ShutdownMode::Closed))
+            }
             (Some(threads), Some(Some(round))) => threads.submit(request, Some(round)),
             _ => Err(SubmitError::closed(request, ShutdownMode::Dropped)),
         }
@@ -88,8 +91,15 @@ impl Handle {
         }
     }
 
-    /// Closes the intake without waiting, as [`Pool::close`](crate::Pool::close) does.
+    /// Closes the intake without waiting, as [`Pool::close`](crate::Pool::close) does. The handle of an
+    /// [`imap`](crate::Imap::handle) run closes that of the run only.
     pub fn close(&self) {
+        if let Some(round) = &self.round {
+            if let Some(round) = round.upgrade() {
+                round.close();
+            }
+            return;
+        }
         if let Some(threads) = self.threads.upgrade() {
             threads.core.close();
         }
@@ -98,8 +108,8 @@ impl Handle {
     /// Starts no more jobs, waits for the jobs in flight, and returns the requests that were not sent, as
     /// [`Pool::shutdown`](crate::Pool::shutdown) does. None if the pool was dropped, or another call has returned them.
     ///
-    /// It stops an iteration from a handler for Ctrl-C: the iterator yields the outcomes of the jobs in flight, and ends. It must
-    /// not be called on the thread that iterates, or on a worker's.
+    /// It stops an iteration from a handler for Ctrl-C: the iterator yields the outcomes of the jobs in flight, and ends. A
+    /// [`cancel`](Self::cancel) meanwhile ends the wait. Must not be called on a worker's thread.
     pub fn shutdown(&self) -> Vec<RequestSpec> {
         match self.threads.upgrade() {
             Some(threads) => threads.core.shut_down(),

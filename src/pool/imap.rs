@@ -43,11 +43,13 @@ impl<'a, I: Iterator> ImapUnordered<'a, I> {
 }
 
 impl<I> ImapUnordered<'_, I> {
-    /// A handle to reach the run from other threads, or from the loop over it. What it submits or spawns is part of the run:
-    /// the iterator yields the outcomes of submitted jobs.
+    /// A handle to reach the run from other threads, or from the loop over it. What it [submits](Handle::submit) is part of
+    /// the run: the iterator yields the outcomes. With [`Handle::close`] the run pulls no more requests, and ends with the
+    /// jobs that it holds.
     ///
-    /// With [`Handle::shutdown`] the iterator ends when the jobs in flight are done, and what was not sent is returned there;
-    /// with [`Handle::cancel`] it ends at once, and with [`Handle::close`] it pulls no more requests.
+    /// Everything else that the handle does is about the whole pool, **also if other rounds run on it**: with
+    /// [`Handle::shutdown`] they end when the jobs in flight are done, and what was not sent is returned there; with
+    /// [`Handle::cancel`] they end at once.
     pub fn handle(&self) -> Handle {
         self.input.handle()
     }
@@ -211,6 +213,7 @@ pub(super) struct WindowedInput<'a, I> {
     /// `None` once it is not pulled any more.
     requests: Option<I>,
     window: usize,
+    has_pulled: bool,
     receiver: RoundReceiver,
     pool: RunningPool<'a>,
 }
@@ -244,14 +247,17 @@ where
     fn pull(&mut self, early: usize, mut submitted: impl FnMut(usize)) {
         let threads = &self.pool.get().guard.threads;
         while self.receiver.held() + early < self.window {
-            if !threads.core.accepts_jobs() {
-                // Requests that were not pulled stay in the input.
+            let round = self.receiver.round();
+            let is_closed = round.is_closed() || !threads.core.accepts_jobs();
+            // Requests that were not pulled stay in the input, but a pool that takes none at all must not look as if it had
+            // done them: it refuses the first one.
+            if is_closed && self.has_pulled {
                 self.requests = None;
             }
             let Some(request) = self.requests.as_mut().and_then(Iterator::next) else {
                 return;
             };
-            let round = self.receiver.round();
+            self.has_pulled = true;
             let index = match threads.submit(request.into(), Some(Arc::clone(round))) {
                 Ok(index) => index,
                 Err(refused) => {
@@ -269,7 +275,8 @@ impl<'a, I: Iterator> WindowedInput<'a, I> {
         Self {
             requests: Some(requests),
             window,
-            receiver: RoundReceiver::new(),
+            has_pulled: false,
+            receiver: RoundReceiver::new(true),
             pool,
         }
     }
@@ -310,6 +317,7 @@ impl<I> WindowedInput<'_, I> {
         let Self {
             requests,
             window,
+            has_pulled: _,
             receiver,
             pool: _,
         } = self;
@@ -326,8 +334,9 @@ impl Pool {
     /// Sends the requests of an iterator on the workers of this pool, and yields their outcomes in the order of the requests.
     /// A round on a pool that stays, as [`map`](Self::map); otherwise like [`threaded::imap`](crate::imap).
     ///
-    /// The window is that of the [pool's builder](crate::PoolBuilder::window), 4 jobs per worker by default. If the pool takes
-    /// no more jobs, nothing more is pulled, and the iterator ends with the last job that was pulled.
+    /// The window is that of the [pool's builder](crate::PoolBuilder::window), 4 jobs per worker by default. If the pool stops
+    /// to accept jobs, nothing more is pulled, and the iterator ends with the last job that was pulled. If it accepts none from
+    /// the beginning, the first request fails with [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
     pub fn imap<I>(&self, requests: I) -> Imap<'_, I::IntoIter>
     where
         I: IntoIterator,

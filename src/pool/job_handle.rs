@@ -34,7 +34,8 @@ use crate::sync::{Mutex, Parker};
 ///
 /// The job always has an outcome, whatever becomes of the pool: if it is shut down, cancelled or dropped before the job is
 /// sent, that is an exception of kind [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled). Dropping the handle detaches the
-/// job: it is done all the same, and its outcome is dropped. To stop it, [cancel](Self::cancel) it before.
+/// job: it is done all the same, and its outcome is dropped. To stop it, [cancel](Self::cancel) it before: also where an async
+/// timeout drops the future, `timeout(limit, &mut job)` keeps the handle for that.
 #[must_use = "dropping the handle detaches the job and drops its outcome"]
 pub struct JobHandle {
     job: Arc<SpawnedJob>,
@@ -51,7 +52,8 @@ impl JobHandle {
 
     /// Blocks until the job has its outcome, and returns it.
     ///
-    /// On a thread of an async runtime, which must not be blocked, await the handle instead.
+    /// On a thread of an async runtime, which must not be blocked, await the handle instead. On a worker's thread, inside a
+    /// handler or an observer, it may wait for ever: the worker that it waits for may be this one.
     pub fn join(self) -> Outcome {
         let parker = Parker::new();
         loop {
@@ -64,7 +66,7 @@ impl JobHandle {
 
     /// Blocks until the job has its outcome, at most for this time. `None` if it takes longer: the job goes on.
     ///
-    /// Each call returns the outcome once the job has it.
+    /// Once the job has its outcome, this and every further call returns it.
     pub fn join_timeout(&mut self, timeout: Duration) -> Option<Outcome> {
         // A time that the clock cannot express never comes.
         let until = Instant::now().checked_add(timeout);
@@ -88,8 +90,10 @@ impl JobHandle {
     /// Cancels the job, unless it has its outcome: it ends now, as
     /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
     ///
-    /// If the job is queued, what it holds is freed: request, body, extensions. If it is in flight, the worker stops working
-    /// on it as soon as the transport can be interrupted: between two redirects, and between two pieces of the body.
+    /// If the job is queued, what it holds is freed: request, body, extensions. If it is in flight, its worker stops as soon as
+    /// the transport can be interrupted: between two redirects, and between two pieces of the body. **While the server has not
+    /// responded, a blocking transport cannot be interrupted, and the worker is busy until the attempt's
+    /// [`timeout`](crate::RequestSpec::timeout)**: set that to what an attempt may take.
     pub fn cancel(&self) {
         if let Some(threads) = self.threads.upgrade() {
             threads.core.cancel_spawned(&self.job);

@@ -16,6 +16,10 @@ pub(super) struct Round {
     outstanding: Outstanding,
     accepted: AtomicUsize,
     given_back: AtomicUsize,
+    /// Whether a shutdown returns the jobs that were not sent; otherwise they are cancelled.
+    gives_back: bool,
+    /// Whether no more jobs are to be added.
+    is_closed: AtomicBool,
     is_abandoned: AtomicBool,
 }
 
@@ -38,6 +42,18 @@ impl Round {
         self.results.wake_readers();
     }
 
+    pub(super) fn gives_back(&self) -> bool {
+        self.gives_back
+    }
+
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+
     /// Whether the receiving end was dropped.
     pub(super) fn is_abandoned(&self) -> bool {
         self.is_abandoned.load(Ordering::SeqCst)
@@ -53,13 +69,15 @@ pub(super) struct RoundReceiver {
 }
 
 impl RoundReceiver {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(gives_back: bool) -> Self {
         let (sender, results) = results::channel(None);
         let round = Arc::new(Round {
             results: sender,
             outstanding: Outstanding::new(1),
             accepted: AtomicUsize::new(0),
             given_back: AtomicUsize::new(0),
+            gives_back,
+            is_closed: AtomicBool::new(false),
             is_abandoned: AtomicBool::new(false),
         });
         Self {
@@ -101,9 +119,8 @@ impl Pool {
     /// stays open, and several threads can have a round at the same time. Like [`threaded::map`](crate::map), which starts a
     /// pool for its requests, it blocks the calling thread.
     ///
-    /// If the pool is closed, cancelled or its deadline passes meanwhile, requests that were not submitted yet fail
-    /// with [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled). If it is [shut down](Self::shutdown), that returns
-    /// those that were not sent, and they have no outcome here.
+    /// If the pool is closed, cancelled or shut down meanwhile, or its deadline passes, requests that were not sent fail
+    /// with [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled): each has its outcome here.
     ///
     /// ```
     /// use threaded::Pool;
@@ -126,7 +143,7 @@ impl Pool {
         I: IntoIterator,
         I::Item: Into<RequestSpec>,
     {
-        let receiver = RoundReceiver::new();
+        let receiver = RoundReceiver::new(false);
         let threads = &self.guard.threads;
         let mut is_first = true;
         for request in requests {
@@ -140,7 +157,7 @@ impl Pool {
             }
             is_first = false;
         }
-        receiver.round.outstanding.wait_idle(|| true);
+        receiver.round.outstanding.wait(|is_idle| is_idle);
         let results = &receiver.results;
         Ok((results.responses(), results.exceptions()))
     }

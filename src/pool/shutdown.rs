@@ -104,10 +104,15 @@ impl Outstanding {
         self.jobs() <= self.kept_open.load(Ordering::SeqCst)
     }
 
-    /// Blocks until there are no jobs but those that are kept open, and `and` agrees.
-    pub(super) fn wait_idle(&self, and: impl Fn() -> bool) {
-        let is_idle = || (and() && self.is_idle()).then_some(());
-        self.idle.wait(None, is_idle);
+    /// Blocks until `is_over`, which is told whether there are no jobs but those that are kept open.
+    pub(super) fn wait(&self, is_over: impl Fn(bool) -> bool) {
+        self.idle
+            .wait(None, || is_over(self.is_idle()).then_some(()));
+    }
+
+    /// Those that wait have to look again.
+    pub(super) fn notify(&self) {
+        self.idle.notify_all();
     }
 }
 

@@ -18,6 +18,9 @@ use crate::session::factory::WorkerSessions;
 use crate::sync::Parker;
 use crate::sync::channel::Sender;
 
+/// How often an attempt is repeated at most, since one credential after the other has expired before it was its turn.
+const MAX_REPETITIONS: usize = 10;
+
 pub(super) struct Worker {
     threads: Arc<Threads>,
     number: usize,
@@ -87,22 +90,47 @@ impl Worker {
         self.threads.core.finish(running, result);
     }
 
-    /// An attempt, which is repeated once if its credentials were refused and new ones are available.
+    /// An attempt, which is repeated if its credentials were refused and new ones are available.
     fn attempt_authorized(&mut self, running: &mut RunningJob) -> Result<Response, Error> {
-        let response = self.attempt_once(running)?;
-        let core = &self.threads.core;
-        let can_renew = core.policy.reauthenticate || self.threads.sessions.credentials().is_some();
-        let may_be_stale = can_renew
-            && core.is_running()
-            && response.status() == StatusCode::UNAUTHORIZED
-            && response.never_left_origin()
-            && !running.request().has_credentials();
-        if may_be_stale && self.reauthenticate(running.request())? {
+        let mut response = self.attempt_once(running)?;
+        for repetition in 0..MAX_REPETITIONS {
+            if !self.credentials_are_stale(running.request(), &response, repetition)?
+                || !self.reauthenticate(running.request())?
+            {
+                break;
+            }
             self.threads.core.repeat(running);
             let repeated = self.attempt_once(running);
-            return repeated.map_err(Error::after_earlier_exchange);
+            response = repeated.map_err(Error::after_earlier_exchange)?;
         }
         Ok(response)
+    }
+
+    /// Whether the response is a refusal of credentials that others may come after. Credentials that are refused although
+    /// they are new are not stale but wrong, unless they are the pool's, and have been accepted by now from another worker.
+    fn credentials_are_stale(
+        &mut self,
+        request: &RequestSpec,
+        response: &Response,
+        repetition: usize,
+    ) -> Result<bool, Error> {
+        let core = &self.threads.core;
+        let credentials = self.threads.sessions.credentials();
+        let is_about_them = (credentials.is_some() || core.policy.reauthenticate)
+            && response.never_left_origin()
+            && !request.has_credentials();
+        if !is_about_them || !core.is_running() {
+            return Ok(false);
+        }
+        let is_refused = response.status() == StatusCode::UNAUTHORIZED;
+        let (Some(credentials), Some(sessions)) = (credentials, &mut self.sessions) else {
+            return Ok(is_refused && repetition == 0);
+        };
+        let generation = sessions.generation(request)?;
+        if !is_refused {
+            credentials.accept(generation);
+        }
+        Ok(is_refused && (repetition == 0 || credentials.was_accepted(generation)))
     }
 
     fn attempt_once(&mut self, running: &mut RunningJob) -> Result<Response, Error> {

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use super::error::{SessionError, Stage};
 use crate::error::BoxError;
 use crate::headers::Auth;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, WaitList};
 
 /// Obtains the credential; it is given the one before.
@@ -15,6 +16,8 @@ pub(crate) type Renew = Arc<dyn Fn(Option<&Auth>) -> Result<Auth, BoxError> + Se
 pub(crate) struct Credentials {
     renew: Renew,
     state: Mutex<State>,
+    /// The newest one that a server has accepted.
+    accepted: AtomicU64,
     /// The workers that wait for another one to obtain it.
     waiting: WaitList,
 }
@@ -41,8 +44,22 @@ impl Credentials {
         Self {
             renew,
             state: Mutex::default(),
+            accepted: AtomicU64::new(0),
             waiting: WaitList::default(),
         }
+    }
+
+    /// A server has responded to a request with this credential, other than with a 401.
+    pub(crate) fn accept(&self, generation: u64) {
+        // A look before writing: all workers come by here, with each response.
+        if self.accepted.load(Ordering::Relaxed) < generation {
+            self.accepted.fetch_max(generation, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether this credential was good at a time: if it is refused now, it has expired.
+    pub(crate) fn was_accepted(&self, generation: u64) -> bool {
+        self.accepted.load(Ordering::Relaxed) >= generation
     }
 
     /// The credential; obtained now if there is none.

@@ -66,6 +66,7 @@ impl From<SessionError> for Error {
     fn from(error: SessionError) -> Self {
         match error.source.downcast_ref::<Self>() {
             Some(about_request) if error.stage == Stage::Transport => about_request.clone(),
+            _ if error.stage == Stage::Credentials => Self::credentials(error),
             _ => Self::session(error),
         }
     }

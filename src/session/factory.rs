@@ -293,6 +293,12 @@ impl WorkerSessions {
         Ok(!session.defaults.is_same_for(&url, &before))
     }
 
+    /// Which of the pool's credentials this request's session has sent last.
+    pub(crate) fn generation(&mut self, request: &RequestSpec) -> Result<u64, Error> {
+        let proxy = request.parsed_proxy()?;
+        Ok(self.session(proxy.as_ref())?.generation)
+    }
+
     fn session(&mut self, proxy: Option<&Url>) -> Result<&mut OpenSession, SessionError> {
         let (session, evicted) = self.cache.get_or_open(proxy, || self.factory.open(proxy))?;
         drop_in_background(evicted);

@@ -273,3 +273,22 @@ fn dropping_a_pool_frees_its_queued_jobs_at_once() {
     );
     drop(open);
 }
+
+#[test]
+fn waiting_through_a_handle_ends_when_the_pool_is_dropped() {
+    let (builder, begun, open) = gated();
+    let pool = builder.num_threads(1).build().unwrap();
+    pool.submit("http://stub.test/").unwrap();
+    begun.recv().unwrap();
+    let handle = pool.handle();
+    let (idle, stopping) = (handle.clone(), handle.clone());
+    let idle = thread::spawn(move || idle.wait_idle());
+    let stopping = thread::spawn(move || stopping.shutdown());
+    drop(pool);
+    // The job is still in flight.
+    idle.join().unwrap();
+    stopping.join().unwrap();
+    handle.wait_idle();
+    assert!(handle.shutdown().is_empty());
+    drop(open);
+}

@@ -260,3 +260,59 @@ fn a_run_that_is_stopped_by_its_own_loop_returns_what_was_not_sent() {
     assert_eq!(yielded + unsent, stats.submitted());
     assert!(stats.submitted() <= 60);
 }
+
+#[test]
+fn closing_a_round_leaves_the_pool_and_its_other_rounds_alone() {
+    let (builder, _, open) = gated();
+    drop(open);
+    let pool = builder.num_threads(2).window(4).build().unwrap();
+    let urls = || (0..100).map(|page| format!("http://stub.test/{page}"));
+    let mut one = pool.imap_unordered(urls());
+    let mut other = pool.imap(urls());
+    assert!(one.next().is_some() && other.next().is_some());
+    let handle = one.handle();
+    handle.close();
+    assert!(handle.submit("http://stub.test/late").is_err());
+    assert!(one.count() < 8, "what it held");
+    assert_eq!(other.count(), 99);
+    assert!(pool.spawn("http://stub.test/").unwrap().join().is_ok());
+}
+
+#[test]
+fn each_request_of_a_map_round_has_an_outcome_when_the_pool_is_shut_down() {
+    let (builder, begun, open) = gated();
+    let pool = builder.num_threads(2).build().unwrap();
+    thread::scope(|scope| {
+        let round = scope.spawn(|| pool.map(["http://stub.test/"; 20]).unwrap());
+        begun.recv().unwrap();
+        begun.recv().unwrap();
+        eventually("all are submitted", || pool.stats().submitted() == 20);
+        let stopping = scope.spawn(|| pool.shutdown());
+        eventually("the others are cancelled", || {
+            pool.stats().exceptions() == 18
+        });
+        drop(open);
+        assert!(stopping.join().unwrap().is_empty());
+        let (responses, exceptions) = round.join().unwrap();
+        assert_eq!((responses.count(), exceptions.len()), (2, 18));
+        for exception in exceptions {
+            assert_eq!(exception.kind(), ErrorKind::Cancelled);
+            assert!(!exception.was_sent());
+        }
+    });
+}
+
+#[test]
+fn a_lazy_round_on_a_closed_pool_does_not_look_as_if_it_were_done() {
+    let (builder, _, open) = gated();
+    drop(open);
+    let pool = builder.num_threads(1).build().unwrap();
+    pool.close();
+    let mut input = ["http://stub.test/1", "http://stub.test/2"].into_iter();
+    let kinds: Vec<ErrorKind> = pool
+        .imap(&mut input)
+        .map(|outcome| outcome.unwrap_err().kind())
+        .collect();
+    assert_eq!(kinds, [ErrorKind::Cancelled]);
+    assert_eq!(input.count(), 1, "the rest stays in the input");
+}

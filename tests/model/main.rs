@@ -301,7 +301,7 @@ fn jobs_that_are_submitted_while_retries_are_due_have_their_outcomes() {
 /// A worker that leaves with one of them wakes another worker for the other one.
 #[test]
 fn retries_that_are_due_at_the_same_time_are_in_flight_at_the_same_time() {
-    on_every_schedule(|| {
+    on_every_fair_schedule(|| {
         let failures = Arc::new(AtomicUsize::new(2));
         let both = Arc::new(shuttle::sync::Barrier::new(2));
         let transport = move |exchange: Exchange<'_>| {
@@ -318,7 +318,7 @@ fn retries_that_are_due_at_the_same_time_are_in_flight_at_the_same_time() {
         let pool = Pool::builder()
             .num_threads(2)
             .session(move || Session::new(transport.clone()))
-            .retry(Retry::new(2).backoff(Duration::ZERO, Duration::ZERO))
+            .retry(Retry::new(2).backoff(Duration::from_millis(1), Duration::from_millis(1)))
             .build_from_urls(urls(2))
             .unwrap();
         pool.join_all();
