@@ -51,7 +51,8 @@ async fn main() -> Result<()> {
 
 async fn serve(mut stream: TcpStream, pool: Arc<Pool>, url: Arc<str>) -> Result<()> {
     let request = RequestSpec::get(&*url).timeout(Duration::from_secs(5));
-    let answer = match pool.spawn(request)?.await {
+    // If this task is dropped, the job is not wanted any more.
+    let answer = match pool.spawn(request)?.cancel_on_drop().await {
         Ok(response) => format!("{}: {}", response.status(), response.text()),
         Err(exception) => exception.to_string(),
     };

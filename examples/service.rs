@@ -67,16 +67,12 @@ fn serve(mut stream: TcpStream, backends: &Backends) -> Result<(), BoxError> {
     let item = item.trim();
     // Both are under way before the first one is waited for.
     let price = backends.pool.spawn(format!("{}/{item}", backends.prices))?;
-    let mut stock = backends.pool.spawn(format!("{}/{item}", backends.stock))?;
+    let stock = backends.pool.spawn(format!("{}/{item}", backends.stock))?;
     write!(stream, "{item}: {}", price.join()?.text())?;
     // The stock is good to have, but not worth waiting for.
-    match stock.join_timeout(Duration::from_secs(1)) {
+    match stock.cancel_on_drop().join_timeout(Duration::from_secs(1)) {
         Some(Ok(stock)) => writeln!(stream, ", {}", stock.text())?,
-        Some(Err(_)) => writeln!(stream)?,
-        None => {
-            stock.cancel();
-            writeln!(stream)?;
-        }
+        Some(Err(_)) | None => writeln!(stream)?,
     }
     Ok(())
 }

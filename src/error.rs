@@ -498,7 +498,7 @@ impl fmt::Display for Error {
                 write!(f, "the worker has no session{cause}")
             }
             Fault::Cancelled if self.was_sent() => f.write_str("cancelled while in flight"),
-            Fault::Cancelled => f.write_str("cancelled before it was sent"),
+            Fault::Cancelled => write!(f, "cancelled before it was sent{cause}"),
             Fault::Panicked(message) => write!(f, "panicked: {}", Truncated(message)),
         }
     }

@@ -4,9 +4,11 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::shutdown::ShutdownMode;
-use crate::error::BoxError;
+use crate::error::{BoxError, Error};
+use crate::outcome::{JobInfo, ThreadException};
 use crate::redact::{SafeUrl, Truncated};
 use crate::request::RequestSpec;
 
@@ -144,9 +146,44 @@ impl From<SubmitError> for RequestSpec {
     }
 }
 
-impl fmt::Display for SubmitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reason = match &self.reason {
+/// An exception with this request, as if the job had been accepted and cancelled at once: so that a function can use `?` on
+/// [`spawn`](crate::Pool::spawn) and on the outcome. Its index is `usize::MAX`, since it has none.
+///
+/// ```
+/// use threaded::{Pool, ThreadException, ThreadResponse};
+///
+/// fn item(pool: &Pool, number: u32) -> Result<ThreadResponse, ThreadException> {
+///     pool.spawn(format!("https://api.example.com/items/{number}"))?.join()
+/// }
+/// # let stub = |_: threaded::Exchange<'_>| Ok(http::Response::new(threaded::ResponseBody::empty()));
+/// # let pool = Pool::builder().session(move || threaded::Session::new(stub)).build()?;
+/// # assert!(item(&pool, 1).is_ok());
+/// # pool.close();
+/// # assert!(item(&pool, 2).unwrap_err().to_string().contains("`close`"));
+/// # Ok::<(), threaded::PoolError>(())
+/// ```
+impl From<SubmitError> for ThreadException {
+    fn from(refused: SubmitError) -> Self {
+        let error = match &refused.reason {
+            Refusal::Mode(_) => Error::cancelled().with_source(refused.reason()),
+            Refusal::NoWorker(error) => Error::local_resource(Arc::clone(error)),
+        };
+        let info = JobInfo {
+            request: refused.into_request(),
+            index: usize::MAX,
+            attempts: 0,
+            elapsed: Duration::ZERO,
+            last_attempt_elapsed: Duration::ZERO,
+            finished_at: Instant::now(),
+            keeps_open: false,
+        };
+        Self::new(info, error, None)
+    }
+}
+
+impl SubmitError {
+    fn reason(&self) -> &'static str {
+        match &self.reason {
             Refusal::Mode(ShutdownMode::Open | ShutdownMode::Draining) => {
                 "the pool was joined or iterated over, and its work is over"
             }
@@ -157,7 +194,13 @@ impl fmt::Display for SubmitError {
             }
             Refusal::Mode(ShutdownMode::Dropped) => "the pool was dropped",
             Refusal::NoWorker(_) => "no worker could be started",
-        };
+        }
+    }
+}
+
+impl fmt::Display for SubmitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = self.reason();
         let method = Truncated(self.request.method());
         let url = SafeUrl(self.request.url());
         write!(f, "{reason}; {method} {url} was not accepted")

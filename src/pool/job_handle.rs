@@ -34,12 +34,13 @@ use crate::sync::{Mutex, Parker};
 ///
 /// The job always has an outcome, whatever becomes of the pool: if it is shut down, cancelled or dropped before the job is
 /// sent, that is an exception of kind [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled). Dropping the handle detaches the
-/// job: it is done all the same, and its outcome is dropped. To stop it, [cancel](Self::cancel) it before: also where an async
-/// timeout drops the future, `timeout(limit, &mut job)` keeps the handle for that.
+/// job: it is done all the same, and its outcome is dropped. To stop it, [cancel](Self::cancel) it before, or ask for that
+/// with [`cancel_on_drop`](Self::cancel_on_drop), where an async timeout or a closed connection drops the future.
 #[must_use = "dropping the handle detaches the job and drops its outcome"]
 pub struct JobHandle {
     job: Arc<SpawnedJob>,
     threads: Weak<Threads>,
+    cancels_on_drop: bool,
 }
 
 impl JobHandle {
@@ -47,7 +48,28 @@ impl JobHandle {
         Self {
             job,
             threads: Arc::downgrade(threads),
+            cancels_on_drop: false,
         }
+    }
+
+    /// Cancels the job when the handle is dropped before it has its outcome, instead of detaching it: for a wait with a time
+    /// limit, or a task that may be dropped.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use threaded::Pool;
+    ///
+    /// let url = "https://example.com/";
+    /// # let url = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
+    /// # let url = url.as_str();
+    /// let pool = Pool::builder().concurrency(8).build()?;
+    /// let outcome = pool.spawn(url)?.cancel_on_drop().join_timeout(Duration::from_secs(60));
+    /// assert!(outcome.is_some_and(|outcome| outcome.is_ok()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cancel_on_drop(mut self) -> Self {
+        self.cancels_on_drop = true;
+        self
     }
 
     /// Blocks until the job has its outcome, and returns it.
@@ -109,6 +131,9 @@ impl JobHandle {
 impl Drop for JobHandle {
     fn drop(&mut self) {
         self.job.detach();
+        if self.cancels_on_drop {
+            self.cancel();
+        }
     }
 }
 

@@ -276,6 +276,43 @@ fn a_detached_job_is_done_all_the_same() {
 }
 
 #[test]
+fn a_handle_can_cancel_its_job_when_it_is_dropped() {
+    let (builder, begun, open) = gated();
+    let pool = builder.num_threads(1).build().unwrap();
+    let first = pool.spawn("http://stub.test/1").unwrap().cancel_on_drop();
+    begun.recv().unwrap();
+    let mut second = pool.spawn("http://stub.test/2").unwrap().cancel_on_drop();
+    assert!(second.join_timeout(Duration::ZERO).is_none());
+    drop(second);
+    drop(first);
+    // Both have ended, although the worker is still at the first.
+    pool.wait_idle();
+    assert_eq!(pool.stats().exceptions(), 2);
+    drop(open);
+    let done = pool.spawn("http://stub.test/3").unwrap().cancel_on_drop();
+    assert!(done.join().is_ok());
+    assert_eq!(begun.try_iter().count(), 1, "the second was not sent");
+}
+
+#[test]
+fn a_refused_job_is_an_exception_where_one_is_wanted() {
+    fn get(pool: &Pool) -> Result<threaded::ThreadResponse, threaded::ThreadException> {
+        pool.spawn("http://stub.test/")?.join()
+    }
+
+    let pool = stub().build().unwrap();
+    assert!(get(&pool).is_ok());
+    pool.close();
+    let exception = get(&pool).unwrap_err();
+    assert_eq!(exception.kind(), ErrorKind::Cancelled);
+    assert!(!exception.was_sent());
+    assert_eq!(
+        exception.to_string(),
+        "GET http://stub.test/: cancelled before it was sent: the pool was closed, by `close`"
+    );
+}
+
+#[test]
 fn each_handle_has_an_outcome_when_the_pool_ends() {
     // Shut down: what is in flight goes on, the rest comes back through its handle.
     let (builder, begun, open) = gated();
