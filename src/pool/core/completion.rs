@@ -1,0 +1,121 @@
+//! How jobs end: with an outcome, or given back without one.
+
+use std::sync::Arc;
+
+use super::{Core, NO_WORKER};
+use crate::outcome::ThreadResponse;
+use crate::pool::job::{FinishedAttempt, Job, ReplyRoute};
+use crate::pool::job_handle::{CancelledAt, SpawnedJob};
+use crate::pool::shutdown::ShutdownMode;
+
+impl Core {
+    /// Completes one job now, wherever it is.
+    pub(in crate::pool) fn cancel_spawned(&self, spawned: &Arc<SpawnedJob>) {
+        match spawned.cancel() {
+            Some(CancelledAt::Queued(job)) => self.end_cancelled(job),
+            Some(CancelledAt::InFlight(place)) => {
+                if let Some(started) = self.in_flight.remove_at(&place) {
+                    let (job, attempt) = started.cancel();
+                    self.complete(job, attempt, NO_WORKER);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// After a shutdown, a cancellation or the pool's drop, ends the jobs that are queued, and those in flight if they are
+    /// cancelled. Called again by whatever enqueues or starts a job meanwhile.
+    pub(super) fn sweep(&self) {
+        let mode = self.mode.get();
+        if mode < ShutdownMode::Returning {
+            return;
+        }
+        for job in self.queue.drain() {
+            self.end_pending(job);
+        }
+        if mode == ShutdownMode::Cancelled {
+            for started in self.in_flight.drain() {
+                let (job, attempt) = started.cancel();
+                self.complete(job, attempt, NO_WORKER);
+            }
+        }
+    }
+
+    /// Ends a job that no worker is at, as its cancellation or the shutdown mode says.
+    pub(super) fn end_pending(&self, mut job: Job) {
+        match (self.mode.get(), &job.route) {
+            (ShutdownMode::Returning, _) if job.last_attempt.is_some() => {
+                // It was sent, so it ends with what its last attempt was.
+                if let Some(attempt) = job.last_attempt.take() {
+                    self.counters.job_resumed();
+                    self.complete(job, *attempt, NO_WORKER);
+                }
+            }
+            (ShutdownMode::Returning, ReplyRoute::Pool) => self.give_back(job),
+            (ShutdownMode::Returning, ReplyRoute::Round(round)) if round.gives_back() => {
+                self.give_back(job);
+            }
+            (ShutdownMode::Dropped, ReplyRoute::Pool) => self.done(),
+            _ => self.end_cancelled(job),
+        }
+    }
+
+    fn end_cancelled(&self, job: Job) {
+        if job.last_attempt.is_some() {
+            self.counters.job_resumed();
+        } else {
+            self.counters.job_started(NO_WORKER);
+        }
+        let attempt = job.cancelled_attempt();
+        self.complete(job, attempt, NO_WORKER);
+    }
+
+    fn give_back(&self, job: Job) {
+        self.counters.job_given_back();
+        let route = job.route.clone();
+        self.returned.lock().push(job);
+        if let ReplyRoute::Round(round) = route {
+            round.give_back();
+        }
+        self.done();
+    }
+
+    /// The end of a job, after which it no longer keeps the work open, unless the reader of its outcome does.
+    #[inline]
+    pub(super) fn complete(&self, job: Job, attempt: FinishedAttempt, worker: usize) {
+        let is_kept_open = self.deliver(job, attempt, worker);
+        if !is_kept_open {
+            self.done();
+        }
+    }
+
+    /// The outcome of a job, which is built here alone: counted, told to the observer, and sent to its reader. Returns whether
+    /// the reader keeps the work open for it.
+    pub(super) fn deliver(&self, job: Job, attempt: FinishedAttempt, worker: usize) -> bool {
+        let (mut outcome, route) = job.into_outcome(attempt);
+        if self.policy.error_for_status {
+            outcome = outcome.and_then(ThreadResponse::error_for_status);
+        }
+        match &outcome {
+            Ok(response) => {
+                self.counters
+                    .job_responded(worker, response.bytes().len() as u64);
+                self.policy.notify(|observer| observer.response(response));
+            }
+            Err(exception) => {
+                self.counters.job_failed(worker);
+                self.policy.notify(|observer| observer.exception(exception));
+            }
+        }
+        match route {
+            ReplyRoute::Pool if self.discards_outcomes => drop(outcome),
+            ReplyRoute::Pool => {
+                let keep_open = || self.outstanding.keep_open();
+                return self.results.send(outcome, keep_open);
+            }
+            ReplyRoute::Round(round) => round.complete(outcome),
+            ReplyRoute::Handle(spawned) => spawned.complete(outcome),
+        }
+        false
+    }
+}
