@@ -18,6 +18,7 @@ pub struct Stats {
     started: usize,
     delayed: usize,
     retries: usize,
+    denied_retries: usize,
     responses: usize,
     exceptions: usize,
     bytes_received: u64,
@@ -50,6 +51,12 @@ impl Stats {
     /// Returns the number of retries that the [`Retry`](crate::Retry) policy has decided on.
     pub fn retries(&self) -> usize {
         self.retries
+    }
+
+    /// Returns the number of retries that the policy wanted and its [budget](crate::RetryBudget) did not allow: these jobs
+    /// have ended with the result of the attempt before.
+    pub fn denied_retries(&self) -> usize {
+        self.denied_retries
     }
 
     /// Returns the number of jobs that have ended in a response, read or unread.
@@ -90,6 +97,7 @@ impl fmt::Debug for Stats {
             started: _,
             delayed,
             retries,
+            denied_retries,
             responses,
             exceptions,
             bytes_received,
@@ -103,6 +111,7 @@ impl fmt::Debug for Stats {
             .field("in_flight", &self.in_flight())
             .field("delayed", delayed)
             .field("retries", retries)
+            .field("denied_retries", denied_retries)
             .field("responses", responses)
             .field("exceptions", exceptions)
             .field("bytes_received", bytes_received)
@@ -120,6 +129,7 @@ pub(crate) struct Counters {
     given_back: AtomicUsize,
     delayed: AtomicUsize,
     retries: AtomicUsize,
+    denied_retries: AtomicUsize,
     live_workers: AtomicUsize,
     failed_workers: AtomicUsize,
     /// Workers count in different cache lines, since a line that all of them write to would move between the cores.
@@ -144,6 +154,7 @@ impl Default for Counters {
             given_back: AtomicUsize::default(),
             delayed: AtomicUsize::default(),
             retries: AtomicUsize::default(),
+            denied_retries: AtomicUsize::default(),
             live_workers: AtomicUsize::default(),
             failed_workers: AtomicUsize::default(),
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
@@ -169,6 +180,10 @@ impl Counters {
     pub(crate) fn job_delayed(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);
         self.delayed.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn retry_denied(&self) {
+        self.denied_retries.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A job that was waiting for a retry is in flight again.
@@ -229,6 +244,7 @@ impl Counters {
             started,
             delayed,
             retries: self.retries.load(Ordering::Relaxed),
+            denied_retries: self.denied_retries.load(Ordering::Relaxed),
             responses,
             exceptions,
             bytes_received,

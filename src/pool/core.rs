@@ -70,8 +70,8 @@ impl Core {
         results: ResultSender,
     ) -> Self {
         Self {
+            counters: Arc::clone(&policy.counters),
             policy,
-            counters: Arc::default(),
             queue,
             outstanding: Outstanding::new(1 + usize::from(user_channel.is_some())),
             user_channel,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::job::{AttemptLog, Job};
 use crate::error::Error;
 use crate::fetch::AttemptLimits;
-use crate::observe::{Observer, RetryEvent};
+use crate::observe::{Counters, Observer, RetryEvent};
 use crate::panics;
 use crate::redact::Truncated;
 use crate::response::Response;
@@ -18,6 +18,8 @@ pub(super) struct Policy {
     pub(super) reauthenticate: bool,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) retry: Option<Retry>,
+    /// Those of the pool.
+    pub(super) counters: Arc<Counters>,
     /// What all retries of the pool are paid from.
     pub(super) retry_budget: Option<TokenBucket>,
     /// The maximum time for which a response can pause its origin; `None` if it cannot.
@@ -83,6 +85,7 @@ impl Policy {
             .as_ref()
             .is_some_and(|budget| !budget.withdraw())
         {
+            self.counters.retry_denied();
             log::debug!(
                 "job {} is not retried: the retry budget is used up",
                 context.index()

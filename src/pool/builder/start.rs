@@ -213,6 +213,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             error_for_status: settings.error_for_status,
             reauthenticate: settings.reauthenticate,
             observer: settings.observer,
+            counters: Arc::default(),
             retry_budget: settings.retry.as_ref().and_then(Retry::token_bucket),
             retry: settings.retry,
             max_cool_down,

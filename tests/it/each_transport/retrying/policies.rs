@@ -15,11 +15,18 @@ use crate::support::server::Server;
 fn requests_of_a_thousand_jobs(retry: Retry) -> usize {
     let server = Server::start(|_| status(503));
     let urls = (0..1000).map(|page| server.url(&format!("/{page}")));
-    let (responses, exceptions) = pool().num_threads(4).retry(retry).map(urls).unwrap();
+    let pool = pool().num_threads(4).retry(retry).build().unwrap();
+    let (responses, exceptions) = pool.map(urls).unwrap();
     assert_eq!((responses.len(), exceptions.len()), (1000, 0));
-    let attempts: u32 = responses.map(|response| response.attempts()).sum();
-    assert_eq!(attempts as usize, server.requests());
-    server.requests()
+    let attempts: Vec<u32> = responses.map(|response| response.attempts()).collect();
+    let requests = attempts.iter().sum::<u32>() as usize;
+    assert_eq!(requests, server.requests());
+    let stats = pool.stats();
+    assert_eq!(stats.retries(), requests - 1000);
+    // Each job would have had 4 attempts, unless the budget had denied one.
+    let cut_short = attempts.iter().filter(|attempts| **attempts < 4).count();
+    assert_eq!(stats.denied_retries(), cut_short);
+    requests
 }
 
 #[test]
