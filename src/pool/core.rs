@@ -21,7 +21,7 @@ use super::policy::Policy;
 use super::queue::{JobQueue, PendingJob, QueuedJob};
 use super::results::ResultSender;
 use super::round::Round;
-use super::shutdown::{AtomicShutdownMode, Left, Outstanding, ShutdownMode};
+use super::shutdown::{AtomicShutdownMode, Outstanding, ShutdownMode};
 use super::user_channel::UserChannel;
 use crate::error::{Error, ErrorKind};
 use crate::observe::Counters;
@@ -91,8 +91,9 @@ impl Core {
         round: Option<Arc<Round>>,
     ) -> Result<usize, SubmitError> {
         let request = self.admit(request)?;
-        if let Some(round) = &round {
-            round.accept();
+        if round.as_ref().is_some_and(|round| !round.accept()) {
+            self.done();
+            return Err(SubmitError::closed(request, ShutdownMode::Closed));
         }
         let (index, pending) = self.accept(request, round);
         self.queue.push(pending);
@@ -114,7 +115,7 @@ impl Core {
     /// Gives a request that was not accepted an outcome all the same: it counts as a job that was cancelled. Returns its
     /// index.
     pub(super) fn refuse(&self, request: RequestSpec, round: &Arc<Round>) -> usize {
-        round.accept();
+        round.add();
         let index = self.counters.job_submitted();
         let job = Job {
             index,
@@ -133,18 +134,19 @@ impl Core {
     pub(super) fn poll_next(&self, worker: usize, waker: &Waker) -> Next {
         let mut brought = None;
         loop {
-            if self.is_over() {
+            let has_brought = brought.is_some();
+            // A job that was brought along is in nothing but this worker's hands.
+            if !has_brought && self.is_over() {
                 return Next::Exit;
             }
-            if self.results.is_full() {
-                self.queue.park_idle(worker, waker);
+            if !has_brought && self.results.is_full() {
+                self.queue.park_held_back(worker, waker);
                 // What ends the waiting from now on wakes this worker; what has ended it before is seen here.
                 if self.results.is_full() && !self.is_over() {
                     return Next::Wait(None);
                 }
                 continue;
             }
-            let has_brought = brought.is_some();
             if let Some(job) = self.queue.take(worker, brought.take()) {
                 if self.is_running() && !job.route.is_cancelled() {
                     if self.results.has_limit() {
@@ -310,7 +312,7 @@ impl Core {
         let channel = self.close_user_channel();
         self.sweep();
         self.outstanding
-            .wait(|is_idle| is_idle || self.is_dropped());
+            .wait(|| self.outstanding.is_idle() || self.is_dropped());
         let mut returned = std::mem::take(&mut *self.returned.lock());
         returned.sort_unstable_by_key(|job| job.index);
         let mut unsent: Vec<_> = returned.into_iter().map(|job| job.request).collect();
@@ -343,18 +345,18 @@ impl Core {
     /// meanwhile.
     pub(super) fn wait_idle(&self) {
         self.results.lift_limit();
-        self.outstanding.wait(|is_idle| {
+        self.outstanding.wait(|| {
             let channel = self.user_channel.as_ref();
             // In this order: a job that is taken out of the channel is counted before.
             let has_more = channel.is_some_and(|channel| !channel.is_empty());
-            self.is_dropped() || (is_idle && !has_more)
+            self.is_dropped() || (!has_more && self.outstanding.is_idle())
         });
         self.results.restore_limit();
     }
 
     /// These jobs have their outcomes, and the reader, which has kept the work open for them, asks for the next ones.
     pub(super) fn processed(&self, jobs: usize) {
-        if self.outstanding.release_kept_open(jobs) == Left::Nothing {
+        if self.outstanding.release_kept_open(jobs) {
             self.end();
         }
     }
@@ -382,7 +384,7 @@ impl Core {
 
     fn advance_to(&self, mode: ShutdownMode) {
         let before = self.mode.advance_to(mode);
-        if before == ShutdownMode::Open && self.outstanding.release_source() == Left::Nothing {
+        if before == ShutdownMode::Open && self.outstanding.release_source() {
             self.end();
         }
     }
@@ -446,15 +448,15 @@ impl Core {
 
     fn close_user_channel(&self) -> Option<Receiver<RequestSpec>> {
         let jobs = self.user_channel.as_ref()?.close()?;
-        if self.outstanding.release_source() == Left::Nothing {
+        if self.outstanding.release_source() {
             self.end();
         }
         Some(jobs)
     }
 
-    /// A job has its outcome or was given back.
+    /// One less is outstanding: a job has its outcome or was given back, or there was none after all.
     fn done(&self) {
-        if self.outstanding.release(1) == Left::Nothing {
+        if self.outstanding.release() {
             self.end();
         }
     }

@@ -70,10 +70,7 @@ where
     fn next(&mut self) -> Option<Outcome> {
         self.input.pull(0, |_| ());
         let outcome = self.input.receiver.recv();
-        if outcome.is_none() {
-            self.input.end();
-        }
-        outcome
+        outcome.or_else(|| self.input.end())
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -166,10 +163,7 @@ where
                 // Jobs before the early ones were given back.
                 order.clear();
                 let next = early.pop_first().map(|(_, outcome)| outcome);
-                if next.is_none() {
-                    input.end();
-                }
-                return next;
+                return next.or_else(|| input.end());
             };
             let index = outcome.index();
             // Indices grow, so the order is sorted. What a handle has submitted is not in it.
@@ -305,12 +299,15 @@ impl<I> WindowedInput<'_, I> {
         Handle::new(threads, Some(self.receiver.round()))
     }
 
-    /// The input has ended, and all outcomes were yielded.
-    fn end(&mut self) {
+    /// The input has ended, and all outcomes were yielded, unless a handle has submitted a job just now.
+    fn end(&mut self) -> Option<Outcome> {
         self.requests = None;
-        if let RunningPool::Own { pool, .. } = &self.pool {
+        self.receiver.round().close();
+        let last = self.receiver.recv();
+        if let (None, RunningPool::Own { pool, .. }) = (&last, &self.pool) {
             pool.close();
         }
+        last
     }
 
     fn fmt_fields(&self, early: usize, shown: &mut fmt::DebugStruct<'_, '_>) -> fmt::Result {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::job::{FinishedAttempt, Job, PlaceInFlight, ReplyRoute, RunningJob};
 use super::threads::Threads;
 use crate::outcome::Outcome;
+use crate::panics;
 use crate::request::RequestSpec;
 use crate::schedule::OriginKey;
 use crate::sync::{Mutex, Parker};
@@ -94,7 +95,7 @@ impl JobHandle {
         let until = Instant::now().checked_add(timeout);
         let parker = Parker::new();
         loop {
-            if let Some(outcome) = self.job.outcome(parker.waker()) {
+            if let Some(outcome) = self.job.outcome(Some(parker.waker())) {
                 return Some(outcome);
             }
             if until.is_some_and(|until| Instant::now() >= until) {
@@ -106,7 +107,7 @@ impl JobHandle {
 
     /// The outcome, if the job has it by now. Does not block.
     pub fn try_join(&mut self) -> Option<Outcome> {
-        self.job.outcome(Waker::noop())
+        self.job.outcome(None)
     }
 
     /// Cancels the job, unless it has its outcome: it ends now, as
@@ -142,7 +143,7 @@ impl Future for JobHandle {
     type Output = Outcome;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
-        match self.job.outcome(context.waker()) {
+        match self.job.outcome(Some(context.waker())) {
             Some(outcome) => Poll::Ready(outcome),
             None => Poll::Pending,
         }
@@ -272,7 +273,8 @@ impl SpawnedJob {
         let waker = state.waker.take();
         drop(state);
         if let Some(waker) = waker {
-            waker.wake();
+            // A panic of the executor's is not the job's.
+            let _ = panics::caught(|| waker.wake());
         }
     }
 
@@ -290,24 +292,32 @@ impl SpawnedJob {
     }
 
     /// The outcome, if it is there. Otherwise `waker` is called when it is.
-    fn outcome(&self, waker: &Waker) -> Option<Outcome> {
-        let mut state = self.state.lock();
-        match &state.stage {
+    fn outcome(&self, waker: Option<&Waker>) -> Option<Outcome> {
+        self.outcome_by(waker, |state| match &state.stage {
             Stage::Done(outcome) => Some(outcome.clone()),
-            _ => {
-                state.register(waker);
-                None
-            }
-        }
+            _ => None,
+        })
     }
 
     /// Like `outcome`, for a handle that will not ask again.
     fn take_outcome(&self, waker: &Waker) -> Option<Outcome> {
+        self.outcome_by(Some(waker), State::take_outcome)
+    }
+
+    fn outcome_by(
+        &self,
+        waker: Option<&Waker>,
+        get: impl FnOnce(&mut State) -> Option<Outcome>,
+    ) -> Option<Outcome> {
+        // Cloned and dropped without the lock: that is the executor's code.
+        let mut waker = waker.cloned();
         let mut state = self.state.lock();
-        let outcome = state.take_outcome();
-        if outcome.is_none() {
-            state.register(waker);
+        let outcome = get(&mut state);
+        if outcome.is_none() && waker.is_some() {
+            std::mem::swap(&mut state.waker, &mut waker);
         }
+        drop(state);
+        drop(waker);
         outcome
     }
 }
@@ -320,13 +330,6 @@ impl State {
                 self.stage = stage;
                 None
             }
-        }
-    }
-
-    fn register(&mut self, waker: &Waker) {
-        match &mut self.waker {
-            Some(registered) => registered.clone_from(waker),
-            none => *none = Some(waker.clone()),
         }
     }
 }

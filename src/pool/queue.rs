@@ -175,9 +175,10 @@ impl JobQueue {
         Ok(timer)
     }
 
-    /// Registers a worker to be woken, whatever there is to do.
-    pub(super) fn park_idle(&self, worker: usize, waker: &Waker) {
+    /// Registers a worker that starts nothing for now, whatever there is to do. It does not watch the time.
+    pub(super) fn park_held_back(&self, worker: usize, waker: &Waker) {
         let mut state = self.state.lock();
+        self.unpark(&mut state, worker);
         state.parked.insert(worker, waker.clone());
         self.count_parked(&state);
         drop(state);

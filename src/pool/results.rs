@@ -222,6 +222,7 @@ impl ResultReceiver {
         let (response, exception) = match early.take() {
             Some(Ok(response)) => (Some(response), self.exceptions.try_recv().ok()),
             Some(Err(exception)) => (self.responses.try_recv().ok(), Some(exception)),
+            None if self.exceptions.is_empty() => (self.responses.try_recv().ok(), None),
             None => (
                 self.responses.try_recv().ok(),
                 self.exceptions.try_recv().ok(),
@@ -316,11 +317,12 @@ impl Iterator for Responses {
     type Item = ThreadResponse;
 
     fn next(&mut self) -> Option<ThreadResponse> {
-        let early = self.shared.early.lock().take_if(|early| early.is_ok());
-        let response = match early {
+        let mut early = self.shared.early.lock();
+        let response = match early.take_if(|early| early.is_ok()) {
             Some(outcome) => outcome.ok()?,
             None => self.channel.try_recv().ok()?,
         };
+        drop(early);
         self.shared.was_read();
         Some(response)
     }
@@ -359,11 +361,12 @@ impl Iterator for Exceptions {
     type Item = ThreadException;
 
     fn next(&mut self) -> Option<ThreadException> {
-        let early = self.shared.early.lock().take_if(|early| early.is_err());
-        let exception = match early {
+        let mut early = self.shared.early.lock();
+        let exception = match early.take_if(|early| early.is_err()) {
             Some(outcome) => outcome.err()?,
             None => self.channel.try_recv().ok()?,
         };
+        drop(early);
         self.shared.was_read();
         Some(exception)
     }
@@ -375,7 +378,8 @@ impl fmt::Debug for Exceptions {
     }
 }
 
-/// Closes the intake and yields each outcome as it comes.
+/// Closes the intake and yields each outcome as it comes. A [`Responses`] or [`Exceptions`] that was made before must not be
+/// used at the same time: the iteration would wait for the outcomes that they have taken.
 impl IntoIterator for Pool {
     type Item = Result<ThreadResponse, ThreadException>;
     type IntoIter = Outcomes;

@@ -12,7 +12,7 @@ use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// What the jobs of a round share.
 pub(super) struct Round {
     results: ResultSender,
-    /// The jobs of the round without an outcome; its only source is the receiving end.
+    /// The jobs of the round without an outcome; its one source is never released, so that jobs can always be added.
     outstanding: Outstanding,
     accepted: AtomicUsize,
     given_back: AtomicUsize,
@@ -24,21 +24,32 @@ pub(super) struct Round {
 }
 
 impl Round {
-    /// A job of this round was accepted.
-    pub(super) fn accept(&self) {
+    /// Counts one more job of this round. `false` if it is closed.
+    pub(super) fn accept(&self) -> bool {
+        self.add();
+        // Either the reader, which closes the round before it ends, counts this job, or that it is closed is seen here.
+        if self.is_closed() {
+            self.give_back();
+            return false;
+        }
+        true
+    }
+
+    /// Counts one more job, even if the round is closed.
+    pub(super) fn add(&self) {
         self.accepted.fetch_add(1, Ordering::SeqCst);
         self.outstanding.add();
     }
 
     pub(super) fn complete(&self, outcome: Outcome) {
         self.results.send(outcome, || ());
-        self.outstanding.release(1);
+        self.outstanding.release();
     }
 
-    /// A job of this round was given back without an outcome.
+    /// A job of this round was given back without an outcome, or was not accepted.
     pub(super) fn give_back(&self) {
         self.given_back.fetch_add(1, Ordering::SeqCst);
-        self.outstanding.release(1);
+        self.outstanding.release();
         self.results.wake_readers();
     }
 
@@ -157,7 +168,8 @@ impl Pool {
             }
             is_first = false;
         }
-        receiver.round.outstanding.wait(|is_idle| is_idle);
+        let outstanding = &receiver.round.outstanding;
+        outstanding.wait(|| outstanding.is_idle());
         let results = &receiver.results;
         Ok((results.responses(), results.exceptions()))
     }

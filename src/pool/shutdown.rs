@@ -13,36 +13,24 @@
 //! Whatever takes the count to 0 ends the work. The last line is the reason that no job slips through: a worker that takes
 //! the last job out of the channel keeps the work open before another worker can find the channel empty.
 //!
-//! Without jobs, other than those that are done and kept open by the reader of their outcomes, the count is idle. A round on a
-//! pool has a count of its own, with the round as the only source.
+//! Of the jobs, a second count leaves out those that are done and kept open by the reader of their outcomes: at 0, the pool
+//! is idle. A round on a pool has counts of its own, with one source that is never released.
 
 use crate::sync::WaitList;
 use crate::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-/// Sources count in the upper half.
-const SOURCE: usize = 1 << (usize::BITS / 2);
-
 pub(super) struct Outstanding {
     count: AtomicUsize,
-    /// How many of the jobs are done and kept open.
-    kept_open: AtomicUsize,
+    /// The jobs that are not done.
+    active: AtomicUsize,
     idle: WaitList,
-}
-
-/// What is left after a release.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Left {
-    Jobs,
-    /// Sources, but no jobs.
-    Idle,
-    Nothing,
 }
 
 impl Outstanding {
     pub(super) fn new(sources: usize) -> Self {
         Self {
-            count: AtomicUsize::new(sources * SOURCE),
-            kept_open: AtomicUsize::new(0),
+            count: AtomicUsize::new(sources),
+            active: AtomicUsize::new(0),
             idle: WaitList::default(),
         }
     }
@@ -54,41 +42,36 @@ impl Outstanding {
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| {
                 (count > 0).then(|| count + 1)
             });
+        if added.is_ok() {
+            self.active.fetch_add(1, Ordering::SeqCst);
+        }
         added.is_ok()
     }
 
-    pub(super) fn release(&self, jobs: usize) -> Left {
-        if jobs == 0 {
-            return Left::Jobs;
-        }
-        self.left_after(self.count.fetch_sub(jobs, Ordering::SeqCst) - jobs)
+    /// Ends a job. Returns whether that has ended the work.
+    pub(super) fn release(&self) -> bool {
+        self.job_done();
+        self.release_kept_open(1)
     }
 
-    pub(super) fn release_source(&self) -> Left {
-        self.left_after(self.count.fetch_sub(SOURCE, Ordering::SeqCst) - SOURCE)
+    /// Returns whether that has ended the work.
+    pub(super) fn release_source(&self) -> bool {
+        self.release_kept_open(1)
     }
 
     /// A job is done, and stays open until the reader of its outcome asks for the next one.
     pub(super) fn keep_open(&self) {
-        self.kept_open.fetch_add(1, Ordering::SeqCst);
-        if self.is_idle() {
-            self.idle.notify_all();
-        }
+        self.job_done();
     }
 
-    pub(super) fn release_kept_open(&self, jobs: usize) -> Left {
-        self.kept_open.fetch_sub(jobs, Ordering::SeqCst);
-        self.release(jobs)
+    /// Ends jobs that were kept open. Returns whether that has ended the work.
+    pub(super) fn release_kept_open(&self, jobs: usize) -> bool {
+        jobs > 0 && self.count.fetch_sub(jobs, Ordering::SeqCst) == jobs
     }
 
-    fn left_after(&self, count: usize) -> Left {
-        if self.is_idle() {
+    fn job_done(&self) {
+        if self.active.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.idle.notify_all();
-        }
-        match (count, count % SOURCE) {
-            (0, _) => Left::Nothing,
-            (_, 0) => Left::Idle,
-            _ => Left::Jobs,
         }
     }
 
@@ -96,21 +79,17 @@ impl Outstanding {
         self.count.load(Ordering::SeqCst) == 0
     }
 
-    pub(super) fn jobs(&self) -> usize {
-        self.count.load(Ordering::SeqCst) % SOURCE
+    /// Whether all jobs are done.
+    pub(super) fn is_idle(&self) -> bool {
+        self.active.load(Ordering::SeqCst) == 0
     }
 
-    fn is_idle(&self) -> bool {
-        self.jobs() <= self.kept_open.load(Ordering::SeqCst)
+    /// Blocks until `is_over`, which is asked again when the last job is done.
+    pub(super) fn wait(&self, is_over: impl Fn() -> bool) {
+        self.idle.wait(None, || is_over().then_some(()));
     }
 
-    /// Blocks until `is_over`, which is told whether there are no jobs but those that are kept open.
-    pub(super) fn wait(&self, is_over: impl Fn(bool) -> bool) {
-        self.idle
-            .wait(None, || is_over(self.is_idle()).then_some(()));
-    }
-
-    /// Those that wait have to look again.
+    /// Those that wait have to ask again.
     pub(super) fn notify(&self) {
         self.idle.notify_all();
     }

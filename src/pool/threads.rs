@@ -199,6 +199,8 @@ struct ThreadRamp {
     /// How many are to be started in the end.
     wanted: usize,
     started: usize,
+    /// Numbers are given once: `started` goes back when a thread cannot be started.
+    next_number: usize,
     /// Of those started, the ones that have opened their sessions or go without.
     up: usize,
 }
@@ -212,6 +214,7 @@ impl ThreadRamp {
             max,
             wanted: 0,
             started: 0,
+            next_number: 0,
             up: 0,
         }
     }
@@ -233,7 +236,8 @@ impl ThreadRamp {
             return None;
         }
         self.started += 1;
-        Some(self.started - 1)
+        self.next_number += 1;
+        Some(self.next_number - 1)
     }
 
     fn came_up(&mut self) {
@@ -303,7 +307,7 @@ mod tests {
         ramp.failed();
         assert_eq!((ramp.next(), ramp.wanted), (None, 1));
         assert!(ramp.want_another());
-        assert_eq!(ramp.next(), Some(1));
+        assert_eq!(ramp.next(), Some(2), "no number is given twice");
     }
 
     #[test]

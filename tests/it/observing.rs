@@ -139,8 +139,8 @@ fn statistics_are_printed_as_they_are_documented() {
     let printed = |pool: &Pool| format!("{:?}", pool.stats());
     assert_eq!(
         printed(&pool),
-        "Stats { submitted: 3, queued: 2, in_flight: 1, delayed: 0, retries: 0, responses: 0, exceptions: 0, \
-         bytes_received: 0, given_back: 0, live_workers: 1, failed_workers: 0 }"
+        "Stats { submitted: 3, queued: 2, in_flight: 1, delayed: 0, retries: 0, denied_retries: 0, responses: 0, \
+         exceptions: 0, bytes_received: 0, given_back: 0, live_workers: 1, failed_workers: 0 }"
     );
     drop(open);
     pool.join_all();

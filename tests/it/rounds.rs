@@ -316,3 +316,18 @@ fn a_lazy_round_on_a_closed_pool_does_not_look_as_if_it_were_done() {
     assert_eq!(kinds, [ErrorKind::Cancelled]);
     assert_eq!(input.count(), 1, "the rest stays in the input");
 }
+
+#[test]
+fn a_run_that_has_ended_takes_no_more_jobs_and_stays_ended() {
+    let (builder, _, open) = gated();
+    drop(open);
+    let pool = builder.num_threads(2).build().unwrap();
+    let mut run = pool.imap_unordered(["http://stub.test/"]);
+    let handle = run.handle();
+    assert!(run.next().is_some());
+    assert!(run.next().is_none());
+    let refused = handle.submit("http://stub.test/late").unwrap_err();
+    assert_eq!(refused.request().url(), "http://stub.test/late");
+    assert!(run.next().is_none());
+    assert!(pool.submit("http://stub.test/").is_ok(), "the pool goes on");
+}

@@ -549,6 +549,34 @@ fn workers_that_wait_for_the_reader_go_on_when_it_reads() {
     });
 }
 
+#[test]
+fn a_job_that_was_just_taken_from_a_channel_when_the_limit_is_reached_is_not_lost() {
+    on_every_schedule(|| {
+        let (jobs, receiver) = unbounded::<RequestSpec>();
+        let pool = pool(2).max_unread(1).job_queue(receiver).build().unwrap();
+        for url in urls(3) {
+            jobs.send(url.into()).unwrap();
+        }
+        drop(jobs);
+        pool.close();
+        assert_complete(&pool, 3);
+    });
+}
+
+#[test]
+fn retries_are_due_although_workers_wait_for_the_reader() {
+    on_every_fair_schedule(|| {
+        let pool = waiting_pool(2)
+            .retry(Retry::new(1).backoff(Duration::from_micros(50), Duration::from_micros(50)))
+            .max_unread(1)
+            .build_from_urls(urls(2))
+            .unwrap();
+        pool.submit("http://other.test/").unwrap();
+        pool.close();
+        assert_complete(&pool, 3);
+    });
+}
+
 /// One outcome that was read makes room for all of them.
 #[test]
 fn all_workers_that_wait_for_the_reader_go_on_once_there_is_room() {

@@ -44,7 +44,9 @@ impl Core {
     /// Ends a job that no worker is at, as its cancellation or the shutdown mode says.
     pub(super) fn end_pending(&self, mut job: Job) {
         match (self.mode.get(), &job.route) {
-            (ShutdownMode::Returning, _) if job.last_attempt.is_some() => {
+            (ShutdownMode::Returning, route)
+                if job.last_attempt.is_some() && !route.is_cancelled() =>
+            {
                 // It was sent, so it ends with what its last attempt was.
                 if let Some(attempt) = job.last_attempt.take() {
                     self.counters.job_resumed();
@@ -52,7 +54,9 @@ impl Core {
                 }
             }
             (ShutdownMode::Returning, ReplyRoute::Pool) => self.give_back(job),
-            (ShutdownMode::Returning, ReplyRoute::Round(round)) if round.gives_back() => {
+            (ShutdownMode::Returning, ReplyRoute::Round(round))
+                if round.gives_back() && !round.is_abandoned() =>
+            {
                 self.give_back(job);
             }
             (ShutdownMode::Dropped, ReplyRoute::Pool) => self.done(),
