@@ -71,20 +71,20 @@ impl AttemptLimits {
     }
 }
 
-/// Performs one attempt at a request on a transport that blocks. Its time runs from now. It stops early when `is_cancelled` is
+/// Performs one attempt at a request on a transport that blocks. Its time runs from now. It stops early when `cancel_flag` is
 /// set.
 pub(crate) fn fetch(
     session: &mut OpenSession,
     spec: &RequestSpec,
     defaults: &AttemptLimits,
-    is_cancelled: &Arc<AtomicBool>,
+    cancel_flag: &Arc<AtomicBool>,
 ) -> Result<Response, Error> {
     let limits = AttemptLimits::of(spec, defaults);
     let attempt = Fetch {
         defaults: &session.defaults,
         filter: session.filter.as_ref(),
         proxy: session.proxy.as_ref(),
-        deadline: Deadline::start(&limits, spec.body_destination().is_some(), is_cancelled),
+        deadline: Deadline::start(&limits, spec.body_destination().is_some(), cancel_flag),
         limits,
     };
     let first = Hop::new(spec, &mut session.url_parser)?;

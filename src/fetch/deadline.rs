@@ -18,7 +18,7 @@ pub(super) struct Deadline {
     limit: Option<Duration>,
     /// Where there is no deadline, the longest wait for the head, and for each further piece of the body.
     stall_timeout: Option<Duration>,
-    is_cancelled: Arc<AtomicBool>,
+    cancel_flag: Arc<AtomicBool>,
 }
 
 impl Deadline {
@@ -27,7 +27,7 @@ impl Deadline {
     pub(super) fn start(
         limits: &AttemptLimits,
         is_download: bool,
-        is_cancelled: &Arc<AtomicBool>,
+        cancel_flag: &Arc<AtomicBool>,
     ) -> Self {
         let (limit, stall_timeout) = match limits.timeout {
             Some(timeout) => (timeout, None),
@@ -41,7 +41,7 @@ impl Deadline {
             at: limit.and_then(|limit| started.checked_add(limit)),
             limit,
             stall_timeout,
-            is_cancelled: Arc::clone(is_cancelled),
+            cancel_flag: Arc::clone(cancel_flag),
         }
     }
 
@@ -63,7 +63,7 @@ impl Deadline {
     /// Returns an error if the deadline has passed, or the job was cancelled. `sent` is whether a server may have seen anything
     /// by now.
     pub(super) fn check(&self, sent: bool) -> Result<(), Error> {
-        if self.is_cancelled.load(Ordering::Relaxed) {
+        if self.cancel_flag.load(Ordering::Relaxed) {
             return Err(Error::cancelled().sent(sent));
         }
         if self.at.is_some_and(|at| Instant::now() >= at) {

@@ -148,7 +148,7 @@ impl Core {
                 continue;
             }
             if let Some(job) = self.queue.take(worker, brought.take()) {
-                if self.is_running() && !job.route.is_cancelled() {
+                if self.starts_jobs() && !job.route.is_unwanted() {
                     if self.results.has_limit() {
                         // One outcome that was read wakes one worker, but there may be room for more of them.
                         self.queue.wake_one();
@@ -183,7 +183,7 @@ impl Core {
     pub(super) fn start(&self, worker: usize, job: Job) -> Option<RunningJob> {
         if job.last_attempt.is_none() {
             self.counters.job_started(worker);
-            self.policy.job_started();
+            self.policy.pay_into_retry_budget();
         } else {
             self.counters.job_resumed();
         }
@@ -198,7 +198,7 @@ impl Core {
             // The cancellation may have gone through the table before the job was in it.
             self.sweep();
         }
-        if running.is_cancelled().load(Ordering::Relaxed) {
+        if running.cancel_flag().load(Ordering::Relaxed) {
             self.queue.release(running.origin());
             return None;
         }
@@ -227,7 +227,7 @@ impl Core {
         if let Some(until) = self.policy.cool_down(&result) {
             self.queue.cool_down(origin, until);
         }
-        let next_attempt_at = if would_fail_again || !self.is_running() || job.route.is_cancelled()
+        let next_attempt_at = if would_fail_again || !self.starts_jobs() || job.route.is_unwanted()
         {
             Ok(None)
         } else {
@@ -282,7 +282,7 @@ impl Core {
         self.mode.get() < ShutdownMode::Closed && !self.outstanding.is_zero()
     }
 
-    pub(super) fn is_running(&self) -> bool {
+    pub(super) fn starts_jobs(&self) -> bool {
         self.mode.get() < ShutdownMode::Returning
     }
 
@@ -416,7 +416,7 @@ impl Core {
         if !self.queue.has_room() || !self.outstanding.add() {
             return None;
         }
-        let taken = if self.is_running() {
+        let taken = if self.starts_jobs() {
             channel.try_take()
         } else {
             Err(TryRecvError::Empty)

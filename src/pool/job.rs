@@ -36,7 +36,7 @@ pub(super) enum ReplyRoute {
 
 impl ReplyRoute {
     /// Whether a job is not to be attempted any more: it was cancelled, or its outcome has no reader.
-    pub(super) fn is_cancelled(&self) -> bool {
+    pub(super) fn is_unwanted(&self) -> bool {
         match self {
             Self::Pool => false,
             Self::Round(round) => round.is_abandoned(),
@@ -124,7 +124,7 @@ pub(super) struct StartedJob {
     /// Before this attempt.
     log: AttemptLog,
     /// Set when a cancellation has ended the job: the attempt is to stop as soon as it can.
-    is_cancelled: Arc<AtomicBool>,
+    cancel_flag: Arc<AtomicBool>,
 }
 
 impl RunningJob {
@@ -144,8 +144,8 @@ impl RunningJob {
         &self.started.job.route
     }
 
-    pub(super) fn is_cancelled(&self) -> &Arc<AtomicBool> {
-        &self.started.is_cancelled
+    pub(super) fn cancel_flag(&self) -> &Arc<AtomicBool> {
+        &self.started.cancel_flag
     }
 
     /// What a cancellation of this job alone needs to find it.
@@ -168,7 +168,7 @@ pub(super) struct PlaceInFlight {
 impl StartedJob {
     /// The attempt that a job ends with that is cancelled while a worker is at it, and a copy of the job.
     pub(super) fn cancel(&self) -> (Job, FinishedAttempt) {
-        self.is_cancelled.store(true, Ordering::Relaxed);
+        self.cancel_flag.store(true, Ordering::Relaxed);
         let finished_at = Instant::now();
         let job = Job {
             index: self.job.index,
@@ -219,7 +219,7 @@ impl InFlight {
             job,
             started_at,
             log,
-            is_cancelled: Arc::default(),
+            cancel_flag: Arc::default(),
         });
         RunningJob {
             slot: self.shard(worker).lock().insert(Arc::clone(&started)),

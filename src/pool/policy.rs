@@ -40,7 +40,7 @@ impl Policy {
     }
 
     /// A job starts its first attempt.
-    pub(super) fn job_started(&self) {
+    pub(super) fn pay_into_retry_budget(&self) {
         if let Some(budget) = &self.retry_budget {
             budget.deposit();
         }

@@ -119,7 +119,7 @@ impl Worker {
         let is_about_them = (credentials.is_some() || core.policy.reauthenticate)
             && response.never_left_origin()
             && !request.has_credentials();
-        if !is_about_them || !core.is_running() {
+        if !is_about_them || !core.starts_jobs() {
             return Ok(false);
         }
         let is_refused = response.status() == StatusCode::UNAUTHORIZED;
@@ -147,7 +147,7 @@ impl Worker {
         let sessions = self.open_sessions()?;
         // The time of the attempt does not include that of opening a session.
         let session = sessions.for_request(request)?;
-        fetch(session, request, &limits, running.is_cancelled())
+        fetch(session, request, &limits, running.cancel_flag())
     }
 
     /// Whether the credentials for this request have changed. It fails if those of the pool cannot be renewed; if the auth

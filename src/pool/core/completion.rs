@@ -45,7 +45,7 @@ impl Core {
     pub(super) fn end_pending(&self, mut job: Job) {
         match (self.mode.get(), &job.route) {
             (ShutdownMode::Returning, route)
-                if job.last_attempt.is_some() && !route.is_cancelled() =>
+                if job.last_attempt.is_some() && !route.is_unwanted() =>
             {
                 // It was sent, so it ends with what its last attempt was.
                 if let Some(attempt) = job.last_attempt.take() {
