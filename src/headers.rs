@@ -152,6 +152,10 @@ impl Auth {
         Self(bearer(token))
     }
 
+    pub(crate) fn from_header_value(value: HeaderValue) -> Self {
+        Self(Ok(value))
+    }
+
     pub(crate) fn into_header_value(self) -> Result<HeaderValue, &'static str> {
         self.0
     }

@@ -395,7 +395,6 @@ struct Readme;
 mod addresses;
 mod error;
 mod fetch;
-mod fetch_error;
 mod headers;
 mod history;
 mod limits;
@@ -416,15 +415,14 @@ mod transport;
 
 pub use addresses::AddressFilter;
 pub use error::{BoxError, Error, ErrorKind};
-pub use fetch_error::FetchError;
 pub use headers::Auth;
 pub use history::RedirectHop;
 pub use limits::{Limits, OriginLimits};
 pub use observe::{Attempt, Event, Observer, RetryEvent, Stats};
 pub use outcome::{Outcome, OutcomeExt, ThreadException, ThreadResponse};
 pub use pool::{
-    Exceptions, Handle, Imap, ImapUnordered, Incoming, JobHandle, Outcomes, Pool, PoolBuilder,
-    PoolError, Responses, SubmitError,
+    Exceptions, FetchError, Handle, Imap, ImapUnordered, Incoming, JobHandle, Outcomes, Pool,
+    PoolBuilder, PoolError, Responses, SubmitError,
 };
 #[cfg(feature = "multipart")]
 pub use request::multipart;

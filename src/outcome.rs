@@ -382,10 +382,7 @@ pub(crate) fn keep_open(outcome: &mut Outcome) {
 }
 
 pub(crate) fn keeps_open(outcome: &Outcome) -> bool {
-    match outcome {
-        Ok(response) => response.0.0.keeps_open,
-        Err(exception) => exception.0.info.keeps_open,
-    }
+    info(outcome).keeps_open
 }
 
 /// Displays the method and the URL of a request, without its secrets.

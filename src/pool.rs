@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use builder::PoolBuilder;
-pub use error::{PoolError, SubmitError};
+pub use error::{FetchError, PoolError, SubmitError};
 pub use handle::Handle;
 pub use imap::{Imap, ImapUnordered};
 pub use job_handle::JobHandle;

@@ -124,9 +124,7 @@ impl Core {
             origin: OriginKey::NONE,
             last_attempt: None,
         };
-        self.counters.job_started(NO_WORKER);
-        let attempt = job.cancelled_attempt();
-        self.deliver(job, attempt, NO_WORKER);
+        self.deliver_cancelled(job);
         index
     }
 

@@ -1,4 +1,5 @@
-//! Why a pool cannot be built, [`PoolError`], or does not accept a job, [`SubmitError`].
+//! Why a pool cannot be built, [`PoolError`], or does not accept a job, [`SubmitError`]; and why [`fetch`](crate::fetch())
+//! has no response, [`FetchError`].
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -218,6 +219,33 @@ impl StdError for SubmitError {
         match &self.reason {
             Refusal::NoWorker(error) => Some(&**error),
             Refusal::Mode(_) => None,
+        }
+    }
+}
+
+/// Why [`fetch`](crate::fetch()) has no response.
+///
+/// `Display` and [`source`](std::error::Error::source) are those of the error inside.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(transparent)]
+pub enum FetchError {
+    /// The worker could not be started, so the request was not sent.
+    Pool(#[from] PoolError),
+    /// The request failed.
+    Exception(#[from] ThreadException),
+}
+
+impl FetchError {
+    /// Returns the exception, if it was the request that failed.
+    ///
+    /// ```
+    /// let error = threaded::fetch("http:///no-host").unwrap_err();
+    /// assert!(error.exception().is_some_and(|exception| !exception.was_sent()));
+    /// ```
+    pub fn exception(&self) -> Option<&ThreadException> {
+        match self {
+            Self::Exception(exception) => Some(exception),
+            Self::Pool(_) => None,
         }
     }
 }

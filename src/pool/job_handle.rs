@@ -163,11 +163,11 @@ impl fmt::Debug for JobHandle {
 /// cancellation can free it: the queue holds a ticket only.
 pub(super) struct SpawnedJob {
     pub(super) index: usize,
-    state: Mutex<State>,
+    state: Mutex<JobState>,
 }
 
-struct State {
-    stage: Stage,
+struct JobState {
+    stage: JobStage,
     is_cancelled: bool,
     /// Whether the handle was dropped, so that the outcome has no reader.
     is_detached: bool,
@@ -175,7 +175,7 @@ struct State {
     waker: Option<Waker>,
 }
 
-enum Stage {
+enum JobStage {
     Queued(RequestSpec, Option<Box<FinishedAttempt>>),
     /// Between two of the other stages: whatever has taken the job out of its stage is responsible for it.
     Moving,
@@ -193,8 +193,8 @@ impl SpawnedJob {
     pub(super) fn new(index: usize, request: RequestSpec) -> Arc<Self> {
         Arc::new(Self {
             index,
-            state: Mutex::new(State {
-                stage: Stage::Queued(request, None),
+            state: Mutex::new(JobState {
+                stage: JobStage::Queued(request, None),
                 is_cancelled: false,
                 is_detached: false,
                 waker: None,
@@ -208,7 +208,7 @@ impl SpawnedJob {
         if state.is_cancelled {
             return Err(job);
         }
-        state.stage = Stage::Queued(job.request, job.last_attempt);
+        state.stage = JobStage::Queued(job.request, job.last_attempt);
         Ok(())
     }
 
@@ -218,28 +218,25 @@ impl SpawnedJob {
         self.take_queued(&mut state, origin)
     }
 
-    fn take_queued(self: &Arc<Self>, state: &mut State, origin: OriginKey) -> Option<Job> {
-        match std::mem::replace(&mut state.stage, Stage::Moving) {
-            Stage::Queued(request, last_attempt) => Some(Job {
+    fn take_queued(self: &Arc<Self>, state: &mut JobState, origin: OriginKey) -> Option<Job> {
+        state.take(|stage| match stage {
+            JobStage::Queued(request, last_attempt) => Ok(Job {
                 index: self.index,
                 request,
                 route: ReplyRoute::Handle(Arc::clone(self)),
                 origin,
                 last_attempt,
             }),
-            stage => {
-                state.stage = stage;
-                None
-            }
-        }
+            stage => Err(stage),
+        })
     }
 
     /// A worker has started an attempt.
     pub(super) fn started(&self, running: &RunningJob) {
         let mut state = self.state.lock();
         // It may have its outcome already, if everything was cancelled meanwhile.
-        if matches!(state.stage, Stage::Moving) {
-            state.stage = Stage::InFlight(running.place());
+        if matches!(state.stage, JobStage::Moving) {
+            state.stage = JobStage::InFlight(running.place());
         }
     }
 
@@ -254,13 +251,10 @@ impl SpawnedJob {
         if let Some(job) = self.take_queued(&mut state, OriginKey::NONE) {
             return Some(CancelledAt::Queued(job));
         }
-        match std::mem::replace(&mut state.stage, Stage::Moving) {
-            Stage::InFlight(place) => Some(CancelledAt::InFlight(place)),
-            stage => {
-                state.stage = stage;
-                None
-            }
-        }
+        state.take(|stage| match stage {
+            JobStage::InFlight(place) => Ok(CancelledAt::InFlight(place)),
+            stage => Err(stage),
+        })
     }
 
     pub(super) fn complete(&self, outcome: Outcome) {
@@ -269,7 +263,7 @@ impl SpawnedJob {
             drop(state);
             return drop(outcome);
         }
-        state.stage = Stage::Done(outcome);
+        state.stage = JobStage::Done(outcome);
         let waker = state.waker.take();
         drop(state);
         if let Some(waker) = waker {
@@ -288,26 +282,26 @@ impl SpawnedJob {
     }
 
     fn is_done(&self) -> bool {
-        matches!(self.state.lock().stage, Stage::Done(_))
+        matches!(self.state.lock().stage, JobStage::Done(_))
     }
 
     /// The outcome, if it is there. Otherwise `waker` is called when it is.
     fn outcome(&self, waker: Option<&Waker>) -> Option<Outcome> {
         self.outcome_by(waker, |state| match &state.stage {
-            Stage::Done(outcome) => Some(outcome.clone()),
+            JobStage::Done(outcome) => Some(outcome.clone()),
             _ => None,
         })
     }
 
     /// Like `outcome`, for a handle that will not ask again.
     fn take_outcome(&self, waker: &Waker) -> Option<Outcome> {
-        self.outcome_by(Some(waker), State::take_outcome)
+        self.outcome_by(Some(waker), JobState::take_outcome)
     }
 
     fn outcome_by(
         &self,
         waker: Option<&Waker>,
-        get: impl FnOnce(&mut State) -> Option<Outcome>,
+        get: impl FnOnce(&mut JobState) -> Option<Outcome>,
     ) -> Option<Outcome> {
         // Cloned and dropped without the lock: that is the executor's code.
         let mut waker = waker.cloned();
@@ -322,11 +316,19 @@ impl SpawnedJob {
     }
 }
 
-impl State {
+impl JobState {
     fn take_outcome(&mut self) -> Option<Outcome> {
-        match std::mem::replace(&mut self.stage, Stage::Moving) {
-            Stage::Done(outcome) => Some(outcome),
-            stage => {
+        self.take(|stage| match stage {
+            JobStage::Done(outcome) => Ok(outcome),
+            stage => Err(stage),
+        })
+    }
+
+    /// Takes the job out of its stage, unless it is another one than `take` is for, which gives it back.
+    fn take<T>(&mut self, take: impl FnOnce(JobStage) -> Result<T, JobStage>) -> Option<T> {
+        match take(std::mem::replace(&mut self.stage, JobStage::Moving)) {
+            Ok(taken) => Some(taken),
+            Err(stage) => {
                 self.stage = stage;
                 None
             }

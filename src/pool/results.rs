@@ -282,6 +282,25 @@ impl ResultReceiver {
 }
 
 impl Shared {
+    /// The next outcome of one kind. `kind` gives those of the other kind back.
+    fn next<T>(
+        &self,
+        channel: &Receiver<T>,
+        kind: impl FnOnce(Outcome) -> Result<T, Outcome>,
+    ) -> Option<T> {
+        let mut early = self.early.lock();
+        let next = match early.take().map(kind) {
+            Some(Ok(next)) => next,
+            other => {
+                *early = other.and_then(Result::err);
+                channel.try_recv().ok()?
+            }
+        };
+        drop(early);
+        self.was_read();
+        Some(next)
+    }
+
     /// An outcome was taken out of a channel: a worker may go on.
     fn was_read(&self) {
         if let Some(limit) = &self.max_unread {
@@ -317,14 +336,8 @@ impl Iterator for Responses {
     type Item = ThreadResponse;
 
     fn next(&mut self) -> Option<ThreadResponse> {
-        let mut early = self.shared.early.lock();
-        let response = match early.take_if(|early| early.is_ok()) {
-            Some(outcome) => outcome.ok()?,
-            None => self.channel.try_recv().ok()?,
-        };
-        drop(early);
-        self.shared.was_read();
-        Some(response)
+        self.shared
+            .next(&self.channel, |outcome| outcome.map_err(Err))
     }
 }
 
@@ -361,14 +374,10 @@ impl Iterator for Exceptions {
     type Item = ThreadException;
 
     fn next(&mut self) -> Option<ThreadException> {
-        let mut early = self.shared.early.lock();
-        let exception = match early.take_if(|early| early.is_err()) {
-            Some(outcome) => outcome.err()?,
-            None => self.channel.try_recv().ok()?,
-        };
-        drop(early);
-        self.shared.was_read();
-        Some(exception)
+        self.shared.next(&self.channel, |outcome| match outcome {
+            Ok(response) => Err(Ok(response)),
+            Err(exception) => Ok(exception),
+        })
     }
 }
 

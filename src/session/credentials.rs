@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::error::{SessionError, Stage};
+use super::error::{SessionError, SetupStage};
 use crate::error::BoxError;
 use crate::headers::Auth;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,7 @@ pub(crate) type Renew = Arc<dyn Fn(Option<&Auth>) -> Result<Auth, BoxError> + Se
 
 pub(crate) struct Credentials {
     renew: Renew,
-    state: Mutex<State>,
+    state: Mutex<CredentialState>,
     /// The newest one that a server has accepted.
     accepted: AtomicU64,
     /// The workers that wait for another one to obtain it.
@@ -23,7 +23,7 @@ pub(crate) struct Credentials {
 }
 
 #[derive(Default)]
-struct State {
+struct CredentialState {
     current: Option<Credential>,
     /// How many times it was obtained or could not be.
     tries: u64,
@@ -33,7 +33,6 @@ struct State {
 
 #[derive(Clone)]
 pub(crate) struct Credential {
-    auth: Auth,
     pub(crate) header: HeaderValue,
     /// Tells it apart from those before.
     pub(crate) generation: u64,
@@ -103,19 +102,17 @@ impl Credentials {
     /// Called by one worker at a time. The user's closure runs without a lock.
     fn obtain(&self) -> Result<Credential, SessionError> {
         let old = self.state.lock().current.clone();
-        let old = old.map(|credential| credential.auth);
-        let obtained = Stage::Credentials.run(|| {
+        let old = old.map(|credential| Auth::from_header_value(credential.header));
+        let obtained = SetupStage::Credentials.run(|| {
             let auth = (self.renew)(old.as_ref())?;
-            let header = auth.clone().into_header_value()?;
-            Ok((auth, header))
+            Ok(auth.into_header_value()?)
         });
         let mut state = self.state.lock();
         state.is_renewing = false;
         state.tries += 1;
         let result = match obtained {
-            Ok((auth, header)) => {
+            Ok(header) => {
                 let credential = Credential {
-                    auth,
                     header,
                     generation: state.tries,
                 };

@@ -11,13 +11,13 @@ use crate::redact::Truncated;
 /// Why a session could not be opened.
 #[derive(Clone, Debug)]
 pub(crate) struct SessionError {
-    stage: Stage,
+    stage: SetupStage,
     source: Arc<dyn StdError + Send + Sync>,
 }
 
 /// The part of a session's setup that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum SetupStage {
     Constructor,
     Initializer,
     AuthGenerator,
@@ -28,11 +28,11 @@ pub(super) enum Stage {
 impl fmt::Display for SessionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match self.stage {
-            Stage::Constructor => "session constructor",
-            Stage::Initializer => "initializer",
-            Stage::AuthGenerator => "auth generator",
-            Stage::Credentials => "credentials",
-            Stage::Transport => "transport",
+            SetupStage::Constructor => "session constructor",
+            SetupStage::Initializer => "initializer",
+            SetupStage::AuthGenerator => "auth generator",
+            SetupStage::Credentials => "credentials",
+            SetupStage::Transport => "transport",
         };
         write!(f, "{stage}: {}", RootCause(&*self.source))
     }
@@ -44,7 +44,7 @@ impl StdError for SessionError {
     }
 }
 
-impl Stage {
+impl SetupStage {
     /// Runs the user's code of this stage. A panic is one of its errors.
     pub(super) fn run<T>(
         self,
@@ -65,8 +65,8 @@ impl From<SessionError> for Error {
     /// An [`Error`] of a transport's builder is about the request: its proxy cannot be used.
     fn from(error: SessionError) -> Self {
         match error.source.downcast_ref::<Self>() {
-            Some(about_request) if error.stage == Stage::Transport => about_request.clone(),
-            _ if error.stage == Stage::Credentials => Self::credentials(error),
+            Some(about_request) if error.stage == SetupStage::Transport => about_request.clone(),
+            _ if error.stage == SetupStage::Credentials => Self::credentials(error),
             _ => Self::session(error),
         }
     }

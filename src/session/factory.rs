@@ -7,7 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::credentials::{Credentials, Renew};
-use super::error::{SessionError, Stage};
+use super::error::{SessionError, SetupStage};
 use super::{OpenSession, Preset, Session, SessionDefaults};
 use crate::addresses::AddressFilter;
 use crate::error::{BoxError, Error};
@@ -159,7 +159,7 @@ impl<B: TransportBuilder + 'static> SessionFactory for TypedFactory<B> {
             Some(session) => session,
             closed => closed.insert(self.set_up(proxy)?),
         };
-        let clone = Stage::Transport.run(|| Ok(session.clone_with(clone_transport)))?;
+        let clone = SetupStage::Transport.run(|| Ok(session.clone_with(clone_transport)))?;
         Ok(Box::new(clone))
     }
 
@@ -201,24 +201,24 @@ impl<B: TransportBuilder + 'static> SessionFactory for TypedFactory<B> {
 impl<B: TransportBuilder + 'static> TypedFactory<B> {
     fn set_up(&self, proxy: Option<&Url>) -> Result<OpenSession<B::Transport>, SessionError> {
         let setup = &self.setup;
-        let mut session = Stage::Constructor.run(|| {
+        let mut session = SetupStage::Constructor.run(|| {
             let presets = setup.presets.iter();
             presets
                 .fold((setup.constructor)(), Session::with_preset)
                 .checked()
         })?;
         if let Some(initializer) = &setup.initializer {
-            session = Stage::Initializer.run(|| initializer(session)?.checked())?;
+            session = SetupStage::Initializer.run(|| initializer(session)?.checked())?;
         }
         let unauthorized = self.reauthenticate.then(|| session.defaults.clone());
         if let Some(auth_generator) = &setup.auth_generator {
-            session = Stage::AuthGenerator.run(|| auth_generator(session)?.checked())?;
+            session = SetupStage::AuthGenerator.run(|| auth_generator(session)?.checked())?;
         }
         let options = TransportOptions::default()
             .with_proxy(proxy.cloned())
             .with_address_filter(self.address_filter.clone())
             .with_stall_timeout(self.stall_timeout);
-        Stage::Transport.run(|| session.open(unauthorized, &options))
+        SetupStage::Transport.run(|| session.open(unauthorized, &options))
     }
 
     /// The defaults of a session with fresh credentials. The open transport stays, so what constructor and auth generator
@@ -227,9 +227,9 @@ impl<B: TransportBuilder + 'static> TypedFactory<B> {
         let Some(auth_generator) = &self.setup.auth_generator else {
             return Ok(unauthorized.clone());
         };
-        let mut session = Stage::Constructor.run(|| Ok((self.setup.constructor)()))?;
+        let mut session = SetupStage::Constructor.run(|| Ok((self.setup.constructor)()))?;
         session.defaults = unauthorized.clone();
-        Stage::AuthGenerator.run(|| auth_generator(session)?.into_defaults())
+        SetupStage::AuthGenerator.run(|| auth_generator(session)?.into_defaults())
     }
 
     fn shared_session(&self, proxy: Option<&Url>) -> Arc<SharedSession<B::Transport>> {

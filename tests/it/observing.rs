@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex};
 
 use threaded::{
-    Attempt, ErrorKind, Event, Exchange, Observer, Pool, Session, ThreadException, ThreadResponse,
+    Attempt, ErrorKind, Event, Observer, Pool, Session, ThreadException, ThreadResponse,
 };
 
 use super::pool;
-use crate::support::pools::{in_order, respond_ok};
+use crate::support::pools::{gated, in_order, respond_ok};
 use crate::support::server::Server;
 
 /// Records the events that it receives.
@@ -90,18 +90,11 @@ fn a_closure_is_told_everything() {
 
 #[test]
 fn what_is_called_off_is_told_too() {
-    let (begun_tx, begun) = threaded::crossbeam_channel::unbounded();
-    let (open, opened) = threaded::crossbeam_channel::unbounded::<()>();
-    let transport = move |exchange: Exchange<'_>| {
-        let _ = begun_tx.send(());
-        let _ = opened.recv();
-        respond_ok(exchange)
-    };
+    let (builder, begun, open) = gated();
     let journal = Journal::default();
-    let pool = Pool::builder()
+    let pool = builder
         .num_threads(1)
         .observer(journal.clone())
-        .session(move || Session::new(transport.clone()))
         .build_from_urls(["http://stub.test/"; 3])
         .unwrap();
     begun.recv().unwrap();
@@ -123,16 +116,9 @@ fn what_is_called_off_is_told_too() {
 
 #[test]
 fn statistics_are_printed_as_they_are_documented() {
-    let (begun_tx, begun) = threaded::crossbeam_channel::unbounded();
-    let (open, opened) = threaded::crossbeam_channel::unbounded::<()>();
-    let transport = move |exchange: Exchange<'_>| {
-        let _ = begun_tx.send(());
-        let _ = opened.recv();
-        respond_ok(exchange)
-    };
-    let pool = Pool::builder()
+    let (builder, begun, open) = gated();
+    let pool = builder
         .num_threads(1)
-        .session(move || Session::new(transport.clone()))
         .build_from_urls(["http://stub.test/"; 3])
         .unwrap();
     begun.recv().unwrap();

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::thread;
 
-use threaded::{ErrorKind, OutcomeExt, Pool};
+use threaded::{ErrorKind, Handle, Outcome, OutcomeExt, Pool, PoolBuilder, TransportBuilder};
 
 use crate::support::pools::gated;
 use crate::support::process::eventually;
@@ -139,29 +139,32 @@ fn a_lazy_round_stops_pulling_when_the_pool_takes_no_more_jobs() {
     assert_eq!(rest + 1, drawn.get());
 }
 
+/// A run of either kind, and its handle.
+fn lazy<B: TransportBuilder + 'static>(
+    builder: PoolBuilder<B>,
+    ordered: bool,
+    urls: impl Iterator<Item = String> + Send + 'static,
+) -> (Box<dyn Iterator<Item = Outcome> + Send>, Handle) {
+    if ordered {
+        let lazy = builder.imap(urls).unwrap();
+        let handle = lazy.handle();
+        (Box::new(lazy), handle)
+    } else {
+        let lazy = builder.imap_unordered(urls).unwrap();
+        let handle = lazy.handle();
+        (Box::new(lazy), handle)
+    }
+}
+
 #[test]
 fn a_handle_stops_a_lazy_run_that_waits() {
     for ordered in [false, true] {
         let (builder, begun, open) = gated();
         let builder = builder.num_threads(2).window(10);
         let urls = (0..1_000).map(|page| format!("http://stub.test/{page}"));
-        let mut outcomes: Box<dyn Iterator<Item = threaded::Outcome> + Send>;
-        let handle;
-        if ordered {
-            let lazy = builder.imap(urls).unwrap();
-            handle = lazy.handle();
-            outcomes = Box::new(lazy);
-        } else {
-            let lazy = builder.imap_unordered(urls).unwrap();
-            handle = lazy.handle();
-            outcomes = Box::new(lazy);
-        }
-        let reading = thread::spawn(move || {
-            outcomes
-                .by_ref()
-                .map(|outcome| outcome.index())
-                .collect::<Vec<_>>()
-        });
+        let (outcomes, handle) = lazy(builder, ordered, urls);
+        let reading =
+            thread::spawn(move || outcomes.map(|outcome| outcome.index()).collect::<Vec<_>>());
         begun.recv().unwrap();
         begun.recv().unwrap();
         let stopping = thread::spawn({
@@ -207,33 +210,16 @@ fn what_the_handle_of_a_lazy_run_submits_is_part_of_it() {
         drop(open);
         let builder = builder.num_threads(2);
         let urls = (0..3).map(|page| format!("http://stub.test/{page}"));
-        let (count, more) = if ordered {
-            let lazy = builder.imap(urls).unwrap();
-            let handle = lazy.handle();
-            let mut more = 0;
-            let count = lazy
-                .inspect(|_| {
-                    if more < 10 {
-                        more += 1;
-                        handle.submit("http://stub.test/more").unwrap();
-                    }
-                })
-                .count();
-            (count, more)
-        } else {
-            let lazy = builder.imap_unordered(urls).unwrap();
-            let handle = lazy.handle();
-            let mut more = 0;
-            let count = lazy
-                .inspect(|_| {
-                    if more < 10 {
-                        more += 1;
-                        handle.submit("http://stub.test/more").unwrap();
-                    }
-                })
-                .count();
-            (count, more)
-        };
+        let (lazy, handle) = lazy(builder, ordered, urls);
+        let mut more = 0;
+        let count = lazy
+            .inspect(|_| {
+                if more < 10 {
+                    more += 1;
+                    handle.submit("http://stub.test/more").unwrap();
+                }
+            })
+            .count();
         assert_eq!((count, more), (13, 10));
     }
 }

@@ -137,10 +137,6 @@ fn handles_are_awaited_on_tokio() {
     );
 }
 
-/// An extension that tells when it is dropped.
-#[derive(Clone)]
-struct Held(#[allow(dead_code, reason = "counted")] Arc<()>);
-
 #[test]
 fn cancelling_a_queued_job_frees_what_it_holds_at_once_and_sends_nothing() {
     let (builder, begun, open) = gated();
@@ -149,7 +145,7 @@ fn cancelling_a_queued_job_frees_what_it_holds_at_once_and_sends_nothing() {
     begun.recv().unwrap();
     let held = Arc::new(());
     let spec = RequestSpec::post("http://stub.test/second").body("precious");
-    let second = pool.spawn(spec.extension(Held(Arc::clone(&held)))).unwrap();
+    let second = pool.spawn(spec.extension(Arc::clone(&held))).unwrap();
     second.cancel();
     let exception = second.join().unwrap_err();
     assert_eq!(exception.kind(), ErrorKind::Cancelled);
@@ -168,8 +164,7 @@ fn cancelling_a_queued_job_frees_what_it_holds_at_once_and_sends_nothing() {
         (0, 1, 1)
     );
     // Cancelled and detached: the outcome has no reader that could hold it.
-    let third =
-        pool.spawn(RequestSpec::get("http://stub.test/third").extension(Held(Arc::clone(&held))));
+    let third = pool.spawn(RequestSpec::get("http://stub.test/third").extension(Arc::clone(&held)));
     let third = third.unwrap();
     third.cancel();
     drop(third);

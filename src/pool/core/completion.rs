@@ -65,13 +65,21 @@ impl Core {
     }
 
     fn end_cancelled(&self, job: Job) {
+        let is_kept_open = self.deliver_cancelled(job);
+        if !is_kept_open {
+            self.done();
+        }
+    }
+
+    /// Like `deliver`, for a job that no worker is at.
+    pub(super) fn deliver_cancelled(&self, job: Job) -> bool {
         if job.last_attempt.is_some() {
             self.counters.job_resumed();
         } else {
             self.counters.job_started(NO_WORKER);
         }
         let attempt = job.cancelled_attempt();
-        self.complete(job, attempt, NO_WORKER);
+        self.deliver(job, attempt, NO_WORKER)
     }
 
     fn give_back(&self, job: Job) {
@@ -95,7 +103,7 @@ impl Core {
 
     /// The outcome of a job, which is built here alone: counted, told to the observer, and sent to its reader. Returns whether
     /// the reader keeps the work open for it.
-    pub(super) fn deliver(&self, job: Job, attempt: FinishedAttempt, worker: usize) -> bool {
+    fn deliver(&self, job: Job, attempt: FinishedAttempt, worker: usize) -> bool {
         let (mut outcome, route) = job.into_outcome(attempt);
         if self.policy.error_for_status {
             outcome = outcome.and_then(ThreadResponse::error_for_status);
