@@ -1,8 +1,9 @@
 //! How the pool compares with other ways to fetch the same URLs: `cargo bench --bench peers --features ureq`.
 //!
 //! The server runs in a process of its own, and so does each contender, all of them in turn for several rounds. The results
-//! are medians over the rounds, of speeds and of ratios within a round. Prints a Markdown table, and draws the ratios into
+//! are medians over the rounds, of speeds and of ratios within a round. Prints Markdown tables, and draws the ratios into
 //! `benches/peers.svg`. `PEERS_WORKLOAD` selects workloads by a part of their names. Linux only: reads `/proc`.
+//! The largest workload needs a limit of 15,000 open files for each process (`ulimit -n`).
 
 #![allow(
     clippy::expect_used,
@@ -16,11 +17,15 @@
 mod chart;
 #[path = "peers/contenders.rs"]
 mod contenders;
+#[path = "peers/epoll.rs"]
+mod epoll;
 #[path = "peers/measurements.rs"]
 mod measurements;
 #[path = "../tests/support/process.rs"]
 #[allow(dead_code, reason = "made for the tests, which use all of it")]
 mod process;
+#[path = "peers/responder.rs"]
+mod responder;
 #[path = "peers/server.rs"]
 mod server;
 #[path = "peers/workloads.rs"]
@@ -62,7 +67,7 @@ fn compare(is_test: bool) {
                 }
                 let measurement =
                     run_in_subprocess(contender.name, &server.task(workload, is_test));
-                eprintln!("  round {round}: {:<28} {measurement}", contender.name);
+                eprintln!("  round {round}: {:<29} {measurement}", contender.name);
                 table.add(workload, contender, measurement);
             }
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-pub(crate) use source::{RootCause, chain, io_kind, is_out_of_resources};
+pub(crate) use source::{RootCause, chain, io_kind, is_out_of_resources, out_of_descriptors};
 
 use crate::history::RedirectHop;
 use crate::redact::Truncated;
@@ -82,6 +82,8 @@ enum Fault {
     Connect,
     Tls,
     Proxy,
+    /// Its credentials were refused.
+    ProxyCredentials,
     /// How long it took; `None` until the attempt fills it in, for a transport does not know when the attempt began.
     Timeout(Option<Duration>),
     Closed,
@@ -159,7 +161,7 @@ impl Error {
             Fault::Dns => ErrorKind::Dns,
             Fault::Connect => ErrorKind::Connect,
             Fault::Tls => ErrorKind::Tls,
-            Fault::Proxy => ErrorKind::Proxy,
+            Fault::Proxy | Fault::ProxyCredentials => ErrorKind::Proxy,
             Fault::Timeout(_) => ErrorKind::Timeout,
             Fault::Closed => ErrorKind::Closed,
             Fault::Protocol => ErrorKind::Protocol,
@@ -196,8 +198,10 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         use ErrorKind::*;
 
-        if matches!(self.0.fault, Fault::Credentials) {
-            return true;
+        match self.0.fault {
+            Fault::Credentials => return true,
+            Fault::ProxyCredentials => return false,
+            _ => {}
         }
         match self.kind() {
             Dns | Connect | Proxy | Timeout | Closed | BodyTruncated | LocalResource => true,
@@ -393,6 +397,11 @@ impl Error {
         Self::new(Fault::Credentials, false).with_source(source)
     }
 
+    /// The proxy has refused the credentials for it: it will do so again.
+    pub(crate) fn proxy_credentials(source: impl Into<BoxError>) -> Self {
+        Self::new(Fault::ProxyCredentials, false).with_source(source)
+    }
+
     pub(crate) fn cancelled() -> Self {
         Self::new(Fault::Cancelled, false)
     }
@@ -469,7 +478,9 @@ impl fmt::Display for Error {
             Fault::Dns => write!(f, "could not resolve the host name{cause}"),
             Fault::Connect => write!(f, "could not connect{cause}"),
             Fault::Tls => write!(f, "TLS handshake failed{cause}"),
-            Fault::Proxy => write!(f, "could not connect through the proxy{cause}"),
+            Fault::Proxy | Fault::ProxyCredentials => {
+                write!(f, "could not connect through the proxy{cause}")
+            }
             Fault::Timeout(None) => f.write_str("timed out"),
             Fault::Timeout(Some(time)) => write!(f, "timed out after {time:?}"),
             Fault::Closed => write!(f, "the connection was closed{cause}"),

@@ -22,21 +22,23 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
-use url::Url;
 
 use self::body::Incoming;
 use self::deadline::Deadline;
 use self::decode::Decoder;
 use self::engine::Engine;
+pub(crate) use self::engine::complete;
 use self::hop::Hop;
 use crate::addresses::{AddressFilter, NotPublic};
 use crate::error::{Error, ErrorKind, chain};
 use crate::history::RedirectHop;
-use crate::request::{BodyDestination, RequestSpec};
+use crate::request::{BodyDestination, BodySourceError, RequestSpec};
 use crate::response::{Response, ResponseHead};
 use crate::session::{OpenSession, SessionDefaults};
-use crate::sync::atomic::AtomicBool;
-use crate::transport::Exchange;
+use crate::sync::CancelFlag;
+#[cfg(feature = "hyper")]
+use crate::transport::hyper::HyperTransport;
+use crate::transport::{Exchange, Transport};
 
 /// The limits of an attempt, where the spec sets none.
 #[derive(Clone, Copy, Debug)]
@@ -71,36 +73,56 @@ impl AttemptLimits {
     }
 }
 
-/// Performs one attempt at a request on a transport that blocks. Its time runs from now. It stops early when `cancel_flag` is
-/// set.
-pub(crate) fn fetch(
-    session: &mut OpenSession,
-    spec: &RequestSpec,
-    defaults: &AttemptLimits,
-    cancel_flag: &Arc<AtomicBool>,
-) -> Result<Response, Error> {
-    let limits = AttemptLimits::of(spec, defaults);
-    let attempt = Fetch {
-        defaults: &session.defaults,
-        filter: session.filter.as_ref(),
-        proxy: session.proxy.as_ref(),
-        deadline: Deadline::start(&limits, spec.body_destination().is_some(), cancel_flag),
-        limits,
-    };
-    let first = Hop::new(spec, &mut session.url_parser)?;
-    engine::complete(pin!(attempt.run(&mut session.transport, first)))
+/// One attempt at a request: what it takes from its session, and its limits.
+pub(crate) struct Fetch<'a> {
+    first: Hop<'a>,
+    context: Context,
 }
 
-/// One attempt: what it takes from its session, and its limits.
-struct Fetch<'a> {
-    defaults: &'a SessionDefaults,
-    filter: Option<&'a AddressFilter>,
-    proxy: Option<&'a Url>,
+impl<'a> Fetch<'a> {
+    /// An attempt whose time runs from now. It stops early when `cancel_flag` is set. Fails if the spec cannot be sent.
+    pub(crate) fn start(
+        session: &mut OpenSession,
+        spec: &'a RequestSpec,
+        defaults: &AttemptLimits,
+        cancel_flag: &Arc<CancelFlag>,
+    ) -> Result<Self, Error> {
+        let limits = AttemptLimits::of(spec, defaults);
+        let proxy = session.state.proxy.as_ref();
+        let context = Context {
+            defaults: Arc::clone(&session.state.defaults),
+            filter: session.filter.clone(),
+            has_http_proxy: proxy.is_some_and(|proxy| !proxy.scheme().starts_with("socks")),
+            deadline: Deadline::start(&limits, spec.body_destination().is_some(), cancel_flag),
+            limits,
+        };
+        let first = Hop::new(spec, &mut session.url_parser)?;
+        Ok(Self { first, context })
+    }
+
+    /// Performs the attempt on a transport that blocks.
+    pub(crate) fn complete(self, transport: &mut dyn Transport) -> Result<Response, Error> {
+        complete(pin!(self.context.run(transport, self.first)))
+    }
+
+    /// Performs the attempt on the event-driven transport.
+    #[cfg(feature = "hyper")]
+    pub(crate) async fn run(self, mut transport: HyperTransport) -> Result<Response, Error> {
+        self.context.run(&mut transport, self.first).await
+    }
+}
+
+/// What stays the same throughout an attempt.
+struct Context {
+    defaults: Arc<SessionDefaults>,
+    filter: Option<AddressFilter>,
+    /// Whether the request names a proxy that speaks HTTP.
+    has_http_proxy: bool,
     limits: AttemptLimits,
     deadline: Deadline,
 }
 
-impl Fetch<'_> {
+impl Context {
     async fn run<E: Engine + ?Sized>(
         &self,
         engine: &mut E,
@@ -137,7 +159,8 @@ impl Fetch<'_> {
         loop {
             self.deadline.check(!history.is_empty())?;
             let response = self.send(engine, hop).await;
-            let response = response.map_err(|error| attribute(error, history, self.proxy))?;
+            let response =
+                response.map_err(|error| attribute(error, history, self.has_http_proxy))?;
             let Some(next) = redirect::next(hop, &response, self.limits.max_redirects, history)?
             else {
                 return Ok(response);
@@ -156,13 +179,13 @@ impl Fetch<'_> {
         engine: &mut E,
         hop: &Hop<'_>,
     ) -> Result<http::Response<E::Body>, Error> {
-        if let Some(filter) = self.filter {
+        if let Some(filter) = &self.filter {
             filter.check(&hop.url).map_err(Error::dns)?;
         }
         let exchange = Exchange {
             method: &hop.method,
             url: &hop.url,
-            headers: hop.headers(self.defaults)?,
+            headers: hop.headers(&self.defaults)?,
             body: hop.body.as_deref(),
             deadline: self.deadline.at(),
             stall_timeout: self.deadline.stall_timeout(),
@@ -262,9 +285,11 @@ fn take_head(
     Ok((head, decoders))
 }
 
-/// Attributes a failed exchange to its cause: the address filter, a redirect to an address that it blocks, or the proxy.
-fn attribute(error: Error, history: &[RedirectHop], proxy: Option<&Url>) -> Error {
+/// Attributes a failed exchange to its cause: the address filter, a redirect to an address that it blocks or to what cannot be
+/// requested, or the proxy.
+fn attribute(error: Error, history: &[RedirectHop], has_http_proxy: bool) -> Error {
     let blocked = chain(&error).find_map(|error| error.downcast_ref::<NotPublic>());
+    let is_about_body = || chain(&error).any(|error| error.is::<BodySourceError>());
     match blocked.filter(|_| error.kind() == ErrorKind::Dns) {
         Some(blocked) => {
             let message = format!("{blocked}, and public_addresses_only allows no others");
@@ -275,7 +300,14 @@ fn attribute(error: Error, history: &[RedirectHop], proxy: Option<&Url>) -> Erro
             }
         }
         // With SOCKS, host name and connection may be the server's; a transport reports it itself if the proxy failed.
-        None if proxy.is_some_and(|proxy| !proxy.scheme().starts_with("socks")) => error.at_proxy(),
+        // The redirect leads to what cannot be requested, and will do so again.
+        None if error.kind() == ErrorKind::InvalidRequest
+            && !history.is_empty()
+            && !is_about_body() =>
+        {
+            Error::redirect(error.to_string(), history.to_vec())
+        }
+        None if has_http_proxy => error.at_proxy(),
         None => error,
     }
 }

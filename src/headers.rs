@@ -36,9 +36,24 @@ where
     Ok((name.clone(), marked(&name, value)))
 }
 
-/// Parses a `Content-Length`: digits only (RFC 9110, section 8.6), while Rust accepts a sign.
-pub(crate) fn content_length(value: &HeaderValue) -> Option<u64> {
-    let text = value.to_str().ok()?.trim();
+/// The `Content-Length`, if all values agree: each may be a list (RFC 9112, section 6.3).
+pub(crate) fn content_length(fields: &HeaderMap) -> Option<u64> {
+    let mut agreed = None;
+    for value in fields.get_all(http::header::CONTENT_LENGTH) {
+        for text in value.to_str().ok()?.split(',') {
+            let length = parse_length(text)?;
+            if agreed.is_some_and(|agreed| agreed != length) {
+                return None;
+            }
+            agreed = Some(length);
+        }
+    }
+    agreed
+}
+
+/// Parses a length: digits only (RFC 9110, section 8.6), while Rust accepts a sign.
+pub(crate) fn parse_length(text: &str) -> Option<u64> {
+    let text = text.trim();
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().ok()).flatten()
 }

@@ -393,6 +393,8 @@
 struct Readme;
 
 mod addresses;
+#[cfg(feature = "hyper")]
+mod blocking_threads;
 mod error;
 mod fetch;
 mod headers;
@@ -430,10 +432,14 @@ pub use request::{IntoUrl, RequestBody, RequestSpec};
 pub use response::{Response, ResponseHead};
 pub use retry::{Retry, RetryBudget, RetryContext};
 pub use session::{Session, user_agent};
+#[cfg(feature = "hyper")]
+pub use transport::hyper::{HyperBuilder, HyperTransport};
 pub use transport::reqwest::ReqwestTransport;
 #[cfg(feature = "ureq")]
 pub use transport::ureq::{UreqConfigBuilder, UreqTransport};
-pub use transport::{Exchange, ResponseBody, Transport, TransportBuilder, TransportOptions};
+pub use transport::{
+    AnyTransport, Exchange, ResponseBody, Transport, TransportBuilder, TransportOptions,
+};
 
 // Public dependencies: their types appear in this crate's own interface.
 #[cfg(feature = "ureq")]

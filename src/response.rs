@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, StatusCode, Version};
 use url::Url;
 
@@ -174,12 +173,11 @@ impl<B: Into<Bytes>> From<http::Response<B>> for Response {
         });
 
         let (mut parts, body) = response.into_parts();
-        let content_length = parts.headers.get(CONTENT_LENGTH);
         Self {
             head: Box::new(ResponseHead {
                 status: parts.status,
                 version: parts.version,
-                content_length: content_length.and_then(headers::content_length),
+                content_length: headers::content_length(&parts.headers),
                 headers: parts.headers,
                 url: parts.extensions.remove().unwrap_or_else(|| UNKNOWN.clone()),
                 history: Vec::new(),

@@ -5,6 +5,7 @@ pub(crate) mod error;
 pub(crate) mod factory;
 
 use std::fmt;
+use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -19,10 +20,12 @@ use crate::origin::Origin;
 use crate::proxy;
 use crate::redact::HeaderNames;
 use crate::request::UrlParser;
+#[cfg(feature = "hyper")]
+use crate::transport::hyper::HyperBuilder;
 use crate::transport::reqwest::{self, ClientBuilder};
 #[cfg(feature = "ureq")]
 use crate::transport::ureq::{self, UreqConfigBuilder};
-use crate::transport::{Transport, TransportBuilder, TransportOptions};
+use crate::transport::{AnyTransport, TransportBuilder, TransportOptions};
 
 /// The settings that one worker sends with: default headers, credentials, and those of the transport that it will own.
 ///
@@ -58,6 +61,26 @@ pub struct Session<B: TransportBuilder = ClientBuilder> {
 impl Default for Session {
     fn default() -> Self {
         Self::new(reqwest::default_builder()).checked_against_environment()
+    }
+}
+
+#[cfg(feature = "hyper")]
+impl Session<HyperBuilder> {
+    /// A session on the event-driven engine: each worker has many requests in flight on one thread. Its `User-Agent` is
+    /// `reqwest-threaded/<version>` unless the session or the request sets another one.
+    ///
+    /// [`PoolBuilder::concurrency`](crate::PoolBuilder::concurrency) sets how many requests are in flight.
+    /// [`client`](Self::client) gives access to the settings of the client. With the feature `system-proxy`, it uses the
+    /// proxies of the environment (`HTTP_PROXY` …), as [`Session::default`] does.
+    ///
+    /// ```
+    /// use threaded::{Pool, Session};
+    ///
+    /// let builder = Pool::builder().concurrency(10_000).session(Session::hyper);
+    /// # let _ = builder;
+    /// ```
+    pub fn hyper() -> Self {
+        Self::new(HyperBuilder::new()).checked_against_environment()
     }
 }
 
@@ -212,16 +235,18 @@ impl<B: TransportBuilder> Session<B> {
     /// Builds the transport. `unauthorized` are the defaults before the auth generator.
     pub(crate) fn open(
         self,
-        unauthorized: Option<SessionDefaults>,
+        unauthorized: Option<Arc<SessionDefaults>>,
         options: &TransportOptions,
     ) -> Result<OpenSession<B::Transport>, BoxError> {
         let (defaults, transport) = self.into_parts()?;
         let transport = options.build(transport)?;
         Ok(OpenSession {
-            defaults,
-            unauthorized,
-            generation: 0,
-            proxy: options.proxy().cloned(),
+            state: SessionState {
+                defaults: Arc::new(defaults),
+                unauthorized,
+                generation: 0,
+                proxy: options.proxy().cloned(),
+            },
             filter: options.address_filter().cloned(),
             url_parser: UrlParser::default(),
             transport,
@@ -317,15 +342,31 @@ impl SessionDefaults {
     }
 }
 
-/// A session whose transport is built.
-pub(crate) struct OpenSession<T: ?Sized = dyn Transport> {
-    pub(crate) defaults: SessionDefaults,
+/// What a session sends with each request.
+#[derive(Clone)]
+pub(crate) struct SessionState {
+    pub(crate) defaults: Arc<SessionDefaults>,
     /// The defaults before the auth generator, if credentials are to be renewed.
-    unauthorized: Option<SessionDefaults>,
+    unauthorized: Option<Arc<SessionDefaults>>,
     /// Which of the pool's credentials the defaults have; 0 is none.
-    generation: u64,
+    pub(crate) generation: u64,
     /// The proxy that all requests go through, if a request has named one.
     pub(crate) proxy: Option<Url>,
+}
+
+impl SessionState {
+    /// Sends this credential from now on.
+    fn apply(&mut self, credential: Credential) {
+        if self.generation != credential.generation {
+            self.generation = credential.generation;
+            Arc::make_mut(&mut self.defaults).authorize(credential.header);
+        }
+    }
+}
+
+/// A session whose transport is built.
+pub(crate) struct OpenSession<T: ?Sized = dyn AnyTransport> {
+    pub(crate) state: SessionState,
     /// The addresses that may be connected to, if not all.
     pub(crate) filter: Option<AddressFilter>,
     /// The URL parsed last: most requests go to the same origin.
@@ -333,23 +374,10 @@ pub(crate) struct OpenSession<T: ?Sized = dyn Transport> {
     pub(crate) transport: T,
 }
 
-impl OpenSession {
-    /// Sends this credential from now on.
-    fn apply(&mut self, credential: Credential) {
-        if self.generation != credential.generation {
-            self.generation = credential.generation;
-            self.defaults.authorize(credential.header);
-        }
-    }
-}
-
 impl<T> OpenSession<T> {
     fn clone_with(&self, clone_transport: fn(&T) -> T) -> Self {
         Self {
-            defaults: self.defaults.clone(),
-            unauthorized: self.unauthorized.clone(),
-            generation: self.generation,
-            proxy: self.proxy.clone(),
+            state: self.state.clone(),
             filter: self.filter.clone(),
             url_parser: UrlParser::default(),
             transport: clone_transport(&self.transport),

@@ -71,6 +71,34 @@ impl<T> RwLock<T> {
     }
 }
 
+/// Tells an attempt to stop, whatever it waits for.
+#[derive(Default)]
+pub(crate) struct CancelFlag {
+    is_set: atomic::AtomicBool,
+    /// What drives the attempt, if that is an event loop.
+    waker: Mutex<Option<Waker>>,
+}
+
+impl CancelFlag {
+    pub(crate) fn set(&self) {
+        self.is_set.store(true, atomic::Ordering::SeqCst);
+        let waker = self.waker.lock().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.is_set.load(atomic::Ordering::SeqCst)
+    }
+
+    /// Calls the waker when the flag is set. If it was set before, the caller sees that from now on.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn wake_on_set(&self, waker: &Waker) {
+        *self.waker.lock() = Some(waker.clone());
+    }
+}
+
 /// Calls `is_there` a few times, for a few microseconds in all. What a thread waits for often comes within that time: then
 /// neither it nor the thread that brings it pays for sleeping and waking up. The channels of crossbeam do so too.
 fn spin<T>(mut is_there: impl FnMut() -> Option<T>) -> Option<T> {

@@ -1,6 +1,12 @@
 //! The seam between the pool and an HTTP client: [`Transport`], its builder, and what they exchange.
 
+mod classify;
+#[cfg(feature = "hyper")]
+pub(crate) mod descriptors;
+mod detach;
 mod exchange;
+#[cfg(feature = "hyper")]
+pub(crate) mod hyper;
 mod message_texts;
 mod options;
 pub(crate) mod reqwest;
@@ -61,7 +67,7 @@ use crate::error::{BoxError, Error};
 ///
 /// struct SigningBuilder<B>(B);
 ///
-/// impl<B: TransportBuilder> TransportBuilder for SigningBuilder<B> {
+/// impl<B: TransportBuilder<Transport: Transport>> TransportBuilder for SigningBuilder<B> {
 ///     type Transport = Signing<B::Transport>;
 ///
 ///     fn build(self, options: &TransportOptions) -> Result<Self::Transport, BoxError> {
@@ -92,14 +98,57 @@ where
     }
 }
 
+/// A transport, whichever engine drives it: every [`Transport`], which blocks, and [`HyperTransport`](crate::HyperTransport),
+/// which is event-driven. No other type can implement it.
+pub trait AnyTransport: Send {
+    #[doc(hidden)]
+    fn is_event_driven() -> bool
+    where
+        Self: Sized;
+
+    #[doc(hidden)]
+    fn by_engine(&mut self) -> ByEngine<'_>;
+}
+
+/// A transport, by the engine that drives it.
+#[doc(hidden)]
+#[expect(missing_debug_implementations, reason = "not a part of the API")]
+pub enum ByEngine<'a> {
+    Blocking(&'a mut dyn Transport),
+    #[cfg(feature = "hyper")]
+    EventDriven(&'a hyper::HyperTransport),
+}
+
+impl<T: Transport> AnyTransport for T {
+    fn is_event_driven() -> bool {
+        false
+    }
+
+    fn by_engine(&mut self) -> ByEngine<'_> {
+        ByEngine::Blocking(self)
+    }
+}
+
+#[cfg(feature = "hyper")]
+impl AnyTransport for hyper::HyperTransport {
+    fn is_event_driven() -> bool {
+        true
+    }
+
+    fn by_engine(&mut self) -> ByEngine<'_> {
+        ByEngine::EventDriven(self)
+    }
+}
+
 /// Builds the transport of one session, on the thread of the worker that owns it.
 ///
-/// A `reqwest::blocking::ClientBuilder` builds a [`ReqwestTransport`](crate::ReqwestTransport). Every [`Transport`],
+/// A `reqwest::blocking::ClientBuilder` builds a [`ReqwestTransport`](crate::ReqwestTransport), a
+/// [`HyperBuilder`](crate::HyperBuilder) a [`HyperTransport`](crate::HyperTransport). Every [`Transport`],
 /// closures included, is its own builder. It is already built when it gets the options, so it rejects a proxy and an
 /// address filter. For a transport that can honour them, write a builder: a type that implements this trait and not `Transport`.
 pub trait TransportBuilder: Sized {
     /// The transport that is built.
-    type Transport: Transport;
+    type Transport: AnyTransport;
 
     /// Builds a transport that keeps to these options.
     ///

@@ -1,8 +1,8 @@
-//! The chart: the speed of each contender relative to hand-written threads on reqwest.
+//! The chart: the speed of each contender relative to the reference.
 
 use std::fmt::Write;
 
-use super::contenders::{CONTENDERS, THREADS_ON_REQWEST};
+use super::contenders::{CONTENDERS, REFERENCE};
 use super::measurements::Table;
 use super::workloads::Workload;
 
@@ -41,7 +41,7 @@ fn draw(
     let ratios: Vec<(&str, f64)> = CONTENDERS
         .iter()
         .filter_map(|contender| {
-            let ratio = table.ratio(workload, contender.name, THREADS_ON_REQWEST)?;
+            let ratio = table.ratio(workload, contender.name, REFERENCE)?;
             Some((contender.name, ratio))
         })
         .collect();

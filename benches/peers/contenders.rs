@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -11,24 +12,47 @@ use rayon::prelude::*;
 use threaded::crossbeam_channel::unbounded;
 use threaded::reqwest;
 use threaded::ureq::tls::{Certificate, RootCerts, TlsConfig};
-use threaded::{Pool, PoolBuilder, Session, TransportBuilder, ureq};
+use threaded::{HyperBuilder, Pool, PoolBuilder, Session, TransportBuilder, ureq};
+use tokio::task::JoinSet;
 
+use super::epoll::raw_epoll_loop;
 use super::workloads::{Kind, Task, Workload};
 
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
+    /// What it can do beyond plain HTTP/1.1 with some hundred requests in flight.
+    abilities: &'static [Ability],
     /// Runs a task. Returns when the first response was complete.
     pub(crate) run: fn(&Task) -> Instant,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Ability {
+    /// HTTP/1.1 over TLS.
+    Https,
+    /// HTTP/2 over TLS, with all requests on one connection.
+    Http2,
+    /// Thousands of requests in flight: not a thread for each.
+    Thousands,
+}
+
+use Ability::{Http2, Https, Thousands};
+
 impl Contender {
     pub(crate) fn takes(&self, workload: &Workload) -> bool {
-        self.name != RAW || workload.kind != Kind::Secure
+        let needed = match workload.kind {
+            Kind::Secure => Https,
+            Kind::Http2 => Http2,
+            Kind::Slower => Thousands,
+            Kind::Small | Kind::Large | Kind::Slow => return true,
+        };
+        self.abilities.contains(&needed)
     }
 }
 
 pub(crate) const POOL_ON_REQWEST: &str = "pool on reqwest";
 pub(crate) const POOL_ON_SHARED: &str = "pool on reqwest, one session";
+pub(crate) const POOL_ON_HYPER: &str = "pool, event-driven";
 pub(crate) const POOL_ON_UREQ: &str = "pool on ureq";
 pub(crate) const THREADS_ON_REQWEST: &str = "threads on reqwest";
 pub(crate) const THREADS_ON_UREQ: &str = "threads on ureq";
@@ -36,66 +60,93 @@ pub(crate) const RAYON: &str = "rayon on one reqwest client";
 pub(crate) const ASYNC_MULTI: &str = "async reqwest, multi-thread";
 pub(crate) const ASYNC_CURRENT: &str = "async reqwest, current-thread";
 pub(crate) const RAW: &str = "raw sockets";
+pub(crate) const RAW_EPOLL: &str = "raw epoll loop";
+
+/// The contender that all others are compared with.
+pub(crate) const REFERENCE: &str = ASYNC_CURRENT;
+
+/// Worker threads of an event-driven contender.
+const EVENT_THREADS: usize = 2;
 
 pub(crate) const CONTENDERS: &[Contender] = &[
-    contender(POOL_ON_REQWEST, |task| {
-        let pem = task.pem();
-        pool(task, Pool::builder().session(move || reqwest_session(&pem)))
+    contender(POOL_ON_REQWEST, &[Https], |task| {
+        let (pem, http2) = (task.pem(), task.http2);
+        let builder = Pool::builder().session(move || reqwest_session(&pem, http2));
+        pool(task, builder.num_threads(task.in_flight))
     }),
-    contender(POOL_ON_SHARED, |task| {
-        let pem = task.pem();
-        let builder = Pool::builder().session(move || reqwest_session(&pem));
-        pool(task, builder.share_session(true))
+    contender(POOL_ON_SHARED, &[Https, Http2], |task| {
+        let (pem, http2) = (task.pem(), task.http2);
+        let builder = Pool::builder().session(move || reqwest_session(&pem, http2));
+        pool(
+            task,
+            builder.num_threads(task.in_flight).share_session(true),
+        )
     }),
-    contender(POOL_ON_UREQ, |task| {
+    contender(POOL_ON_HYPER, &[Https, Http2, Thousands], |task| {
+        let (pem, http2) = (task.pem(), task.http2);
+        let builder = Pool::builder().session(move || hyper_session(&pem, http2));
+        let builder = builder.num_threads(EVENT_THREADS);
+        pool(task, builder.concurrency(task.in_flight))
+    }),
+    contender(POOL_ON_UREQ, &[Https], |task| {
         let tls = ureq_tls(task);
         let session = move || Session::ureq().client(|config| config.tls_config(tls.clone()));
-        pool(task, Pool::builder().session(session))
+        let builder = Pool::builder().session(session);
+        pool(task, builder.num_threads(task.in_flight))
     }),
-    contender(THREADS_ON_REQWEST, threads_on_reqwest),
-    contender(THREADS_ON_UREQ, threads_on_ureq),
-    contender(RAYON, rayon_on_reqwest),
-    contender(ASYNC_MULTI, |task| {
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        async_reqwest(task, &mut runtime)
-    }),
-    contender(ASYNC_CURRENT, |task| {
-        let mut runtime = tokio::runtime::Builder::new_current_thread();
-        async_reqwest(task, &mut runtime)
-    }),
-    contender(RAW, raw_sockets),
+    contender(THREADS_ON_REQWEST, &[Https], threads_on_reqwest),
+    contender(THREADS_ON_UREQ, &[Https], threads_on_ureq),
+    contender(RAYON, &[Https, Http2], rayon_on_reqwest),
+    contender(ASYNC_MULTI, &[Https, Http2, Thousands], async_multi),
+    contender(ASYNC_CURRENT, &[Https, Http2, Thousands], async_current),
+    contender(RAW, &[], raw_sockets),
+    contender(RAW_EPOLL, &[Thousands], raw_epoll_loop),
 ];
 
-const fn contender(name: &'static str, run: fn(&Task) -> Instant) -> Contender {
-    Contender { name, run }
+const fn contender(
+    name: &'static str,
+    abilities: &'static [Ability],
+    run: fn(&Task) -> Instant,
+) -> Contender {
+    Contender {
+        name,
+        abilities,
+        run,
+    }
 }
 
 /// Counts responses, and remembers when the first one arrived.
-struct Responses<'a> {
-    task: &'a Task,
+pub(crate) struct Responses {
+    body_length: usize,
+    expected: usize,
     count: usize,
     first: Instant,
 }
 
-impl<'a> Responses<'a> {
-    fn to(task: &'a Task) -> Self {
+impl Responses {
+    pub(crate) fn to(task: &Task) -> Self {
         Self {
-            task,
+            body_length: task.body_length,
+            expected: task.requests,
             count: 0,
             first: Instant::now(),
         }
     }
 
-    fn add(&mut self, length: usize) {
-        assert_eq!(length, self.task.body_length);
+    pub(crate) fn add(&mut self, length: usize) {
+        assert_eq!(length, self.body_length);
         if self.count == 0 {
             self.first = Instant::now();
         }
         self.count += 1;
     }
 
-    fn finish(self) -> Instant {
-        assert_eq!(self.count, self.task.requests);
+    pub(crate) fn are_complete(&self) -> bool {
+        self.count >= self.expected
+    }
+
+    pub(crate) fn finish(self) -> Instant {
+        assert_eq!(self.count, self.expected);
         self.first
     }
 }
@@ -103,7 +154,6 @@ impl<'a> Responses<'a> {
 fn pool<B: TransportBuilder + 'static>(task: &Task, builder: PoolBuilder<B>) -> Instant {
     let mut responses = Responses::to(task);
     let outcomes = builder
-        .num_threads(task.workers)
         .imap_unordered(task.urls())
         .expect("a session can be made");
     for outcome in outcomes {
@@ -112,14 +162,35 @@ fn pool<B: TransportBuilder + 'static>(task: &Task, builder: PoolBuilder<B>) -> 
     responses.finish()
 }
 
-fn reqwest_session(pem: &[u8]) -> Session {
+fn reqwest_session(pem: &[u8], http2: bool) -> Session {
     let trusted = reqwest::Certificate::from_pem(pem).expect("a certificate");
-    Session::default().client(|client| client.add_root_certificate(trusted))
+    Session::default().client(move |client| {
+        let client = client.add_root_certificate(trusted);
+        if http2 {
+            client.http2_prior_knowledge()
+        } else {
+            client
+        }
+    })
+}
+
+fn hyper_session(pem: &[u8], http2: bool) -> Session<HyperBuilder> {
+    Session::hyper().client(|client| {
+        let client = client.tls_certs_merge([pem]);
+        if http2 {
+            client.http2_prior_knowledge()
+        } else {
+            client.http1_only()
+        }
+    })
 }
 
 fn reqwest_client(task: &Task) -> reqwest::blocking::Client {
     let trusted = reqwest::Certificate::from_pem(&task.pem()).expect("a certificate");
-    let builder = reqwest::blocking::Client::builder().add_root_certificate(trusted);
+    let mut builder = reqwest::blocking::Client::builder().add_root_certificate(trusted);
+    if task.http2 {
+        builder = builder.http2_prior_knowledge();
+    }
     builder.build().expect("a client")
 }
 
@@ -127,7 +198,7 @@ fn ureq_tls(task: &Task) -> TlsConfig {
     let trusted = Certificate::from_pem(&task.pem()).expect("a certificate");
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     TlsConfig::builder()
-        .unversioned_rustls_crypto_provider(std::sync::Arc::new(provider))
+        .unversioned_rustls_crypto_provider(Arc::new(provider))
         .root_certs(RootCerts::new_with_certs(&[trusted]))
         .build()
 }
@@ -140,7 +211,7 @@ fn threads<C: 'static>(
 ) -> Instant {
     let (job_sender, jobs) = unbounded::<String>();
     let (body_sender, bodies) = unbounded();
-    for _ in 0..task.workers {
+    for _ in 0..task.in_flight {
         let (jobs, body_sender, client) = (jobs.clone(), body_sender.clone(), client.clone());
         thread::spawn(move || {
             let client = client();
@@ -193,7 +264,7 @@ fn threads_on_ureq(task: &Task) -> Instant {
 fn rayon_on_reqwest(task: &Task) -> Instant {
     let client = reqwest_client(task);
     let (body_sender, bodies) = unbounded();
-    let threads = rayon::ThreadPoolBuilder::new().num_threads(task.workers);
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(task.in_flight);
     let threads = threads.build().expect("threads");
     let urls: Vec<String> = task.urls().collect();
     thread::scope(|scope| {
@@ -215,20 +286,32 @@ fn rayon_on_reqwest(task: &Task) -> Instant {
     })
 }
 
-fn async_reqwest(task: &Task, runtime: &mut tokio::runtime::Builder) -> Instant {
-    let runtime = runtime.enable_all().build().expect("a runtime");
+fn async_client(task: &Task) -> reqwest::Client {
     let trusted = reqwest::Certificate::from_pem(&task.pem()).expect("a certificate");
-    let client = reqwest::Client::builder().add_root_certificate(trusted);
-    let client = client.build().expect("a client");
+    let mut builder = reqwest::Client::builder().add_root_certificate(trusted);
+    if task.http2 {
+        builder = builder.http2_prior_knowledge();
+    }
+    builder.build().expect("a client")
+}
+
+async fn get(client: &reqwest::Client, url: String) -> (bytes::Bytes, String) {
+    let response = client.get(&url).send().await.expect("a response");
+    (response.bytes().await.expect("a body"), url)
+}
+
+/// Futures that a single thread polls.
+fn async_current(task: &Task) -> Instant {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let client = async_client(task);
     runtime.block_on(async {
         let mut responses = Responses::to(task);
-        let get = |url: String| async {
-            let response = client.get(&url).send().await.expect("a response");
-            (response.bytes().await.expect("a body"), url)
-        };
         let mut bodies = futures_util::stream::iter(task.urls())
-            .map(get)
-            .buffer_unordered(task.workers);
+            .map(|url| get(&client, url))
+            .buffer_unordered(task.in_flight);
         while let Some((body, _)) = bodies.next().await {
             responses.add(body.len());
         }
@@ -236,13 +319,46 @@ fn async_reqwest(task: &Task, runtime: &mut tokio::runtime::Builder) -> Instant 
     })
 }
 
-/// The bare minimum on blocking sockets: the upper bound.
+/// A spawned task for each request. Tasks that send one request after the other open more connections than that.
+fn async_multi(task: &Task) -> Instant {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(EVENT_THREADS)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let client = async_client(task);
+    let task = task.clone();
+    // Spawned as well, so that a worker thread runs it.
+    let all = runtime.spawn(async move {
+        let mut responses = Responses::to(&task);
+        let start = |bodies: &mut JoinSet<_>, url| {
+            let client = client.clone();
+            bodies.spawn(async move { get(&client, url).await });
+        };
+        let mut urls = task.urls();
+        let mut bodies = JoinSet::new();
+        for url in urls.by_ref().take(task.in_flight) {
+            start(&mut bodies, url);
+        }
+        while let Some(body) = bodies.join_next().await {
+            let (body, _) = body.expect("a task that does not panic");
+            responses.add(body.len());
+            if let Some(url) = urls.next() {
+                start(&mut bodies, url);
+            }
+        }
+        responses.finish()
+    });
+    runtime.block_on(all).expect("a task that does not panic")
+}
+
+/// The bare minimum on blocking sockets.
 fn raw_sockets(task: &Task) -> Instant {
     let next = AtomicUsize::new(0);
-    let authority = task.base.trim_start_matches("http://");
+    let authority = task.authority();
     let (body_sender, bodies) = unbounded();
     thread::scope(|scope| {
-        for _ in 0..task.workers {
+        for _ in 0..task.in_flight {
             let (next, body_sender) = (&next, body_sender.clone());
             scope.spawn(move || {
                 let mut stream = TcpStream::connect(authority).expect("a connection");

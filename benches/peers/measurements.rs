@@ -3,6 +3,8 @@
 use std::fmt::{self, Write};
 use std::time::Instant;
 
+use rustix::time::{ClockId, clock_gettime};
+
 use super::contenders::*;
 use super::process::peak_kib;
 use super::workloads::{Metric, Task, WORKLOADS, Workload};
@@ -12,7 +14,7 @@ use super::workloads::{Metric, Task, WORKLOADS, Workload};
 pub(crate) struct Measurement {
     /// Requests for each second.
     pub(crate) speed: f64,
-    /// CPU time for each request, in µs.
+    /// CPU time (user and system) for each request, in µs.
     pub(crate) cpu: f64,
     /// Peak resident memory, in MB.
     pub(crate) memory: f64,
@@ -37,15 +39,8 @@ pub(crate) fn measure(task: &Task, run: impl FnOnce() -> Instant) -> Measurement
 
 /// User and system time of all threads of this process, past and present.
 fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
-    // The second field is a name in parentheses, which may hold anything.
-    let (_, fields) = stat.rsplit_once(')').expect("a name");
-    let ticks = fields.split_whitespace().skip(11).take(2);
-    let ticks: f64 = ticks
-        .map(|field| field.parse::<f64>().expect("ticks"))
-        .sum();
-    // A tick is 10 ms on all machines that this runs on.
-    ticks / 100.0
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 impl fmt::Display for Measurement {
@@ -89,13 +84,12 @@ struct Row {
 }
 
 /// Pairs of contenders whose speeds are compared.
-const PAIRS: [(&str, &str); 7] = [
+const PAIRS: [(&str, &str); 6] = [
     (POOL_ON_REQWEST, THREADS_ON_REQWEST),
     (POOL_ON_SHARED, RAYON),
     (POOL_ON_UREQ, THREADS_ON_UREQ),
     (POOL_ON_UREQ, POOL_ON_REQWEST),
     (POOL_ON_UREQ, ASYNC_MULTI),
-    (POOL_ON_UREQ, ASYNC_CURRENT),
     (POOL_ON_UREQ, RAW),
 ];
 
@@ -132,13 +126,23 @@ impl Table {
 
     /// The median over the rounds of the ratio of two speeds.
     pub(crate) fn ratio(&self, workload: &Workload, ours: &str, theirs: &str) -> Option<f64> {
-        let (ours, theirs) = (self.rounds(workload, ours), self.rounds(workload, theirs));
-        let merit = |measurement: &Measurement| match workload.metric {
-            Metric::Speed => measurement.speed,
-            Metric::FirstResponse => 1.0 / measurement.first,
+        let merit: fn(&Measurement) -> f64 = match workload.metric {
+            Metric::Speed => |measurement| measurement.speed,
+            Metric::FirstResponse => |measurement| 1.0 / measurement.first,
         };
+        self.ratio_of(workload, ours, theirs, merit)
+    }
+
+    fn ratio_of(
+        &self,
+        workload: &Workload,
+        ours: &str,
+        theirs: &str,
+        which: fn(&Measurement) -> f64,
+    ) -> Option<f64> {
+        let (ours, theirs) = (self.rounds(workload, ours), self.rounds(workload, theirs));
         let ratios = ours.iter().zip(theirs);
-        let ratios = ratios.map(|(ours, theirs)| merit(ours) / merit(theirs));
+        let ratios = ratios.map(|(ours, theirs)| which(ours) / which(theirs));
         median(ratios.collect())
     }
 
@@ -151,30 +155,40 @@ impl Table {
     }
 
     pub(crate) fn markdown(&self) -> String {
+        let names: Vec<&str> = CONTENDERS.iter().map(|contender| contender.name).collect();
         let mut text = String::new();
-        let contenders = CONTENDERS.iter().map(|contender| {
-            let cell = |workload: &&Workload| self.cell(workload, contender.name);
-            (
-                contender.name.to_owned(),
-                self.workloads().iter().map(cell).collect(),
-            )
+        let figures = names.iter().map(|name| {
+            let cell = |workload: &Workload| self.cell(workload, name);
+            self.row(name, cell)
         });
-        self.write(&mut text, "k/s (µs)", contenders);
-        text.push('\n');
-        let pairs = PAIRS.iter().map(|(ours, theirs)| {
-            let ratio = |workload: &&Workload| match self.ratio(workload, ours, theirs) {
-                Some(ratio) => format!("{ratio:.2}"),
-                None => "–".to_owned(),
+        self.write(&mut text, "k/s (µs), MB", figures);
+        let speeds = names.iter().map(|name| {
+            let ratio = |workload: &Workload| two_digits(self.ratio(workload, name, REFERENCE));
+            self.row(name, ratio)
+        });
+        self.write(&mut text, &format!("speed ÷ {REFERENCE}"), speeds);
+        let cpu_times = names.iter().map(|name| {
+            let ratio = |workload: &Workload| {
+                two_digits(self.ratio_of(workload, name, REFERENCE, |measurement| measurement.cpu))
             };
-            (
-                format!("{ours} ÷ {theirs}"),
-                self.workloads().iter().map(ratio).collect(),
-            )
+            self.row(name, ratio)
+        });
+        self.write(&mut text, &format!("CPU time ÷ {REFERENCE}"), cpu_times);
+        let pairs = PAIRS.iter().map(|(ours, theirs)| {
+            let ratio = |workload: &Workload| two_digits(self.ratio(workload, ours, theirs));
+            self.row(&format!("{ours} ÷ {theirs}"), ratio)
         });
         self.write(&mut text, "speed ÷ speed", pairs);
         text
     }
 
+    /// A row with a cell for each workload.
+    fn row(&self, name: &str, cell: impl Fn(&Workload) -> String) -> (String, Vec<String>) {
+        let cells = self.workloads().into_iter().map(cell).collect();
+        (name.to_owned(), cells)
+    }
+
+    /// Writes a table, after an empty line unless it is the first one.
     fn write(
         &self,
         text: &mut String,
@@ -187,6 +201,9 @@ impl Table {
             .map(|workload| workload.name)
             .collect();
         let rule = "---|".repeat(workloads.len());
+        if !text.is_empty() {
+            text.push('\n');
+        }
         let mut line = |name: &str, cells: &str| {
             writeln!(text, "| {name} | {cells} |").expect("writing to a string cannot fail");
         };
@@ -208,10 +225,14 @@ impl Table {
             return "–".to_owned();
         };
         match workload.metric {
-            Metric::FirstResponse => format!("{first:.0} ms, {memory:.0} MB"),
-            Metric::Speed => format!("{:.1} ({cpu:.0}), {memory:.0} MB", speed / 1e3),
+            Metric::FirstResponse => format!("{first:.1} ms ({cpu:.0}), {memory:.0} MB"),
+            Metric::Speed => format!("{:.1} ({cpu:.1}), {memory:.0} MB", speed / 1e3),
         }
     }
+}
+
+fn two_digits(ratio: Option<f64>) -> String {
+    ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}"))
 }
 
 fn median(mut figures: Vec<f64>) -> Option<f64> {

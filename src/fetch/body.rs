@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::TRANSFER_ENCODING;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::deadline::Deadline;
@@ -47,7 +47,7 @@ pub(super) fn content_length(fields: &HeaderMap) -> Option<u64> {
     if fields.contains_key(TRANSFER_ENCODING) {
         return None;
     }
-    headers::content_length(fields.get(CONTENT_LENGTH)?)
+    headers::content_length(fields)
 }
 
 /// A body on its way from an engine to where it goes.
@@ -130,6 +130,7 @@ impl<'a, E: Engine + ?Sized> Incoming<'a, E> {
     /// that the connection can be used again. Faults no longer matter.
     pub(super) async fn drain(&mut self) {
         let until = Instant::now() + DRAIN_TIME;
+        E::end_by(&mut self.body, until);
         let mut left = MAX_DRAIN;
         while left > 0 && Instant::now() < until && !self.is_over {
             match self.fill().await {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::AttemptLimits;
 use crate::error::Error;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::CancelFlag;
 
 /// The timeout of an attempt whose body goes into memory, where neither the spec nor the pool sets one.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -18,7 +18,7 @@ pub(super) struct Deadline {
     limit: Option<Duration>,
     /// Where there is no deadline, the longest wait for the head, and for each further piece of the body.
     stall_timeout: Option<Duration>,
-    cancel_flag: Arc<AtomicBool>,
+    cancel_flag: Arc<CancelFlag>,
 }
 
 impl Deadline {
@@ -27,7 +27,7 @@ impl Deadline {
     pub(super) fn start(
         limits: &AttemptLimits,
         is_download: bool,
-        cancel_flag: &Arc<AtomicBool>,
+        cancel_flag: &Arc<CancelFlag>,
     ) -> Self {
         let (limit, stall_timeout) = match limits.timeout {
             Some(timeout) => (timeout, None),
@@ -63,7 +63,7 @@ impl Deadline {
     /// Returns an error if the deadline has passed, or the job was cancelled. `sent` is whether a server may have seen anything
     /// by now.
     pub(super) fn check(&self, sent: bool) -> Result<(), Error> {
-        if self.cancel_flag.load(Ordering::Relaxed) {
+        if self.cancel_flag.is_set() {
             return Err(Error::cancelled().sent(sent));
         }
         if self.at.is_some_and(|at| Instant::now() >= at) {

@@ -2,11 +2,22 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+#[cfg(feature = "hyper")]
+use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use bytes::Bytes;
+#[cfg(feature = "hyper")]
+use futures_util::future::{Either, select};
 
+#[cfg(feature = "hyper")]
+use crate::blocking_threads::{FILES, HANDLERS};
 use crate::error::Error;
+#[cfg(feature = "hyper")]
+use crate::transport::descriptors::DESCRIPTORS;
+#[cfg(feature = "hyper")]
+use crate::transport::hyper::{HyperBody, HyperTransport};
 use crate::transport::{Exchange, ResponseBody, Transport};
 
 /// Delivers the next piece of a body to a thread that may block; an empty one at its end.
@@ -38,22 +49,31 @@ pub(super) trait Engine {
     /// Waits for the next piece of a body; an empty one is its end.
     async fn piece(&mut self, body: &mut Self::Body) -> Result<Bytes, Error>;
 
-    /// Runs a closure that pulls a body and may block as long as it likes.
+    /// Runs a closure that pulls a body and may block as long as it likes. Fails if there is no thread for it.
     async fn read_with<T: Send + 'static>(
         &mut self,
         body: &mut Self::Body,
         read: impl FnOnce(&mut NextPiece<'_>) -> T + Send + 'static,
-    ) -> T;
+    ) -> Result<T, Error>;
 
     /// Runs a closure that may block for a moment, such as a write to a file.
-    async fn unblock<T: Send + 'static>(&mut self, work: impl FnOnce() -> T + Send + 'static) -> T;
+    async fn unblock<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error>;
+
+    /// Waits until a file descriptor may be available, after the system has refused one. Returns whether it may.
+    async fn relieved(&mut self) -> bool;
+
+    /// Waits for pieces of a body until this time at most, if it does not block while it waits.
+    fn end_by(body: &mut Self::Body, until: Instant);
 
     /// Lets other attempts on the same thread go on, between two steps of a long computation.
     async fn yield_now(&mut self);
 }
 
 /// The engine of a transport that blocks: nothing is ever pending, and each attempt has the thread to itself.
-impl Engine for dyn Transport {
+impl Engine for dyn Transport + '_ {
     type Body = ResponseBody;
 
     async fn exchange(
@@ -84,19 +104,112 @@ impl Engine for dyn Transport {
         &mut self,
         body: &mut ResponseBody,
         read: impl FnOnce(&mut NextPiece<'_>) -> T + Send + 'static,
-    ) -> T {
-        read(&mut || body.piece().map_err(Error::from_body_read))
+    ) -> Result<T, Error> {
+        Ok(read(&mut || body.piece().map_err(Error::from_body_read)))
     }
 
-    async fn unblock<T: Send + 'static>(&mut self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        work()
+    async fn unblock<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        Ok(work())
     }
+
+    async fn relieved(&mut self) -> bool {
+        false
+    }
+
+    fn end_by(_: &mut ResponseBody, _: Instant) {}
 
     async fn yield_now(&mut self) {}
 }
 
+/// The engine of the event-driven transport: an event loop polls its attempts, and what blocks runs on other threads.
+#[cfg(feature = "hyper")]
+impl Engine for HyperTransport {
+    type Body = HyperBody;
+
+    async fn exchange(
+        &mut self,
+        exchange: Exchange<'_>,
+    ) -> Result<http::Response<HyperBody>, Error> {
+        HyperTransport::exchange(self, exchange).await
+    }
+
+    fn remote_addr(body: &HyperBody) -> Option<SocketAddr> {
+        body.remote_addr()
+    }
+
+    async fn whole(
+        &mut self,
+        body: &mut HyperBody,
+        is_length_known: bool,
+    ) -> Option<Result<Bytes, Error>> {
+        if is_length_known {
+            Some(body.whole().await)
+        } else {
+            None
+        }
+    }
+
+    async fn piece(&mut self, body: &mut HyperBody) -> Result<Bytes, Error> {
+        body.piece().await
+    }
+
+    /// The closure asks for each piece and waits for it, so that one piece at most is between the threads.
+    async fn read_with<T: Send + 'static>(
+        &mut self,
+        body: &mut HyperBody,
+        read: impl FnOnce(&mut NextPiece<'_>) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let (requests_tx, mut requests) = tokio::sync::mpsc::unbounded_channel();
+        let (pieces_tx, pieces) = crossbeam_channel::bounded(1);
+        let mut reading = pin!(HANDLERS.run(move || {
+            // If the other end is gone, the attempt has ended.
+            let gone = || Error::cancelled().sent(true);
+            read(&mut || {
+                requests_tx.send(()).map_err(|_| gone())?;
+                pieces.recv().unwrap_or_else(|_| Err(gone()))
+            })
+        }));
+        loop {
+            let request = pin!(requests.recv());
+            match select(reading.as_mut(), request).await {
+                Either::Left((result, _)) => return result,
+                Either::Right((None, reading)) => return reading.await,
+                Either::Right((Some(()), _)) => {}
+            }
+            let piece = pin!(body.piece());
+            match select(reading.as_mut(), piece).await {
+                Either::Left((result, _)) => return result,
+                // The closure waits for it, so there is room.
+                Either::Right((piece, _)) => drop(pieces_tx.try_send(piece)),
+            }
+        }
+    }
+
+    async fn unblock<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        FILES.run(work).await
+    }
+
+    async fn relieved(&mut self) -> bool {
+        DESCRIPTORS.relieved().await
+    }
+
+    fn end_by(body: &mut HyperBody, until: Instant) {
+        body.end_by(until);
+    }
+
+    async fn yield_now(&mut self) {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Drives an attempt on an engine that blocks: polled once, it is complete.
-pub(super) fn complete<T>(
+pub(crate) fn complete<T>(
     attempt: Pin<&mut impl Future<Output = Result<T, Error>>>,
 ) -> Result<T, Error> {
     match attempt.poll(&mut Context::from_waker(Waker::noop())) {

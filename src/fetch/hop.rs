@@ -89,7 +89,7 @@ impl<'a> Hop<'a> {
             ));
         }
         let body = RequestBody::clone(body);
-        let compressed = engine.unblock(move || body.gzipped(level)).await;
+        let compressed = engine.unblock(move || body.gzipped(level)).await?;
         self.body = Some(Cow::Owned(compressed.map_err(Error::local_resource)?));
         Ok(())
     }
@@ -177,7 +177,7 @@ fn check_framing(spec: &RequestSpec) -> Result<(), Error> {
         Some(body) => body.as_bytes().map(|bytes| bytes.len() as u64),
     };
     for value in fields.get_all(CONTENT_LENGTH) {
-        let stated = headers::content_length(value);
+        let stated = value.to_str().ok().and_then(headers::parse_length);
         if stated.is_none() || stated != in_memory {
             return Err(Error::invalid_request(
                 "the header `content-length` does not agree with the body; leave it out, it follows from the body",

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
-use crate::error::Error;
+use crate::error::{Error, out_of_descriptors};
 
 /// Returns an error if the target cannot become a file, before anything is sent.
 pub(super) fn check_place(path: &Path) -> Result<(), Error> {
@@ -42,7 +42,8 @@ pub(super) struct PartialFile {
 impl PartialFile {
     pub(super) fn create(path: Arc<Path>) -> Result<Self, Error> {
         let target = fs::canonicalize(&path).unwrap_or_else(|_| path.to_path_buf());
-        let file = create_part(&target).map_err(|error| Error::file(&path, error))?;
+        let file = create_part(&target)
+            .map_err(|error| Error::file(&path, out_of_descriptors().unwrap_or(error)))?;
         Ok(Self {
             file,
             buffer: Vec::new(),

@@ -11,7 +11,7 @@ use super::body::Incoming;
 use super::decode::{Decoded, Decoder};
 use super::engine::{Engine, NextPiece};
 use super::part::PartialFile;
-use crate::error::Error;
+use crate::error::{Error, is_out_of_resources};
 use crate::request::Handler;
 use crate::response::ResponseHead;
 use crate::transport::room_for;
@@ -114,15 +114,20 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
         path: &Arc<Path>,
     ) -> Result<(), Error> {
         self.fill().await?;
-        let path = Arc::clone(path);
-        let mut file = self.engine.unblock(|| PartialFile::create(path)).await?;
+        let mut file = loop {
+            let path = Arc::clone(path);
+            match self.engine.unblock(|| PartialFile::create(path)).await? {
+                Err(error) if is_out_of_resources(&error) && self.engine.relieved().await => {}
+                created => break created?,
+            }
+        };
         let mut decoded = Decoded::new(decoders, max_body.unwrap_or(u64::MAX));
         while self.next(&mut decoded, &mut file.buffer).await? {
             if file.buffer.len() >= BUFFER {
-                file = self.engine.unblock(|| file.write()).await?;
+                file = self.engine.unblock(|| file.write()).await??;
             }
         }
-        let saved = self.engine.unblock(|| file.complete()).await;
+        let saved = self.engine.unblock(|| file.complete()).await?;
         self.drain().await;
         saved
     }
@@ -155,7 +160,8 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
                 None => (handled, content.is_at_end, head),
             }
         };
-        let (handled, is_at_end, head) = self.engine.read_with(&mut self.body, read).await;
+        let reading = self.engine.read_with(&mut self.body, read);
+        let (handled, is_at_end, head) = reading.await?;
         // A handler that has stopped early may have done so because there is no end.
         if is_at_end {
             self.drain().await;

@@ -14,6 +14,7 @@ use std::sync::mpsc::{self, TryRecvError};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -24,7 +25,7 @@ use proptest::prelude::*;
 use super::engine::NextPiece;
 use super::*;
 use crate::session::Session;
-use crate::transport::{ResponseBody, TransportOptions};
+use crate::transport::{AnyTransport, ByEngine, ResponseBody, TransportOptions};
 
 /// How an exchange goes.
 #[derive(Clone, Debug)]
@@ -199,7 +200,7 @@ impl Engine for Pending {
         &mut self,
         body: &mut Script,
         read: impl FnOnce(&mut NextPiece<'_>) -> T + Send + 'static,
-    ) -> T {
+    ) -> Result<T, Error> {
         let (ask, asked) = mpsc::channel();
         let (give, given) = mpsc::channel();
         let reader = thread::spawn(move || {
@@ -215,17 +216,26 @@ impl Engine for Pending {
                     thread::yield_now();
                     pause().await;
                 }
-                Err(TryRecvError::Disconnected) => return reader.join().unwrap(),
+                Err(TryRecvError::Disconnected) => return Ok(reader.join().unwrap()),
             }
         }
     }
 
-    async fn unblock<T: Send + 'static>(&mut self, work: impl FnOnce() -> T + Send + 'static) -> T {
+    async fn unblock<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
         self.pause().await;
         let done = thread::spawn(work).join().unwrap();
         self.pause().await;
-        done
+        Ok(done)
     }
+
+    async fn relieved(&mut self) -> bool {
+        false
+    }
+
+    fn end_by(_: &mut Script, _: Instant) {}
 
     async fn yield_now(&mut self) {
         self.yields += 1;
@@ -255,7 +265,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Settings of a session that matter to an attempt.
-fn open_session<T: crate::Transport>(transport: T) -> OpenSession<T> {
+fn open_session<T: Transport>(transport: T) -> OpenSession<T> {
     let session = Session::new(transport)
         .header("x-of-all", "1")
         .bearer_auth("s3cr3t");
@@ -269,16 +279,8 @@ async fn attempt<E: Engine>(
     spec: &RequestSpec,
     defaults: &AttemptLimits,
 ) -> Result<Response, Error> {
-    let limits = AttemptLimits::of(spec, defaults);
-    let attempt = Fetch {
-        defaults: &session.defaults,
-        filter: session.filter.as_ref(),
-        proxy: session.proxy.as_ref(),
-        deadline: Deadline::start(&limits, spec.body_destination().is_some(), &Arc::default()),
-        limits,
-    };
-    let first = Hop::new(spec, &mut session.url_parser)?;
-    attempt.run(engine, first).await
+    let Fetch { first, context } = Fetch::start(session, spec, defaults, &Arc::default())?;
+    context.run(engine, first).await
 }
 
 async fn run(engine: &mut Pending, spec: &RequestSpec) -> Result<Response, Error> {
@@ -394,7 +396,7 @@ impl Case {
 
     fn settings<T: ?Sized>(&self, session: &mut OpenSession<T>) {
         session.filter = self.is_filtered.then(|| AddressFilter::new([]));
-        session.proxy = self.proxy.map(|proxy| proxy.parse().unwrap());
+        session.state.proxy = self.proxy.map(|proxy| proxy.parse().unwrap());
     }
 
     fn assert_same_on_both_engines(&self) {
@@ -410,12 +412,15 @@ impl Case {
             };
             let mut session = open_session(transport);
             self.settings(&mut session);
-            let result = fetch(
-                &mut session,
-                spec,
-                &AttemptLimits::default(),
-                &Arc::default(),
-            );
+            let limits = AttemptLimits::default();
+            let result =
+                Fetch::start(&mut session, spec, &limits, &Arc::default()).and_then(|fetch| {
+                    match session.transport.by_engine() {
+                        ByEngine::Blocking(transport) => fetch.complete(transport),
+                        #[cfg(feature = "hyper")]
+                        ByEngine::EventDriven(_) => Err(Error::session("not a closure")),
+                    }
+                });
             drop(session);
             let plays = plays.lock().unwrap().clone();
             (result, plays)

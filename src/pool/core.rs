@@ -19,7 +19,7 @@ use super::job::{FinishedAttempt, InFlight, Job, ReplyRoute, RunningJob, Started
 use super::job_handle::SpawnedJob;
 use super::policy::Policy;
 use super::queue::{JobQueue, PendingJob, QueuedJob};
-use super::results::ResultSender;
+use super::results::{ResultSender, Unnotified};
 use super::round::Round;
 use super::shutdown::{AtomicShutdownMode, Outstanding, ShutdownMode};
 use super::user_channel::UserChannel;
@@ -30,7 +30,6 @@ use crate::request::RequestSpec;
 use crate::response::Response;
 use crate::schedule::OriginKey;
 use crate::sync::Mutex;
-use crate::sync::atomic::Ordering;
 use crate::sync::channel::{Receiver, TryRecvError};
 
 pub(super) struct Core {
@@ -177,6 +176,12 @@ impl Core {
         }
     }
 
+    /// Calls the waker when the work is over, also if the worker does not wait for a job.
+    #[cfg(feature = "hyper")]
+    pub(super) fn wake_at_end(&self, waker: &Waker) {
+        self.queue.wake_with_all(waker);
+    }
+
     /// A worker starts an attempt at a job. `None` if the job was cancelled meanwhile.
     pub(super) fn start(&self, worker: usize, job: Job) -> Option<RunningJob> {
         if job.last_attempt.is_none() {
@@ -196,15 +201,21 @@ impl Core {
             // The cancellation may have gone through the table before the job was in it.
             self.sweep();
         }
-        if running.cancel_flag().load(Ordering::Relaxed) {
+        if running.cancel_flag().is_set() {
             self.queue.release(running.origin());
             return None;
         }
         Some(running)
     }
 
-    /// An attempt is over: the job gets its outcome, or another attempt later.
-    pub(super) fn finish(&self, running: RunningJob, mut result: Result<Response, Error>) {
+    /// An attempt is over: the job gets its outcome, or another attempt later. With `unnotified`, its reader is woken by
+    /// [`notify_readers`](Self::notify_readers).
+    pub(super) fn finish(
+        &self,
+        running: RunningJob,
+        mut result: Result<Response, Error>,
+        unnotified: &mut Option<Unnotified>,
+    ) {
         let (worker, origin, mut log) = (running.worker, running.origin(), running.log);
         let Some(StartedJob {
             mut job,
@@ -252,7 +263,13 @@ impl Core {
             Err(message) => attempt.result = Err(Error::panicked(message)),
         }
         self.queue.release(origin);
-        self.complete(job, attempt, worker);
+        self.complete(job, attempt, worker, unnotified);
+    }
+
+    /// Wakes the readers of outcomes that are there by now.
+    #[cfg(feature = "hyper")]
+    pub(super) fn notify_readers(&self, unnotified: &mut Unnotified) {
+        unnotified.notify(&self.results);
     }
 
     /// A worker repeats an attempt at once.
@@ -459,7 +476,8 @@ impl Core {
         }
     }
 
-    fn is_over(&self) -> bool {
+    /// Whether a worker has nothing more to do.
+    pub(super) fn is_over(&self) -> bool {
         self.is_dropped() || self.outstanding.is_zero()
     }
 

@@ -10,8 +10,7 @@ use crate::outcome::{JobInfo, Outcome, ThreadException, ThreadResponse};
 use crate::request::RequestSpec;
 use crate::response::Response;
 use crate::schedule::OriginKey;
-use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{CancelFlag, Mutex};
 
 pub(super) struct Job {
     pub(super) index: usize,
@@ -124,7 +123,7 @@ pub(super) struct StartedJob {
     /// Before this attempt.
     log: AttemptLog,
     /// Set when a cancellation has ended the job: the attempt is to stop as soon as it can.
-    cancel_flag: Arc<AtomicBool>,
+    cancel_flag: Arc<CancelFlag>,
 }
 
 impl RunningJob {
@@ -144,7 +143,7 @@ impl RunningJob {
         &self.started.job.route
     }
 
-    pub(super) fn cancel_flag(&self) -> &Arc<AtomicBool> {
+    pub(super) fn cancel_flag(&self) -> &Arc<CancelFlag> {
         &self.started.cancel_flag
     }
 
@@ -168,7 +167,7 @@ pub(super) struct PlaceInFlight {
 impl StartedJob {
     /// The attempt that a job ends with that is cancelled while a worker is at it, and a copy of the job.
     pub(super) fn cancel(&self) -> (Job, FinishedAttempt) {
-        self.cancel_flag.store(true, Ordering::Relaxed);
+        self.cancel_flag.set();
         let finished_at = Instant::now();
         let job = Job {
             index: self.job.index,

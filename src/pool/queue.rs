@@ -92,6 +92,8 @@ pub(super) struct JobQueue {
 struct State {
     schedule: Schedule<QueuedJob>,
     parked: BTreeMap<usize, Waker>,
+    /// The wakers that are called whenever all workers are woken, parked or not.
+    with_all: Vec<Waker>,
     timer_owner: Option<(usize, Instant)>,
 }
 
@@ -106,6 +108,7 @@ impl JobQueue {
             state: Mutex::new(State {
                 schedule,
                 parked: BTreeMap::new(),
+                with_all: Vec::new(),
                 timer_owner: None,
             }),
             parked: AtomicUsize::new(0),
@@ -262,7 +265,14 @@ impl JobQueue {
         let mut state = self.state.lock();
         let woken = std::mem::take(&mut state.parked);
         self.count_parked(&state);
-        wake(state, woken.into_values());
+        let with_all = state.with_all.clone();
+        wake(state, woken.into_values().chain(with_all));
+    }
+
+    /// Calls this waker too, from now on, whenever all workers are woken.
+    #[cfg(feature = "hyper")]
+    pub(super) fn wake_with_all(&self, waker: &Waker) {
+        self.state.lock().with_all.push(waker.clone());
     }
 
     /// Moves the submitted jobs to the schedule, if it chooses among all of them.

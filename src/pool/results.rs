@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::queue::JobQueue;
+use super::round::Round;
 use super::{Pool, PoolGuard};
 use crate::outcome::{self, Outcome, ThreadException, ThreadResponse};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -79,6 +80,8 @@ impl ResultSender {
 
     /// Returns whether the outcome keeps the work open; if so, `keep_open` was called before. Once the work is over or the
     /// receiving end was dropped, outcomes have no reader and are dropped.
+    ///
+    /// A reader that waits is to be [told](Self::notify) of it.
     pub(super) fn send(&self, mut outcome: Outcome, keep_open: impl FnOnce()) -> bool {
         let senders = self.senders.read();
         let Some(open) = &*senders else {
@@ -93,9 +96,16 @@ impl ResultSender {
             Ok(response) => drop(open.responses.send(response)),
             Err(exception) => drop(open.exceptions.send(exception)),
         }
-        drop(senders);
-        self.shared.readers.notify_one();
         keeps_open
+    }
+
+    /// Wakes readers for this many outcomes.
+    pub(super) fn notify(&self, outcomes: usize) {
+        match outcomes {
+            0 => {}
+            1 => self.shared.readers.notify_one(),
+            _ => self.shared.readers.notify_all(),
+        }
     }
 
     /// There will be no more outcomes: all of them have been sent by now, or have no reader.
@@ -138,6 +148,49 @@ impl ResultSender {
     pub(super) fn restore_limit(&self) {
         if let Some(limit) = &self.shared.max_unread {
             limit.restore();
+        }
+    }
+}
+
+/// Outcomes of which readers are yet to be told. An event loop tells of several at once: to wake a thread for each costs more than
+/// half of what a request does.
+#[derive(Default)]
+pub(super) struct Unnotified {
+    /// Those of the pool's own jobs.
+    pool: usize,
+    rounds: Vec<(Arc<Round>, usize)>,
+    len: usize,
+}
+
+impl Unnotified {
+    pub(super) fn add(&mut self, round: Option<&Arc<Round>>) {
+        self.len += 1;
+        let Some(round) = round else {
+            self.pool += 1;
+            return;
+        };
+        let known = self.rounds.iter_mut();
+        match known
+            .into_iter()
+            .find(|(other, _)| Arc::ptr_eq(other, round))
+        {
+            Some((_, outcomes)) => *outcomes += 1,
+            None => self.rounds.push((Arc::clone(round), 1)),
+        }
+    }
+
+    #[cfg(feature = "hyper")]
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Tells them now.
+    #[cfg(feature = "hyper")]
+    pub(super) fn notify(&mut self, pool: &ResultSender) {
+        self.len = 0;
+        pool.notify(std::mem::take(&mut self.pool));
+        for (round, outcomes) in self.rounds.drain(..) {
+            round.notify(outcomes);
         }
     }
 }

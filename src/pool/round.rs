@@ -41,9 +41,15 @@ impl Round {
         self.outstanding.add();
     }
 
+    /// A job has its outcome, of which the reader is to be [told](Self::notify).
     pub(super) fn complete(&self, outcome: Outcome) {
         self.results.send(outcome, || ());
         self.outstanding.release();
+    }
+
+    /// Wakes readers for this many outcomes.
+    pub(super) fn notify(&self, outcomes: usize) {
+        self.results.notify(outcomes);
     }
 
     /// A job of this round was given back without an outcome, or was not accepted.

@@ -26,6 +26,9 @@ pub(super) struct Threads {
 pub(super) struct ThreadSettings {
     /// The maximum number of workers.
     pub(super) max: usize,
+    /// The maximum number of requests in flight, over all workers.
+    #[cfg_attr(not(feature = "hyper"), expect(dead_code, reason = "for event loops"))]
+    pub(super) concurrency: usize,
     pub(super) name: Arc<dyn Fn(usize) -> String + Send + Sync>,
     pub(super) stack_size: Option<usize>,
 }
@@ -53,6 +56,16 @@ impl Threads {
     /// The number of workers, including those that are yet to be started.
     pub(super) fn count(&self) -> usize {
         self.ramp().wanted
+    }
+
+    /// The maximum number of requests that this worker may have in flight.
+    #[cfg(feature = "hyper")]
+    pub(super) fn in_flight_at(&self, number: usize) -> usize {
+        let ThreadSettings {
+            max, concurrency, ..
+        } = self.settings;
+        let remainder = usize::from(number % max < concurrency % max);
+        concurrency / max + remainder
     }
 
     /// Starts the first worker and waits until it has its session. The other workers follow, and are not waited for.

@@ -1,22 +1,29 @@
-//! A worker of the blocking engine: it takes a job, makes an attempt, and finishes it, on one thread.
+//! A worker: its sessions, and the attempts that it makes at jobs. An engine drives them: `blocking`, one at a time, or
+//! `event`, many at the same time.
 
+mod blocking;
+#[cfg(feature = "hyper")]
+mod event;
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::core::Next;
-use super::job::{Job, RunningJob};
+use super::job::RunningJob;
 use super::threads::Threads;
 use crate::error::Error;
-use crate::fetch::fetch;
+use crate::fetch::Fetch;
 use crate::observe::Attempt;
-use crate::panics;
 use crate::request::RequestSpec;
 use crate::response::Response;
 use crate::session::error::SessionError;
 use crate::session::factory::WorkerSessions;
-use crate::sync::Parker;
+use crate::session::{OpenSession, SessionState};
 use crate::sync::channel::Sender;
+use crate::transport::ByEngine;
 
 /// How often an attempt is repeated at most, since one credential after the other has expired before it was its turn.
 const MAX_REPETITIONS: usize = 10;
@@ -24,8 +31,8 @@ const MAX_REPETITIONS: usize = 10;
 pub(super) struct Worker {
     threads: Arc<Threads>,
     number: usize,
-    /// `None` until it is opened, and after a panic, which may have left it in any state.
-    sessions: Option<WorkerSessions>,
+    /// `None` until they are opened, and after a panic, which may have left them in any state.
+    sessions: RefCell<Option<Rc<WorkerSessions>>>,
 }
 
 impl Worker {
@@ -33,75 +40,56 @@ impl Worker {
         Self {
             threads,
             number,
-            sessions: None,
+            sessions: RefCell::default(),
         }
     }
 
     /// The life of the first worker: it works only if its session can be opened, and reports whether it was.
-    pub(super) fn run_first(mut self, ready: Sender<Result<(), SessionError>>) {
-        let opened = self.open_sessions().map(drop);
+    pub(super) fn run_first(self, ready: Sender<Result<(), SessionError>>) {
+        let opened = self.open_sessions();
+        let is_event_driven = opened
+            .as_ref()
+            .is_ok_and(|sessions| sessions.is_event_driven());
+        let opened = opened.map(drop);
         let is_open = opened.is_ok();
         self.threads.came_up();
         let _ = ready.send(opened);
         if is_open {
-            self.serve();
+            self.serve(is_event_driven);
         }
     }
 
     /// The life of every other worker.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(self) {
         let retires = self.should_retire();
         self.threads.came_up();
         if !retires {
-            self.serve();
+            let sessions = self.sessions.borrow().clone();
+            self.serve(sessions.is_some_and(|sessions| sessions.is_event_driven()));
         }
     }
 
-    fn serve(mut self) {
-        let parker = Parker::new();
-        while let Some(job) = self.next(&parker) {
-            if let Some(running) = self.threads.core.start(self.number, job) {
-                self.attempt(running);
-            }
-            if self.should_retire() {
-                break;
-            }
+    fn serve(self, is_event_driven: bool) {
+        #[cfg(feature = "hyper")]
+        if is_event_driven {
+            return event::serve(&self);
         }
-        self.close_sessions();
-    }
-
-    /// The next job; blocks until there is one. `None` when the work is over.
-    fn next(&self, parker: &Parker) -> Option<Job> {
-        loop {
-            match self.threads.core.poll_next(self.number, parker.waker()) {
-                Next::Start(job) => return Some(job),
-                Next::Wait(until) => parker.park(until),
-                Next::Exit => return None,
-            }
-        }
-    }
-
-    fn attempt(&mut self, mut running: RunningJob) {
-        let result = panics::caught(|| self.attempt_authorized(&mut running));
-        let result = result.unwrap_or_else(|message| {
-            self.close_sessions();
-            Err(Error::panicked(message))
-        });
-        self.threads.core.finish(running, result);
+        let _ = is_event_driven;
+        blocking::serve(&self);
     }
 
     /// An attempt, which is repeated if its credentials were refused and new ones are available.
-    fn attempt_authorized(&mut self, running: &mut RunningJob) -> Result<Response, Error> {
-        let mut response = self.attempt_once(running)?;
+    async fn attempt(&self, running: &mut RunningJob) -> Result<Response, Error> {
+        let (mut response, mut sent_with) = self.attempt_once(running).await?;
         for repetition in 0..MAX_REPETITIONS {
-            if !self.credentials_are_stale(running.request(), &response, repetition)?
-                || !self.reauthenticate(running.request())?
+            if !self.credentials_are_stale(running.request(), &response, &sent_with, repetition)
+                || !Box::pin(self.reauthenticate(running.request(), &sent_with)).await?
             {
                 break;
             }
             self.threads.core.repeat(running);
-            let repeated = self.attempt_once(running);
-            response = repeated.map_err(Error::after_earlier_exchange)?;
+            let repeated = self.attempt_once(running).await;
+            (response, sent_with) = repeated.map_err(Error::after_earlier_exchange)?;
         }
         Ok(response)
     }
@@ -109,54 +97,80 @@ impl Worker {
     /// Whether the response is a refusal of credentials that others may come after. Credentials that are refused although
     /// they are new are not stale but wrong, unless they are the pool's, and have been accepted by now from another worker.
     fn credentials_are_stale(
-        &mut self,
+        &self,
         request: &RequestSpec,
         response: &Response,
+        sent_with: &SessionState,
         repetition: usize,
-    ) -> Result<bool, Error> {
+    ) -> bool {
         let core = &self.threads.core;
         let credentials = self.threads.sessions.credentials();
         let is_about_them = (credentials.is_some() || core.policy.reauthenticate)
             && response.never_left_origin()
             && !request.has_credentials();
         if !is_about_them || !core.starts_jobs() {
-            return Ok(false);
+            return false;
         }
         let is_refused = response.status() == StatusCode::UNAUTHORIZED;
-        let (Some(credentials), Some(sessions)) = (credentials, &mut self.sessions) else {
-            return Ok(is_refused && repetition == 0);
+        let Some(credentials) = credentials else {
+            return is_refused && repetition == 0;
         };
-        let generation = sessions.generation(request)?;
         if !is_refused {
-            credentials.accept(generation);
+            credentials.accept(sent_with.generation);
         }
-        Ok(is_refused && (repetition == 0 || credentials.was_accepted(generation)))
+        is_refused && (repetition == 0 || credentials.was_accepted(sent_with.generation))
     }
 
-    fn attempt_once(&mut self, running: &mut RunningJob) -> Result<Response, Error> {
+    /// Returns the response, and what the session was when it sent the request.
+    async fn attempt_once(
+        &self,
+        running: &mut RunningJob,
+    ) -> Result<(Response, SessionState), Error> {
         running.log.attempts += 1;
         let request = running.request();
-        if let Some(observer) = &self.threads.core.policy.observer {
+        let policy = &self.threads.core.policy;
+        if let Some(observer) = &policy.observer {
             observer.attempt_started(&Attempt {
                 request,
                 index: running.index(),
                 number: running.log.attempts,
             });
         }
-        let limits = self.threads.core.policy.attempt_limits;
         let sessions = self.open_sessions()?;
-        // The time of the attempt does not include that of opening a session.
-        let session = sessions.for_request(request)?;
-        fetch(session, request, &limits, running.cancel_flag())
+        let start = |session: &mut OpenSession| {
+            // The time of the attempt does not include that of opening a session.
+            let limits = &policy.attempt_limits;
+            let fetch = Fetch::start(session, request, limits, running.cancel_flag())?;
+            let sent_with = session.state.clone();
+            let begun = match session.transport.by_engine() {
+                ByEngine::Blocking(transport) => Begun::Over(fetch.complete(transport)?),
+                // Boxed, since it is large, and is moved until it begins.
+                #[cfg(feature = "hyper")]
+                ByEngine::EventDriven(transport) => {
+                    Begun::Running(Box::pin(fetch.run(transport.clone())))
+                }
+            };
+            Ok((begun, sent_with))
+        };
+        let (begun, sent_with) = sessions.with(request, start).await?;
+        let response = match begun {
+            Begun::Over(response) => response,
+            Begun::Running(attempt) => attempt.await?,
+        };
+        Ok((response, sent_with))
     }
 
     /// Whether the credentials for this request have changed. It fails if those of the pool cannot be renewed; if the auth
     /// generator fails, the response stands.
-    fn reauthenticate(&mut self, request: &RequestSpec) -> Result<bool, Error> {
-        let Some(sessions) = &mut self.sessions else {
+    async fn reauthenticate(
+        &self,
+        request: &RequestSpec,
+        sent_with: &SessionState,
+    ) -> Result<bool, Error> {
+        let Some(sessions) = self.sessions.borrow().clone() else {
             return Ok(false);
         };
-        match sessions.reauthenticate(request) {
+        match sessions.reauthenticate(request, sent_with).await {
             Err(error) if self.threads.sessions.credentials().is_none() => {
                 log::warn!("could not renew the credentials: {error}");
                 Ok(false)
@@ -167,9 +181,9 @@ impl Worker {
 
     /// Whether this worker cannot open a session, while others can go on without it. The last one stays in any case, so that
     /// each job gets its outcome.
-    fn should_retire(&mut self) -> bool {
+    fn should_retire(&self) -> bool {
         let has_others = self.threads.core.counters.live_workers() > 0;
-        if self.sessions.is_some() || !has_others {
+        if self.sessions.borrow().is_some() || !has_others {
             return false;
         }
         let Err(fault) = self.open_sessions() else {
@@ -180,21 +194,32 @@ impl Worker {
         true
     }
 
-    fn open_sessions(&mut self) -> Result<&mut WorkerSessions, SessionError> {
-        match &mut self.sessions {
-            Some(sessions) => Ok(sessions),
-            closed => {
-                let sessions = WorkerSessions::open(&self.threads.sessions)?;
-                self.threads.core.counters.worker_opened();
-                Ok(closed.insert(sessions))
-            }
+    fn open_sessions(&self) -> Result<Rc<WorkerSessions>, SessionError> {
+        if let Some(sessions) = &*self.sessions.borrow() {
+            return Ok(Rc::clone(sessions));
         }
+        // The hooks may do anything, so nothing is borrowed while they run.
+        let opened = Rc::new(WorkerSessions::open(&self.threads.sessions)?);
+        self.threads.core.counters.worker_opened();
+        *self.sessions.borrow_mut() = Some(Rc::clone(&opened));
+        Ok(opened)
     }
 
-    fn close_sessions(&mut self) {
-        if let Some(sessions) = self.sessions.take() {
+    fn close_sessions(&self) {
+        let sessions = self.sessions.borrow_mut().take();
+        if let Some(sessions) = sessions {
             self.threads.core.counters.worker_closed();
             drop(sessions);
         }
     }
+}
+
+type BoxedAttempt<'a> = Pin<Box<dyn Future<Output = Result<Response, Error>> + 'a>>;
+
+/// An attempt that has begun.
+enum Begun<'a> {
+    /// On a transport that blocks, it is over.
+    Over(Response),
+    #[cfg_attr(not(feature = "hyper"), expect(dead_code, reason = "for event loops"))]
+    Running(BoxedAttempt<'a>),
 }

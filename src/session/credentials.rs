@@ -61,6 +61,11 @@ impl Credentials {
         self.accepted.load(Ordering::Relaxed) >= generation
     }
 
+    /// The credential, if there is one.
+    pub(crate) fn known(&self) -> Option<Credential> {
+        self.state.lock().current.clone()
+    }
+
     /// The credential; obtained now if there is none.
     pub(crate) fn current(&self) -> Result<Credential, SessionError> {
         self.newer_than(0)

@@ -1,20 +1,21 @@
 //! How workers get their sessions: set up from the user's hooks, one for each worker or shared, and one for each proxy.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
-use super::credentials::{Credentials, Renew};
+use super::credentials::{Credential, Credentials, Renew};
 use super::error::{SessionError, SetupStage};
-use super::{OpenSession, Preset, Session, SessionDefaults};
+use super::{OpenSession, Preset, Session, SessionDefaults, SessionState};
 use crate::addresses::AddressFilter;
 use crate::error::{BoxError, Error};
 use crate::request::RequestSpec;
 use crate::sync::{Mutex, thread};
 use crate::transport::reqwest::ClientBuilder;
-use crate::transport::{TransportBuilder, TransportOptions};
+use crate::transport::{ByEngine, TransportBuilder, TransportOptions};
 
 /// Opens sessions, whatever their transport.
 pub(crate) trait SessionFactory: Send + Sync {
@@ -24,8 +25,8 @@ pub(crate) trait SessionFactory: Send + Sync {
     /// The credential that the sessions of all workers send, if there is one.
     fn credentials(&self) -> Option<&Credentials>;
 
-    /// Renews a session's credentials: gives it those that it would get if it were opened now.
-    fn reauthenticate(&self, session: &mut OpenSession) -> Result<(), SessionError>;
+    /// Renews a session's credentials: returns what it would send if it were opened now.
+    fn reauthenticate(&self, session: SessionState) -> Result<SessionState, SessionError>;
 }
 
 type CloneTransport<T> = fn(&T) -> T;
@@ -167,17 +168,17 @@ impl<B: TransportBuilder + 'static> SessionFactory for TypedFactory<B> {
         self.credentials.as_ref()
     }
 
-    fn reauthenticate(&self, session: &mut OpenSession) -> Result<(), SessionError> {
+    fn reauthenticate(&self, mut session: SessionState) -> Result<SessionState, SessionError> {
         if let Some(credentials) = &self.credentials {
             session.apply(credentials.newer_than(session.generation)?);
-            return Ok(());
+            return Ok(session);
         }
-        let Some(unauthorized) = &session.unauthorized else {
-            return Ok(());
+        let Some(unauthorized) = session.unauthorized.clone() else {
+            return Ok(session);
         };
         if self.setup.clone_transport.is_none() {
-            session.defaults = self.authorize(unauthorized)?;
-            return Ok(());
+            session.defaults = self.authorize(&unauthorized)?;
+            return Ok(session);
         }
         let shared = self.shared_session(session.proxy.as_ref());
         let _renewing = shared.renewal.lock();
@@ -185,16 +186,16 @@ impl<B: TransportBuilder + 'static> SessionFactory for TypedFactory<B> {
             .session
             .lock()
             .as_ref()
-            .map(|original| original.defaults.clone());
+            .map(|original| Arc::clone(&original.state.defaults));
         session.defaults = match current {
             // Another worker has renewed them.
             Some(renewed) if renewed != session.defaults => renewed,
-            _ => self.authorize(unauthorized)?,
+            _ => self.authorize(&unauthorized)?,
         };
         if let Some(original) = &mut *shared.session.lock() {
-            original.defaults = session.defaults.clone();
+            original.state.defaults = Arc::clone(&session.defaults);
         }
-        Ok(())
+        Ok(session)
     }
 }
 
@@ -210,7 +211,9 @@ impl<B: TransportBuilder + 'static> TypedFactory<B> {
         if let Some(initializer) = &setup.initializer {
             session = SetupStage::Initializer.run(|| initializer(session)?.checked())?;
         }
-        let unauthorized = self.reauthenticate.then(|| session.defaults.clone());
+        let unauthorized = self
+            .reauthenticate
+            .then(|| Arc::new(session.defaults.clone()));
         if let Some(auth_generator) = &setup.auth_generator {
             session = SetupStage::AuthGenerator.run(|| auth_generator(session)?.checked())?;
         }
@@ -223,13 +226,18 @@ impl<B: TransportBuilder + 'static> TypedFactory<B> {
 
     /// The defaults of a session with fresh credentials. The open transport stays, so what constructor and auth generator
     /// do to its builder has no effect.
-    fn authorize(&self, unauthorized: &SessionDefaults) -> Result<SessionDefaults, SessionError> {
+    fn authorize(
+        &self,
+        unauthorized: &Arc<SessionDefaults>,
+    ) -> Result<Arc<SessionDefaults>, SessionError> {
         let Some(auth_generator) = &self.setup.auth_generator else {
-            return Ok(unauthorized.clone());
+            return Ok(Arc::clone(unauthorized));
         };
         let mut session = SetupStage::Constructor.run(|| Ok((self.setup.constructor)()))?;
-        session.defaults = unauthorized.clone();
-        SetupStage::AuthGenerator.run(|| auth_generator(session)?.into_defaults())
+        session.defaults = SessionDefaults::clone(unauthorized);
+        let authorized =
+            SetupStage::AuthGenerator.run(|| auth_generator(session)?.into_defaults())?;
+        Ok(Arc::new(authorized))
     }
 
     fn shared_session(&self, proxy: Option<&Url>) -> Arc<SharedSession<B::Transport>> {
@@ -248,61 +256,121 @@ impl<B: TransportBuilder + 'static> TypedFactory<B> {
     }
 }
 
-/// The sessions of one worker.
+/// The sessions of one worker. All attempts that it is at share them.
 pub(crate) struct WorkerSessions {
     factory: Arc<dyn SessionFactory>,
-    cache: SessionCache<Box<OpenSession>>,
+    cache: RefCell<SessionCache<Box<OpenSession>>>,
+    /// Held while the hooks of one session run for an attempt, so that they do not run for another one as well.
+    turn: futures_util::lock::Mutex<()>,
+    is_event_driven: bool,
 }
 
 impl WorkerSessions {
     /// Opens the session for requests that name no proxy.
     pub(crate) fn open(factory: &Arc<dyn SessionFactory>) -> Result<Self, SessionError> {
-        let mut sessions = Self {
-            factory: Arc::clone(factory),
-            cache: SessionCache::default(),
-        };
-        sessions.session(None)?;
+        let mut cache = SessionCache::default();
+        let (session, _) = cache.get_or_open(None, || factory.open(None))?;
+        let is_event_driven = !matches!(session.transport.by_engine(), ByEngine::Blocking(_));
         if let Some(credentials) = factory.credentials() {
             credentials.current()?;
         }
-        Ok(sessions)
+        Ok(Self {
+            factory: Arc::clone(factory),
+            cache: RefCell::new(cache),
+            turn: futures_util::lock::Mutex::new(()),
+            is_event_driven,
+        })
     }
 
-    /// The session for this request: the one for the proxy that it names.
-    pub(crate) fn for_request(&mut self, request: &RequestSpec) -> Result<&mut OpenSession, Error> {
+    /// Calls a closure with the session for this request: the one for the proxy that it names.
+    pub(crate) async fn with<T>(
+        &self,
+        request: &RequestSpec,
+        call: impl FnOnce(&mut OpenSession) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let proxy = request.parsed_proxy()?;
         let credential = match self.factory.credentials() {
-            Some(credentials) if !request.has_credentials() => Some(credentials.current()?),
+            Some(credentials) if !request.has_credentials() => match credentials.known() {
+                Some(known) => Some(known),
+                None => Box::pin(self.obtain_credential()).await?,
+            },
             _ => None,
         };
-        let session = self.session(proxy.as_ref())?;
-        if let Some(credential) = credential {
-            session.apply(credential);
+        let is_open = self.cache.borrow_mut().get(proxy.as_ref()).is_some();
+        if !is_open {
+            Box::pin(self.open_for(proxy.clone())).await?;
         }
-        Ok(session)
+        let mut cache = self.cache.borrow_mut();
+        let gone = || Error::session("the session was closed for those of other proxies");
+        let (session, _) = cache.get_or_open(proxy.as_ref(), || Err(gone()))?;
+        if let Some(credential) = credential {
+            session.state.apply(credential);
+        }
+        call(session)
     }
 
-    /// Renews the credentials of this request's session. Returns whether the request is sent with different ones now.
-    pub(crate) fn reauthenticate(&mut self, request: &RequestSpec) -> Result<bool, Error> {
-        let url = request.parsed_url()?;
+    async fn obtain_credential(&self) -> Result<Option<Credential>, Error> {
+        let _turn = self.turn.lock().await;
         let factory = Arc::clone(&self.factory);
-        let proxy = request.parsed_proxy()?;
-        let session = self.session(proxy.as_ref())?;
-        let before = session.defaults.clone();
-        factory.reauthenticate(session)?;
-        Ok(!session.defaults.is_same_for(&url, &before))
+        let obtain = move || factory.credentials().map(Credentials::current).transpose();
+        Ok(self.run_hooks(obtain).await??)
     }
 
-    /// Which of the pool's credentials this request's session has sent last.
-    pub(crate) fn generation(&mut self, request: &RequestSpec) -> Result<u64, Error> {
-        let proxy = request.parsed_proxy()?;
-        Ok(self.session(proxy.as_ref())?.generation)
-    }
-
-    fn session(&mut self, proxy: Option<&Url>) -> Result<&mut OpenSession, SessionError> {
-        let (session, evicted) = self.cache.get_or_open(proxy, || self.factory.open(proxy))?;
+    async fn open_for(&self, proxy: Option<Url>) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        if self.cache.borrow_mut().get(proxy.as_ref()).is_some() {
+            return Ok(());
+        }
+        let factory = Arc::clone(&self.factory);
+        let open = move || factory.open(proxy.as_ref()).map(|session| (session, proxy));
+        let (opened, proxy) = self.run_hooks(open).await??;
+        let opened = || Ok::<_, Infallible>(opened);
+        let mut cache = self.cache.borrow_mut();
+        let Ok((_, evicted)) = cache.get_or_open(proxy.as_ref(), opened);
+        drop(cache);
         drop_in_background(evicted);
-        Ok(session)
+        Ok(())
+    }
+
+    /// Renews the credentials of this request's session, unless another attempt has done so since this one was sent with these.
+    /// Returns whether the request is sent with different ones now.
+    pub(crate) async fn reauthenticate(
+        &self,
+        request: &RequestSpec,
+        sent_with: &SessionState,
+    ) -> Result<bool, Error> {
+        let url = request.parsed_url()?;
+        let _turn = self.turn.lock().await;
+        let proxy = sent_with.proxy.as_ref();
+        let mut current = match self.cache.borrow_mut().get(proxy) {
+            Some(session) => session.state.clone(),
+            None => sent_with.clone(),
+        };
+        if current.defaults.is_same_for(&url, &sent_with.defaults) {
+            let factory = Arc::clone(&self.factory);
+            let renew = move || factory.reauthenticate(current);
+            current = self.run_hooks(renew).await??;
+            if let Some(session) = self.cache.borrow_mut().get(proxy) {
+                session.state = current.clone();
+            }
+        }
+        Ok(!current.defaults.is_same_for(&url, &sent_with.defaults))
+    }
+
+    /// Runs hooks, which are the user's and may block: an event loop has other threads for them.
+    async fn run_hooks<T: Send + 'static>(
+        &self,
+        hooks: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        #[cfg(feature = "hyper")]
+        if self.is_event_driven {
+            return crate::blocking_threads::HANDLERS.run(hooks).await;
+        }
+        Ok(hooks())
+    }
+
+    pub(crate) fn is_event_driven(&self) -> bool {
+        self.is_event_driven
     }
 }
 
@@ -321,6 +389,16 @@ struct SessionCache<S: Send + 'static> {
 }
 
 impl<S: Send + 'static> SessionCache<S> {
+    fn get(&mut self, proxy: Option<&Url>) -> Option<&mut S> {
+        let Some(proxy) = proxy else {
+            return self.direct.as_mut();
+        };
+        let sessions = self.latest.iter_mut().chain(&mut self.earlier);
+        sessions
+            .into_iter()
+            .find_map(|(other, session)| (other == proxy).then_some(session))
+    }
+
     /// The session for this proxy, and the one that was evicted for it.
     fn get_or_open<E>(
         &mut self,
@@ -378,6 +456,9 @@ fn drop_in_background<S: Send + 'static>(sessions: impl IntoIterator<Item = S>) 
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
     use super::*;
     use crate::transport::{Exchange, ResponseBody};
 
@@ -419,20 +500,28 @@ mod tests {
         }
     }
 
+    /// The proxy of the session for this request.
+    fn used(sessions: &WorkerSessions, request: &RequestSpec) -> Result<Option<Url>, Error> {
+        let proxy = sessions.with(request, |session| Ok(session.state.proxy.clone()));
+        // Nothing is ever pending with transports that block.
+        match pin!(proxy).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(proxy) => proxy,
+            Poll::Pending => panic!("it waits"),
+        }
+    }
+
     #[test]
     fn a_request_gets_the_session_of_the_proxy_that_it_names_whatever_was_opened_and_evicted_before()
      {
         for share in [false, true] {
-            let mut sessions = sessions(share);
+            let sessions = sessions(share);
             // Found, evicted and opened anew, at all distances, with the direct one in between.
             let mut random = fastrand::Rng::with_seed(7);
             for step in 0..500 {
                 let named = Some(proxy(random.usize(..MAX_PROXIED + 3)));
                 for proxy in [named, None] {
-                    let session = sessions
-                        .for_request(&request(proxy.as_ref()))
-                        .expect("a session");
-                    assert_eq!(session.proxy, proxy, "{step}, shared: {share}");
+                    let used = used(&sessions, &request(proxy.as_ref())).expect("a session");
+                    assert_eq!(used, proxy, "{step}, shared: {share}");
                 }
             }
         }
@@ -441,18 +530,17 @@ mod tests {
     #[test]
     fn a_proxy_whose_session_cannot_be_opened_fails_the_request_each_time() {
         for share in [false, true] {
-            let mut sessions = sessions(share);
+            let sessions = sessions(share);
             for number in [BROKEN, 1, BROKEN, 2, BROKEN] {
                 let proxy = proxy(number);
-                let session = sessions.for_request(&request(Some(&proxy)));
-                match session {
-                    Ok(session) => assert_eq!(session.proxy, Some(proxy)),
+                match used(&sessions, &request(Some(&proxy))) {
+                    Ok(used) => assert_eq!(used, Some(proxy)),
                     Err(error) => assert!(
                         number == BROKEN && error.to_string().contains("out of order"),
                         "{error}"
                     ),
                 }
-                assert!(sessions.for_request(&request(None)).is_ok());
+                assert!(used(&sessions, &request(None)).is_ok());
             }
         }
     }

@@ -112,12 +112,15 @@ impl<'a> Exchange<'a> {
     pub(crate) fn content(&self) -> Result<Option<OpenBody>, Error> {
         match self.body {
             Some(body) => body.open_to_send().map(Some),
-            // These methods need a `Content-Length` of 0; servers respond with 411 otherwise (RFC 9110, section 8.6).
-            None if matches!(*self.method, Method::POST | Method::PUT | Method::PATCH) => {
-                Ok(Some(OpenBody::Bytes(Bytes::new())))
-            }
+            None if self.needs_content_length() => Ok(Some(OpenBody::Bytes(Bytes::new()))),
             None => Ok(None),
         }
+    }
+
+    /// Whether a request without content says so: servers respond to these methods with 411 otherwise (RFC 9110, section
+    /// 8.6).
+    pub(crate) fn needs_content_length(&self) -> bool {
+        matches!(*self.method, Method::POST | Method::PUT | Method::PATCH)
     }
 
     /// When the exchange must have ended, including the whole response body. `None` means no limit.

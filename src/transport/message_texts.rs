@@ -34,9 +34,11 @@ pub(super) fn is_handshake_cut(error: &(dyn StdError + 'static)) -> bool {
 }
 
 /// Whether the peer sent data before the request, as servers of other protocols than HTTP do.
-pub(super) fn is_unsolicited(error: &hyper::Error) -> bool {
+pub(super) fn is_unsolicited(error: &(dyn StdError + 'static)) -> bool {
     // hyper: it has no predicate for this kind.
-    error.to_string().starts_with("received unexpected message")
+    any_message(error, |message| {
+        message.starts_with("received unexpected message")
+    })
 }
 
 fn any_message(error: &(dyn StdError + 'static), matches: impl Fn(&str) -> bool) -> bool {

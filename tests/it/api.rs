@@ -50,12 +50,19 @@ test_types! {
     is_plain_data: Pool, Responses, Exceptions, JobHandle, Incoming<'static>;
     is_movable: PoolBuilder, Session, Imap<'static, Urls>, ImapUnordered<'static, Urls>, Outcomes;
     is_movable: ReqwestTransport, Exchange<'static>, ResponseBody;
+    #[cfg(feature = "hyper")]
+    is_movable: HyperTransport, PoolBuilder<HyperBuilder>, Session<HyperBuilder>;
+    #[cfg(feature = "hyper")]
+    is_cloneable_data: HyperBuilder;
     #[cfg(feature = "ureq")]
     is_movable: UreqTransport, PoolBuilder<UreqConfigBuilder>, Session<UreqConfigBuilder>;
 }
 
 /// Traits, and other names for types of other crates.
 const NOT_TYPES: &[&str] = &[
+    "AnyTransport",
+    // Hidden: how a transport tells its engine.
+    "ByEngine",
     "IntoUrl",
     "Observer",
     "OutcomeExt",

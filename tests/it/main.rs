@@ -33,6 +33,8 @@ mod transports;
 mod workers;
 
 // Each includes the tests of `each_transport`.
+#[cfg(feature = "hyper")]
+mod on_hyper;
 mod on_reqwest;
 #[cfg(feature = "ureq")]
 mod on_ureq;

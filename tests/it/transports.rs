@@ -34,7 +34,7 @@ impl<T: Transport> Transport for Signing<T> {
 
 struct SigningBuilder<B>(B);
 
-impl<B: TransportBuilder> TransportBuilder for SigningBuilder<B> {
+impl<B: TransportBuilder<Transport: Transport>> TransportBuilder for SigningBuilder<B> {
     type Transport = Signing<B::Transport>;
 
     fn build(self, options: &TransportOptions) -> Result<Self::Transport, BoxError> {

@@ -4,6 +4,10 @@
 #[cfg(feature = "gzip")]
 pub(crate) mod encodings;
 pub(crate) mod framing;
+#[cfg(feature = "hyper")]
+pub(crate) mod holding_server;
+#[cfg(feature = "http2")]
+pub(crate) mod http2_frames;
 pub(crate) mod pools;
 pub(crate) mod process;
 pub(crate) mod raw;

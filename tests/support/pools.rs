@@ -8,6 +8,8 @@ use threaded::{
     Session, TransportBuilder,
 };
 
+use super::server::Server;
+
 /// All outcomes, sorted by the index of their jobs.
 pub(crate) fn in_order(outcomes: impl IntoIterator<Item = Outcome>) -> Vec<Outcome> {
     let mut outcomes: Vec<Outcome> = outcomes.into_iter().collect();
@@ -45,7 +47,7 @@ where
     I::Item: Into<RequestSpec>,
 {
     let pool = builder
-        .num_threads(1)
+        .concurrency(1)
         .build_from_requests(requests)
         .unwrap();
     in_order(pool)
@@ -66,4 +68,19 @@ pub(crate) fn at_once(retries: u32) -> Retry {
     Retry::new(retries)
         .backoff(Duration::ZERO, Duration::ZERO)
         .budget(None)
+}
+
+/// The outcome of a request, after making sure that the same worker's next job succeeds.
+pub(crate) fn outcome_before_another<B>(
+    builder: PoolBuilder<B>,
+    request: impl Into<RequestSpec>,
+) -> Outcome
+where
+    B: TransportBuilder + 'static,
+{
+    let fine = Server::responding("fine");
+    let mut outcomes = outcomes_of(builder, [request.into(), fine.url("/").into()]);
+    let next = outcomes.pop().unwrap();
+    assert_eq!(next.unwrap().text(), "fine", "the next job");
+    outcomes.remove(0)
 }

@@ -15,6 +15,14 @@ pub(crate) fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").unwrap().count()
 }
 
+/// Those of the open file descriptors of this process that are sockets.
+pub(crate) fn sockets() -> usize {
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap();
+    let targets = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    let is_socket = |target: &std::path::PathBuf| target.to_string_lossy().starts_with("socket:");
+    targets.filter(is_socket).count()
+}
+
 /// Open file descriptors of this process.
 pub(crate) fn file_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()

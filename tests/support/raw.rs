@@ -9,10 +9,11 @@
 )]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 /// Hands each connection, with its number from 0, to a thread of its own that runs the script.
 pub(crate) struct RawServer {
@@ -27,7 +28,13 @@ impl RawServer {
     where
         F: Fn(TcpStream, usize) + Send + Sync + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_on(TcpListener::bind("127.0.0.1:0").unwrap(), script)
+    }
+
+    pub(crate) fn start_on<F>(listener: TcpListener, script: F) -> Self
+    where
+        F: Fn(TcpStream, usize) + Send + Sync + 'static,
+    {
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let is_stopping = Arc::new(AtomicBool::new(false));
@@ -117,7 +124,7 @@ pub(crate) fn read_request(stream: &mut impl Read) -> String {
 /// Closes a connection with a reset (RST) instead of an orderly end (FIN).
 pub(crate) fn reset(stream: TcpStream) {
     let socket = socket2::SockRef::from(&stream);
-    socket.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    socket.set_linger(Some(Duration::ZERO)).unwrap();
     drop(stream);
 }
 
@@ -125,4 +132,47 @@ pub(crate) fn reset(stream: TcpStream) {
 pub(crate) fn refused_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
+}
+
+/// An address that does not respond to a SYN: its accept queue is full, for as long as this lives.
+pub(crate) struct DeafListener {
+    address: SocketAddr,
+    _kept: (socket2::Socket, Vec<TcpStream>),
+}
+
+impl DeafListener {
+    pub(crate) fn start() -> Self {
+        use socket2::{Domain, Socket, Type};
+
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(&any.into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let mut fillers = Vec::new();
+        while let Ok(filler) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+            fillers.push(filler);
+            assert!(fillers.len() < 100, "the queue does not fill up");
+        }
+        Self {
+            address,
+            _kept: (socket, fillers),
+        }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Passes everything on between two connections, as a proxy does, until one of them ends.
+pub(crate) fn relay(mut near: TcpStream, mut far: TcpStream) {
+    let (mut from_far, mut to_near) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+    let back = thread::spawn(move || {
+        let _ = std::io::copy(&mut from_far, &mut to_near);
+        let _ = to_near.shutdown(Shutdown::Both);
+    });
+    let _ = std::io::copy(&mut near, &mut far);
+    let _ = far.shutdown(Shutdown::Both);
+    back.join().unwrap();
 }

@@ -79,6 +79,16 @@ fn run_prepared(path: &str, prepared: impl Fn(&str) -> Command) -> bool {
 
 /// The same, with a limit on the number of file descriptors. Where it cannot be set, the test is skipped and prints that.
 pub(crate) fn in_subprocess_with_file_limit(path: &str, limit: usize, body: impl FnOnce()) {
+    in_subprocess_with_file_limit_and(path, limit, &[], body);
+}
+
+/// The same, with an environment: the address of a server, for example, that is to have descriptors of its own.
+pub(crate) fn in_subprocess_with_file_limit_and(
+    path: &str,
+    limit: usize,
+    environment: &[(&str, &str)],
+    body: impl FnOnce(),
+) {
     if std::env::var_os(IN_SUBPROCESS).is_some() {
         return body();
     }
@@ -86,6 +96,7 @@ pub(crate) fn in_subprocess_with_file_limit(path: &str, limit: usize, body: impl
         let script = format!("ulimit -n {limit} && {command}");
         let mut sh = Command::new("sh");
         sh.args(["-c", &script, "sh"]);
+        sh.envs(environment.iter().copied());
         sh
     };
     if !run_prepared(path, limited) {

@@ -62,16 +62,27 @@ impl Default for Settings {
     }
 }
 
-/// The default window: one job in flight, one queued, and two whose outcomes are unread.
+/// How many requests an event-driven worker has in flight by default.
+const IN_FLIGHT_PER_THREAD: usize = 64;
+
+/// The default window, for each request that may be in flight: one job in flight, one queued, and two whose outcomes are unread.
 const JOBS_PER_WORKER: usize = 4;
 
 /// Enough to find jobs for other origins while some are limited, or while many jobs wait for a retry.
 const JOBS_TO_LOOK_AHEAD: usize = 1_000;
 
 impl Settings {
-    pub(super) fn max_workers(&self) -> usize {
-        let set = self.concurrency.or(self.num_threads);
-        set.unwrap_or_else(num_cpus::get)
+    /// The number of workers, and the maximum number of requests in flight over all of them.
+    pub(super) fn workers(&self, is_event_driven: bool) -> (usize, usize) {
+        if !is_event_driven {
+            let set = self.concurrency.or(self.num_threads);
+            let workers = set.unwrap_or_else(num_cpus::get);
+            return (workers, workers);
+        }
+        let threads = self.num_threads.unwrap_or_else(num_cpus::get);
+        let default = threads.saturating_mul(IN_FLIGHT_PER_THREAD);
+        let concurrency = self.concurrency.unwrap_or(default);
+        (threads.min(concurrency), concurrency)
     }
 
     /// The maximum number of jobs that are taken out of the user's channel ahead of time.
@@ -93,9 +104,9 @@ impl Settings {
             .then(|| AddressFilter::new(allowed)))
     }
 
-    pub(super) fn window(&self) -> usize {
+    pub(super) fn window(&self, concurrency: usize) -> usize {
         self.window
-            .unwrap_or_else(|| self.max_workers().saturating_mul(JOBS_PER_WORKER))
+            .unwrap_or_else(|| concurrency.saturating_mul(JOBS_PER_WORKER))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::pool::{Pool, PoolError, PoolGuard};
 use crate::request::RequestSpec;
 use crate::retry::Retry;
 use crate::schedule::Schedule;
-use crate::transport::TransportBuilder;
+use crate::transport::{AnyTransport, TransportBuilder};
 
 impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// Starts a pool without jobs, which come from [`Pool::submit`] or the [`job_queue`](Self::job_queue).
@@ -170,14 +170,14 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         if settings.num_threads == Some(0) {
             return Err(PoolError::NoThreads);
         }
-        let max = settings.max_workers();
+        let (max, concurrency) = settings.workers(B::Transport::is_event_driven());
         if max == 0 {
             return Err(PoolError::NoConcurrency);
         }
         if settings.max_unread == Some(0) {
             return Err(PoolError::NoUnread);
         }
-        let window = settings.window();
+        let window = settings.window(concurrency);
         if window == 0 {
             return Err(PoolError::NoWindow);
         }
@@ -240,6 +240,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             sessions,
             ThreadSettings {
                 max,
+                concurrency,
                 name: settings.thread_name,
                 stack_size: settings.thread_stack_size,
             },

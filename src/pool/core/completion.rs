@@ -6,6 +6,7 @@ use super::{Core, NO_WORKER};
 use crate::outcome::ThreadResponse;
 use crate::pool::job::{FinishedAttempt, Job, ReplyRoute};
 use crate::pool::job_handle::{CancelledAt, SpawnedJob};
+use crate::pool::results::Unnotified;
 use crate::pool::shutdown::ShutdownMode;
 
 impl Core {
@@ -16,7 +17,7 @@ impl Core {
             Some(CancelledAt::InFlight(place)) => {
                 if let Some(started) = self.in_flight.remove_at(&place) {
                     let (job, attempt) = started.cancel();
-                    self.complete(job, attempt, NO_WORKER);
+                    self.complete(job, attempt, NO_WORKER, &mut None);
                 }
             }
             None => {}
@@ -36,7 +37,7 @@ impl Core {
         if mode == ShutdownMode::Cancelled {
             for started in self.in_flight.drain() {
                 let (job, attempt) = started.cancel();
-                self.complete(job, attempt, NO_WORKER);
+                self.complete(job, attempt, NO_WORKER, &mut None);
             }
         }
     }
@@ -50,7 +51,7 @@ impl Core {
                 // It was sent, so it ends with what its last attempt was.
                 if let Some(attempt) = job.last_attempt.take() {
                     self.counters.job_resumed();
-                    self.complete(job, *attempt, NO_WORKER);
+                    self.complete(job, *attempt, NO_WORKER, &mut None);
                 }
             }
             (ShutdownMode::Returning, ReplyRoute::Pool) => self.give_back(job),
@@ -79,7 +80,7 @@ impl Core {
             self.counters.job_started(NO_WORKER);
         }
         let attempt = job.cancelled_attempt();
-        self.deliver(job, attempt, NO_WORKER)
+        self.deliver(job, attempt, NO_WORKER, &mut None)
     }
 
     fn give_back(&self, job: Job) {
@@ -94,16 +95,28 @@ impl Core {
 
     /// The end of a job, after which it no longer keeps the work open, unless the reader of its outcome does.
     #[inline]
-    pub(super) fn complete(&self, job: Job, attempt: FinishedAttempt, worker: usize) {
-        let is_kept_open = self.deliver(job, attempt, worker);
+    pub(super) fn complete(
+        &self,
+        job: Job,
+        attempt: FinishedAttempt,
+        worker: usize,
+        unnotified: &mut Option<Unnotified>,
+    ) {
+        let is_kept_open = self.deliver(job, attempt, worker, unnotified);
         if !is_kept_open {
             self.done();
         }
     }
 
-    /// The outcome of a job, which is built here alone: counted, told to the observer, and sent to its reader. Returns whether
-    /// the reader keeps the work open for it.
-    fn deliver(&self, job: Job, attempt: FinishedAttempt, worker: usize) -> bool {
+    /// The outcome of a job, which is built here alone: counted, told to the observer, and sent to its reader. The reader is
+    /// woken now, or it is noted that it is to be. Returns whether the reader keeps the work open for it.
+    fn deliver(
+        &self,
+        job: Job,
+        attempt: FinishedAttempt,
+        worker: usize,
+        unnotified: &mut Option<Unnotified>,
+    ) -> bool {
         let (mut outcome, route) = job.into_outcome(attempt);
         if self.policy.error_for_status {
             outcome = outcome.and_then(ThreadResponse::error_for_status);
@@ -123,9 +136,20 @@ impl Core {
             ReplyRoute::Pool if self.discards_outcomes => drop(outcome),
             ReplyRoute::Pool => {
                 let keep_open = || self.outstanding.keep_open();
-                return self.results.send(outcome, keep_open);
+                let is_kept_open = self.results.send(outcome, keep_open);
+                match unnotified {
+                    None => self.results.notify(1),
+                    Some(unnotified) => unnotified.add(None),
+                }
+                return is_kept_open;
             }
-            ReplyRoute::Round(round) => round.complete(outcome),
+            ReplyRoute::Round(round) => {
+                round.complete(outcome);
+                match unnotified {
+                    None => round.notify(1),
+                    Some(unnotified) => unnotified.add(Some(&round)),
+                }
+            }
             ReplyRoute::Handle(spawned) => spawned.complete(outcome),
         }
         false

@@ -32,6 +32,7 @@ fn workers_stay_with_the_origins_that_they_are_connected_to() {
     let urls = (0..400).map(|page| servers[page % ORIGINS].url(&format!("/{page}")));
     let (responses, _) = pool()
         .num_threads(WORKERS)
+        .concurrency(WORKERS)
         .affinity(true)
         .map(urls)
         .unwrap();
@@ -59,7 +60,7 @@ fn an_origin_beside_two_that_never_rest_is_not_forgotten() {
         let next = RefCell::new(Vec::new());
         let input = std::iter::from_fn(|| first.next().or_else(|| next.borrow_mut().pop()));
         let run = pool()
-            .num_threads(workers)
+            .concurrency(workers)
             .window(40)
             .affinity(true)
             .imap_unordered(input)
@@ -98,7 +99,7 @@ fn affinity_goes_together_with_limits_and_retries() {
         .collect();
     let urls = (0..120).map(|page| servers[page % 4].url(&format!("/{page}")));
     let run = pool()
-        .num_threads(6)
+        .concurrency(6)
         .affinity(true)
         .limits(Limits::new().rate(2_000.0, 10).in_flight_per_origin(1))
         .retry(

@@ -50,7 +50,7 @@ fn assert_all_too_large(spec: impl Fn(usize, String) -> RequestSpec, limit: usiz
     let good = RecordingServer::responding_ok();
     let bombs = (0..WORKERS).map(|number| spec(number, server.url("/")));
     let good = (0..WORKERS).map(|_| RequestSpec::get(good.url("/")));
-    let pool = pool().num_threads(WORKERS);
+    let pool = pool().concurrency(WORKERS);
     let outcomes = in_order(pool.build_from_requests(bombs.chain(good)).unwrap());
     assert_eq!(outcomes.len(), 2 * WORKERS);
     for outcome in &outcomes[..WORKERS] {

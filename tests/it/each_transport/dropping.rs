@@ -51,7 +51,7 @@ fn gated() -> (PoolBuilder<impl TransportBuilder + 'static>, Gate) {
 fn dropping_a_pool_cancels_what_is_queued_and_does_not_wait_for_what_is_in_flight() {
     let (builder, gate) = gated();
     let pool = builder
-        .num_threads(2)
+        .concurrency(2)
         .build_from_urls(["http://stub.test/"; 10_000])
         .unwrap();
     gate.begun.recv().unwrap();
@@ -69,7 +69,7 @@ fn dropping_a_pool_cancels_what_is_queued_and_does_not_wait_for_what_is_in_fligh
 fn dropping_an_iterator_early_cancels_the_rest() {
     let (builder, gate) = gated();
     let pool = builder
-        .num_threads(1)
+        .concurrency(1)
         .build_from_urls(["http://stub.test/"; 1_000])
         .unwrap();
     let channel = pool.response_channel().clone();
@@ -90,7 +90,7 @@ fn a_pool_whose_server_never_responds_can_be_dropped() {
         let _ = stream.read_to_end(&mut Vec::new());
     });
     let pool = pool()
-        .num_threads(2)
+        .concurrency(2)
         .timeout(None)
         .build_from_urls([server.url("/1"), server.url("/2")])
         .unwrap();
@@ -102,7 +102,7 @@ fn a_pool_whose_server_never_responds_can_be_dropped() {
 fn a_sender_learns_that_the_pool_was_dropped() {
     let (jobs, receiver) = unbounded::<RequestSpec>();
     let pool = Pool::builder()
-        .num_threads(2)
+        .concurrency(2)
         .session(|| Session::new(respond_ok))
         .job_queue(receiver)
         .build()
@@ -126,7 +126,8 @@ fn threads_and_file_descriptors_return_to_where_they_were() {
             .map(|page| server.url(&format!("/{page}")))
             .collect();
         let cycle = |leave_early: bool| {
-            let pool = pool().num_threads(8).build_from_urls(&urls).unwrap();
+            let pool = pool().num_threads(8).concurrency(8);
+            let pool = pool.build_from_urls(&urls).unwrap();
             assert_eq!(pool.num_threads(), 8);
             let wanted = if leave_early { 5 } else { urls.len() };
             assert_eq!(pool.into_iter().take(wanted).count(), wanted);

@@ -9,6 +9,7 @@ use threaded::{ErrorKind, Outcome, Pool, RequestSpec};
 
 use super::faults::{assert_kind, exception};
 use super::pool;
+use crate::support::process::{eventually, sockets};
 use crate::support::raw::reset;
 use crate::support::server::Server;
 use crate::support::subprocess::{in_subprocess_with_file_limit, in_subprocess_with_network};
@@ -53,7 +54,7 @@ fn outcomes_without_and_with<T>(
     take_all: impl FnOnce() -> T,
 ) -> ([Outcome; 2], Pool) {
     let pool = pool()
-        .num_threads(1)
+        .concurrency(1)
         .build_from_urls([other.url("/")])
         .unwrap();
     let next = || loop {
@@ -110,7 +111,14 @@ fn no_local_port_that_is_left() {
 fn no_file_descriptor_that_is_left() {
     let name = concat!(module_path!(), "::no_file_descriptor_that_is_left");
     in_subprocess_with_file_limit(name, 64, || {
-        let (server, other) = (Server::responding("fine"), Server::responding("first"));
+        // Connections that are closed leave no descriptors that can be taken back from them.
+        let closing = |text: &'static str| {
+            Server::start(move |_| {
+                let response = http::Response::builder().header("connection", "close");
+                response.body(text.into()).unwrap()
+            })
+        };
+        let (server, other) = (closing("fine"), closing("first"));
         // It has started when it has responded; until then, it needs files too.
         let mut first = TcpStream::connect(server.address()).unwrap();
         first
@@ -124,7 +132,11 @@ fn no_file_descriptor_that_is_left() {
             format!("https://127.0.0.1:{}/", server.address().port()),
         ];
         for url in urls {
+            let before = sockets();
             let take_all = || {
+                eventually("the connection is closed on both sides", || {
+                    sockets() <= before
+                });
                 let files = std::iter::repeat_with(|| File::open("/dev/null"));
                 let taken: Vec<File> = files.map_while(Result::ok).collect();
                 assert!((1..64).contains(&taken.len()));
@@ -170,7 +182,7 @@ fn a_name_server_that_says_nothing() {
         mute.set_nonblocking(true).unwrap();
         assert!(mute.recv(&mut [0; 512]).unwrap() > 0);
 
-        let joined = pool().num_threads(4).timeout(limit).build().unwrap();
+        let joined = pool().concurrency(4).timeout(limit).build().unwrap();
         for _ in 0..8 {
             joined.submit("http://name.test/").unwrap();
         }
@@ -178,7 +190,7 @@ fn a_name_server_that_says_nothing() {
         assert_eq!(joined.exceptions().count(), 8);
         drop(joined);
 
-        let dropped = pool().num_threads(4).timeout(None).build().unwrap();
+        let dropped = pool().concurrency(4).timeout(None).build().unwrap();
         for _ in 0..8 {
             dropped.submit("http://name.test/").unwrap();
         }

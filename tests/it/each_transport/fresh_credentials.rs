@@ -188,7 +188,7 @@ fn workers_that_share_a_session_renew_it_once() {
     });
     let (generator, issued) = tokens();
     let pool = pool()
-        .num_threads(WORKERS)
+        .concurrency(WORKERS)
         .share_session(true)
         .auth_generator(generator)
         .reauthenticate(true)
@@ -316,7 +316,7 @@ fn nothing_is_renewed_once_no_request_is_pending() {
     });
     let (generator, issued) = tokens();
     let pool = pool()
-        .num_threads(1)
+        .concurrency(1)
         .auth_generator(generator)
         .reauthenticate(true)
         .build_from_urls([server.url("/"), server.url("/never")])
@@ -382,7 +382,7 @@ fn credentials_may_be_in_any_header_and_the_repetition_is_no_retry() {
     });
     let issued = AtomicUsize::new(0);
     let pool = pool()
-        .num_threads(1)
+        .concurrency(1)
         .auth_generator(move |session| {
             session.header(
                 "X-Api-Key",
@@ -420,7 +420,7 @@ fn the_credential_of_a_pool_is_renewed_once_however_many_workers_see_the_401() {
     let issued = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&issued);
     let pool = pool()
-        .num_threads(32)
+        .concurrency(32)
         .credentials(move |old| {
             let number = counter.fetch_add(1, Ordering::SeqCst);
             assert_eq!(old.is_some(), number > 0);
@@ -450,7 +450,7 @@ fn a_credential_that_cannot_be_renewed_ends_the_job_with_the_cause() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&calls);
     let pool = pool()
-        .num_threads(4)
+        .concurrency(4)
         .credentials(move |_| match counter.fetch_add(1, Ordering::SeqCst) {
             0 => Ok(Auth::bearer("token-0")),
             1 => Err(Down.into()),
@@ -490,7 +490,7 @@ fn a_credential_that_cannot_be_obtained_at_first_is_an_error_of_build() {
         (panicking, "out of order"),
     ];
     for (builder, expected) in builders {
-        let error = builder.num_threads(2).build().unwrap_err();
+        let error = builder.concurrency(2).build().unwrap_err();
         assert!(matches!(error, PoolError::Session(_)), "{error:?}");
         let message = error.to_string();
         assert!(
@@ -506,7 +506,7 @@ fn a_new_credential_that_is_refused_is_not_renewed_again() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&calls);
     let pool = pool()
-        .num_threads(1)
+        .concurrency(1)
         .credentials(move |_| {
             let number = counter.fetch_add(1, Ordering::SeqCst);
             Ok(Auth::bearer(format!("token-{number}")))
@@ -523,7 +523,7 @@ fn a_retry_may_renew_a_credential_that_could_not_be_renewed() {
     let server = server_that_wants(3);
     let calls = AtomicUsize::new(0);
     let pool = pool()
-        .num_threads(1)
+        .concurrency(1)
         .retry(at_once(3))
         .credentials(move |_| match calls.fetch_add(1, Ordering::SeqCst) {
             0 => Ok(Auth::bearer("token-0")),

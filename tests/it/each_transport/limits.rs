@@ -139,7 +139,7 @@ fn an_origin_has_no_more_requests_at_a_time_than_it_may_however_it_is_written() 
         _ => format!("http://user@localhost:0{port}/{page}"),
     });
     let pool = pool()
-        .num_threads(16)
+        .concurrency(16)
         .limits(Limits::new().in_flight_per_origin(2))
         .build_from_urls(urls)
         .unwrap();
@@ -186,7 +186,7 @@ fn each_origin_is_sent_to_at_its_rate_repetitions_included() {
     let retry = Retry::new(2).backoff(Duration::ZERO, Duration::ZERO);
     let start = Instant::now();
     let (responses, _) = pool()
-        .num_threads(16)
+        .concurrency(16)
         .limits(Limits::new().rate_per_origin(50.0, 5))
         .retry(retry.budget(None))
         .map(in_turn(pages(&one.0, 10), pages(&other.0, 10)))
@@ -204,7 +204,7 @@ fn the_whole_pool_sends_at_its_rate_wherever_it_sends_to() {
     let [one, other] = [(); 2].map(|()| noting(|_| Response::default()));
     let start = Instant::now();
     let (responses, _) = pool()
-        .num_threads(16)
+        .concurrency(16)
         .limits(Limits::new().rate(50.0, 5))
         .map(in_turn(pages(&one.0, 15), pages(&other.0, 15)))
         .unwrap();
@@ -217,7 +217,7 @@ fn the_whole_pool_sends_at_its_rate_wherever_it_sends_to() {
 fn only_the_other_is_held_up(limits: Limits, held_up: &Server) {
     let free = Server::responding("ok");
     let pool = pool()
-        .num_threads(1)
+        .concurrency(1)
         .limits(limits)
         .build_from_urls(in_turn(pages(held_up, 10), pages(&free, 10)))
         .unwrap();
@@ -252,7 +252,7 @@ fn a_lazy_run_keeps_to_its_limits_its_window_and_its_order() {
             drawn.fetch_add(1, Ordering::SeqCst);
         });
         let builder = pool()
-            .num_threads(4)
+            .concurrency(4)
             .window(4)
             .limits(Limits::new().rate_per_origin(100.0, 2));
         let start = Instant::now();
@@ -282,7 +282,7 @@ fn limits_hold_back_the_producer_of_the_job_channel() {
     let (slow, free) = (Server::responding("ok"), Server::responding("ok"));
     let (jobs, receiver) = bounded::<RequestSpec>(1);
     let pool = pool()
-        .num_threads(1)
+        .concurrency(1)
         .window(4)
         .limits(one_a_minute(&slow))
         .job_queue(receiver)
@@ -333,7 +333,7 @@ fn a_request_without_an_origin_is_held_up_by_no_limit() {
         "http://",
     ];
     let pool = pool()
-        .num_threads(1)
+        .concurrency(1)
         .limits(limits)
         .build_from_urls(urls)
         .unwrap();

@@ -26,7 +26,7 @@ fn map_works_inside_an_async_runtime() {
         let runtime = runtime.unwrap();
         runtime.block_on(async {
             let urls = [server.url("/1"), refused.clone(), server.url("/2")];
-            let (responses, exceptions) = pool().num_threads(2).map(&urls).unwrap();
+            let (responses, exceptions) = pool().concurrency(2).map(&urls).unwrap();
             let texts: Vec<String> = responses
                 .map(|response| response.text().into_owned())
                 .collect();
@@ -44,7 +44,7 @@ fn a_pool_can_be_made_used_and_dropped_inside_an_async_runtime() {
         .unwrap();
     runtime.block_on(async {
         let pool = pool()
-            .num_threads(2)
+            .concurrency(2)
             .build_from_urls([server.url("/1")])
             .unwrap();
         pool.submit(server.url("/2")).unwrap();
@@ -61,7 +61,7 @@ fn a_pool_can_be_made_used_and_dropped_inside_an_async_runtime() {
 fn an_outcome_outlives_its_pool_its_worker_and_its_server() {
     let server = Server::responding(vec![b'x'; 200_000]);
     let url = server.url("/");
-    let pool = pool().num_threads(1).build_from_urls([&url]).unwrap();
+    let pool = pool().concurrency(1).build_from_urls([&url]).unwrap();
     pool.join_all();
     let response: ThreadResponse = pool.get_response().unwrap();
     drop(pool);
@@ -81,7 +81,7 @@ fn an_outcome_outlives_its_pool_its_worker_and_its_server() {
 fn unread_outcomes_are_dropped_with_the_pool() {
     let server = Server::responding("hello");
     let pool = pool()
-        .num_threads(2)
+        .concurrency(2)
         .build_from_urls([server.url("/"), String::new()])
         .unwrap();
     eventually("both are done", || {

@@ -24,7 +24,7 @@ fn a_job_that_fails_in_any_way_takes_no_other_job_with_it() {
     let odd = ["/panic", "/error"].into_iter().cycle().take(20);
     let paths: Vec<&str> = odd.chain(iter::repeat_n("/", 20)).collect();
     let pool = Pool::builder()
-        .num_threads(2)
+        .concurrency(2)
         .session(move || Session::new(fails_oddly))
         .build_from_urls(paths.iter().map(|path| format!("http://stub.test{path}")))
         .unwrap();
@@ -42,7 +42,7 @@ fn a_job_that_fails_in_any_way_takes_no_other_job_with_it() {
 fn no_outcome_is_lost_at_start_up() {
     let refused = format!("http://{}/", refused_address());
     for run in 0..500 {
-        let pool = pool().num_threads(1).build_from_urls([&refused]).unwrap();
+        let pool = pool().concurrency(1).build_from_urls([&refused]).unwrap();
         pool.join_all();
         assert!(pool.get_exception().is_some(), "run {run}");
         assert!(pool.get_response().is_none(), "run {run}");
@@ -54,7 +54,7 @@ fn no_outcome_is_lost_at_start_up() {
 fn a_job_that_comes_long_after_the_queue_ran_empty_is_served() {
     let server = Server::responding("hello");
     let (jobs, receiver) = unbounded::<RequestSpec>();
-    let pool = pool().num_threads(2).job_queue(receiver).build().unwrap();
+    let pool = pool().concurrency(2).job_queue(receiver).build().unwrap();
     for round in 1..=3 {
         jobs.send(server.url("/channel").into()).unwrap();
         pool.submit(server.url("/submitted")).unwrap();
@@ -75,7 +75,7 @@ fn a_job_that_comes_long_after_the_queue_ran_empty_is_served() {
 fn map_accepts_any_iterator() {
     let stub = || {
         Pool::builder()
-            .num_threads(2)
+            .concurrency(2)
             .session(|| Session::new(respond_ok))
     };
     let count = |result: Result<(threaded::Responses, _), PoolError>| result.unwrap().0.count();
@@ -105,8 +105,8 @@ fn map_accepts_any_iterator() {
 /// The original's threads died of it, one by one, and `join_all` returned as if all was well.
 #[test]
 fn an_initializer_that_fails_is_an_error_and_not_a_silent_loss() {
-    for num_threads in [1, 8] {
-        let builder = || pool().num_threads(num_threads);
+    for concurrency in [1, 8] {
+        let builder = || pool().concurrency(concurrency);
         let failing = builder().try_initializer(|_| Err("no certificate".into()));
         assert!(matches!(
             failing.map(["http://stub.test/"; 5]),
@@ -124,7 +124,7 @@ fn an_initializer_that_fails_is_an_error_and_not_a_silent_loss() {
 #[test]
 fn reading_responses_before_the_end_loses_nothing() {
     let server = Server::responding("hello");
-    let pool = pool().num_threads(3).build().unwrap();
+    let pool = pool().concurrency(3).build().unwrap();
     let mut responses = pool.responses();
     assert!(responses.next().is_none());
     let mut read = 0;
@@ -142,7 +142,7 @@ fn reading_responses_before_the_end_loses_nothing() {
 #[test]
 fn iterating_after_reading_some_gives_the_rest_in_the_order_of_completion() {
     let pool = Pool::builder()
-        .num_threads(1)
+        .concurrency(1)
         .session(|| Session::new(respond_ok))
         .build_from_urls((0..30).map(|page| match page % 3 {
             0 => String::new(),

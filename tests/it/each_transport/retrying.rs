@@ -117,7 +117,7 @@ fn a_server_that_recovers_gives_its_response_in_the_end_and_every_attempt_is_rep
     });
     let (told, observer) = journal();
     let pool = pool()
-        .num_threads(1)
+        .concurrency(1)
         .retry(Retry::new(5).backoff(Duration::from_millis(5), Duration::from_millis(5)))
         .observer(observer)
         .build_from_urls([server.url("/")])
@@ -285,7 +285,7 @@ fn a_server_that_resets_sees_each_post_once_and_each_get_as_often_as_it_was_said
         _ => RequestSpec::get(server.url(&format!("/get/{page}"))),
     });
     let (responses, exceptions) = pool()
-        .num_threads(4)
+        .concurrency(4)
         .retry(at_once(2))
         .map(requests)
         .unwrap();

@@ -15,7 +15,7 @@ use crate::support::server::Server;
 use crate::support::subprocess::in_subprocess;
 
 fn secretive_pool() -> PoolBuilder {
-    pool().num_threads(1).auth_generator(|session| {
+    pool().concurrency(1).auth_generator(|session| {
         let session = session.header("X-Api-Key", CANARY).header("Cookie", CANARY);
         session
             .bearer_auth(CANARY)

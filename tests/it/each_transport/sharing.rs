@@ -28,7 +28,7 @@ fn each_worker_has_connections_of_its_own_and_reuses_them() {
     let urls: Vec<String> = (0..WORKERS * 25)
         .map(|page| server.url(&format!("/{page}")))
         .collect();
-    let outcomes = in_order(pool().num_threads(WORKERS).build_from_urls(&urls).unwrap());
+    let outcomes = in_order(pool().concurrency(WORKERS).build_from_urls(&urls).unwrap());
     assert!(outcomes.iter().all(Result::is_ok));
     assert_eq!(server.requests(), urls.len());
     assert_eq!(server.connections(), WORKERS);
@@ -40,7 +40,7 @@ fn with_share_session_everything_is_made_once() {
     let sessions = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&sessions);
     let pool = pool()
-        .num_threads(WORKERS)
+        .concurrency(WORKERS)
         .share_session(true)
         .initializer(move |session: super::Session| {
             let number = counted.fetch_add(1, Ordering::SeqCst);
@@ -58,6 +58,7 @@ fn sharing_can_be_taken_back() {
     let counted = Arc::clone(&sessions);
     let pool = pool()
         .num_threads(3)
+        .concurrency(3)
         .share_session(true)
         .share_session(false)
         .initializer(move |session| {
@@ -80,7 +81,12 @@ fn shared_sessions_take_the_threads_of_one_client_beside_the_workers() {
         &[],
         || {
             let before = threads();
-            let shared = pool().num_threads(7).share_session(true).build().unwrap();
+            let shared = pool()
+                .num_threads(7)
+                .concurrency(7)
+                .share_session(true)
+                .build()
+                .unwrap();
             eventually("all are up", || shared.stats().live_workers() == 7);
             assert_eq!(threads(), before + 7 + THREADS_PER_CLIENT);
             drop(shared);
@@ -95,6 +101,7 @@ fn sessions_are_made_once_when_workers_start_all_at_once_and_for_each_proxy() {
     let counted = Arc::clone(&made);
     let pool = pool()
         .num_threads(8)
+        .concurrency(8)
         .share_session(true)
         .initializer(move |session| {
             counted.fetch_add(1, Ordering::SeqCst);
@@ -120,7 +127,7 @@ fn of_shared_sessions_with_proxies_only_the_last_ones_stay_open() {
     );
     in_subprocess(name, &[], || {
         let before = threads();
-        let pool = pool().num_threads(1).share_session(true).build().unwrap();
+        let pool = pool().concurrency(1).share_session(true).build().unwrap();
         let refused = format!("http://{}/", crate::support::raw::refused_address());
         for number in 0..30 {
             let proxy = format!(

@@ -95,7 +95,7 @@ fn a_template_is_sent_to_each_url() {
         .body("text");
     let urls = ["/1", "/2"].map(|path| server.url(path));
     let built = pool()
-        .num_threads(1)
+        .concurrency(1)
         .build_from_urls_with(&urls, &template)
         .unwrap();
     let outcomes = in_order(built);

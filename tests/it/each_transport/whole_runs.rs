@@ -24,7 +24,7 @@ fn a_crawl_over_real_connections_ends_by_itself() {
         http::Response::new(links.join(" ").into())
     });
     let pool = pool()
-        .num_threads(8)
+        .concurrency(8)
         .build_from_urls([server.url("/1")])
         .unwrap();
     let handle = pool.handle();
@@ -42,7 +42,7 @@ fn a_crawl_over_real_connections_ends_by_itself() {
 fn outcomes_can_lead_to_further_jobs() {
     let server = Server::responding("hello");
     let pool = pool()
-        .num_threads(2)
+        .concurrency(2)
         .build_from_urls([server.url("/0")])
         .unwrap();
     for page in 1..20 {
@@ -57,7 +57,7 @@ fn outcomes_can_lead_to_further_jobs() {
 #[test]
 fn a_handle_counts_along() {
     let server = Server::responding("hello");
-    let pool = pool().num_threads(2).build().unwrap();
+    let pool = pool().concurrency(2).build().unwrap();
     let handle = pool.handle();
     handle.submit(server.url("/")).unwrap();
     handle.submit("").unwrap();
@@ -81,7 +81,7 @@ fn each_request_has_its_outcome_over_real_connections() {
     // It borrows, and it is not `Send`.
     let drawn = std::rc::Rc::new(Cell::new(0));
     let input = urls.iter().inspect(|_| drawn.set(drawn.get() + 1));
-    for (page, outcome) in pool().num_threads(4).imap(input).unwrap().enumerate() {
+    for (page, outcome) in pool().concurrency(4).imap(input).unwrap().enumerate() {
         assert_eq!(outcome.unwrap().text(), format!("/{page}"));
     }
     assert_eq!(drawn.get(), 300);
@@ -94,7 +94,7 @@ fn after_join_all_every_job_has_its_outcome() {
     let urls: Vec<String> = (0..100)
         .map(|page| server.url(&format!("/{page}")))
         .collect();
-    let pool = pool().num_threads(4).build_from_urls(&urls).unwrap();
+    let pool = pool().concurrency(4).build_from_urls(&urls).unwrap();
     pool.join_all();
     let stats = pool.stats();
     assert_eq!((stats.submitted(), stats.responses()), (100, 100));
@@ -107,7 +107,7 @@ fn after_join_all_every_job_has_its_outcome() {
 fn the_bytes_received_are_counted() {
     let server = Server::responding(vec![b'x'; 1000]);
     let pool = pool()
-        .num_threads(3)
+        .concurrency(3)
         .build_from_urls((0..7).map(|page| server.url(&format!("/{page}"))))
         .unwrap();
     pool.join_all();
@@ -145,7 +145,7 @@ fn a_deadline_ends_what_is_left_and_the_wait_for_it() {
     let limit = Duration::from_millis(200);
     let started = Instant::now();
     let pool = pool()
-        .num_threads(2)
+        .concurrency(2)
         .deadline(limit)
         .build_from_urls((0..20).map(|page| server.url(&format!("/{page}"))))
         .unwrap();
@@ -171,7 +171,7 @@ fn each_worker_takes_a_thread_and_those_of_its_client() {
     );
     in_subprocess(name, &[], || {
         let before = threads();
-        let clients = pool().num_threads(7).build().unwrap();
+        let clients = pool().num_threads(7).concurrency(7).build().unwrap();
         eventually("all are up", || clients.stats().live_workers() == 7);
         assert_eq!(threads(), before + 7 * (1 + THREADS_PER_CLIENT));
     });

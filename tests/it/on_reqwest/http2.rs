@@ -1,15 +1,15 @@
 //! HTTP/2: it is negotiated over TLS, and the errors of the `h2` crate in reqwest's chains of sources are recognized, which
 //! takes the same version of `h2` in this crate and in reqwest.
 
-use std::io::{Read, Write};
-
 use threaded::ErrorKind;
 
 use super::trusting_pool;
+use crate::support::http2_frames::{
+    DATA, END_HEADERS, GOAWAY, HEADERS, RST_STREAM, frame, frame_with_flags, start_over_tls,
+};
 use crate::support::pools::{at_once, outcome_of, outcomes_of};
-use crate::support::raw::RawServer;
 use crate::support::server::Server;
-use crate::support::tls::{TestCertificate, certificate_for};
+use crate::support::tls::certificate_for;
 
 #[test]
 fn over_tls_http2_is_agreed_on() {
@@ -29,52 +29,10 @@ fn over_tls_http2_is_agreed_on() {
     assert_eq!((server.requests(), server.connections()), (10, 1));
 }
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-
-/// A frame without flags (RFC 9113, section 4.1).
-fn frame(kind: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = (payload.len() as u32).to_be_bytes();
-    let head = [&length[1..], &[kind, 0], &stream.to_be_bytes()].concat();
-    [&head, payload].concat()
-}
-
-/// A server that responds to each request with the frames that are made of its stream's number.
-fn http2_server(
-    certificate: &TestCertificate,
-    response: impl Fn(u32) -> Vec<u8> + Send + Sync + 'static,
-) -> RawServer {
-    let mut config = (*certificate.config).clone();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let config = std::sync::Arc::new(config);
-    RawServer::start(move |stream, _| {
-        let connection = rustls::ServerConnection::new(std::sync::Arc::clone(&config)).unwrap();
-        let mut stream = rustls::StreamOwned::new(connection, stream);
-        let mut preface = [0; 24];
-        let mut head = [0; 9];
-        if stream.read_exact(&mut preface).is_err() {
-            return;
-        }
-        let _ = stream.write_all(&frame(SETTINGS, 0, &[]));
-        while stream.read_exact(&mut head).is_ok() {
-            let [l2, l1, l0, kind, _, s3, s2, s1, s0] = head;
-            let mut payload = vec![0; u32::from_be_bytes([0, l2, l1, l0]) as usize];
-            let _ = stream.read_exact(&mut payload);
-            if kind == HEADERS {
-                let frames = response(u32::from_be_bytes([s3, s2, s1, s0]));
-                let _ = stream.write_all(&frames).and_then(|()| stream.flush());
-            }
-        }
-    })
-}
-
 /// Kind, whether the request counts as sent, and attempts of a POST that may be repeated once if it was not sent.
 fn post(response: impl Fn(u32) -> Vec<u8> + Send + Sync + 'static) -> (ErrorKind, bool, u32) {
     let certificate = certificate_for(&["localhost"]);
-    let server = http2_server(&certificate, response);
+    let server = start_over_tls(&certificate, move |_, stream| response(stream));
     let url = format!("https://localhost:{}/", server.address().port());
     let builder = trusting_pool(&certificate.pem).retry(at_once(1));
     let exception = outcome_of(builder, threaded::RequestSpec::post(url)).unwrap_err();
@@ -106,9 +64,7 @@ fn frames_that_break_the_protocol() {
         |stream| frame(RST_STREAM, stream, b"short"),
         |stream| {
             // END_HEADERS, and a reference to an entry that HPACK's tables do not have.
-            let mut headers = frame(HEADERS, stream, &[0xff, 0xff, 0x7f]);
-            headers[4] = 4;
-            headers
+            frame_with_flags(HEADERS, END_HEADERS, stream, &[0xff, 0xff, 0x7f])
         },
         |_| [&[0xff, 0xff, 0xff, DATA, 0], &1_u32.to_be_bytes()[..]].concat(),
     ];

@@ -16,7 +16,7 @@ fn an_origin_that_asks_for_patience_is_left_alone_and_no_other() {
 fn without_a_cool_down_the_others_jobs_are_sent() {
     let (server, _) = asking_for_patience("3600");
     let (responses, _) = pool()
-        .num_threads(1)
+        .concurrency(1)
         .limits(Limits::new().cool_down(None))
         .map(pages(&server, 10))
         .unwrap();
@@ -30,7 +30,7 @@ fn without_a_cool_down_the_others_jobs_are_sent() {
 fn after_a_cool_down_the_origin_is_sent_to_again() {
     let (server, seen) = asking_for_patience("1");
     let (responses, _) = pool()
-        .num_threads(1)
+        .concurrency(1)
         .limits(Limits::new())
         .map(pages(&server, 5))
         .unwrap();
@@ -45,7 +45,7 @@ fn a_cool_down_is_never_longer_than_it_may_be() {
     let (server, seen) = asking_for_patience("3600");
     let longest = Duration::from_millis(200);
     let (responses, _) = pool()
-        .num_threads(3)
+        .concurrency(3)
         .limits(Limits::new().in_flight_per_origin(1).cool_down(longest))
         .map(pages(&server, 5))
         .unwrap();
@@ -58,7 +58,7 @@ fn a_cool_down_is_never_longer_than_it_may_be() {
 fn an_overloaded_server_is_left_alone_by_the_job_that_is_repeated_too() {
     let (server, seen) = asking_for_patience("1");
     let (responses, _) = pool()
-        .num_threads(1)
+        .concurrency(1)
         .limits(Limits::new())
         .retry(Retry::new(1).backoff(Duration::ZERO, Duration::ZERO))
         .map(pages(&server, 3))

@@ -25,7 +25,7 @@ fn stuck_with(builder: PoolBuilder, by_its_rate: bool) -> (Pool, Server) {
         (server, Limits::new().in_flight_per_origin(1))
     };
     let pool = builder
-        .num_threads(3)
+        .concurrency(3)
         .limits(limits)
         .build_from_urls(pages(&server, 10))
         .unwrap();
@@ -98,7 +98,7 @@ fn dropping_a_lazy_run_that_waits_for_a_limit_does_not_wait() {
     let slow = Server::responding("ok");
     let started = Instant::now();
     let mut run = pool()
-        .num_threads(2)
+        .concurrency(2)
         .window(4)
         .limits(one_a_minute(&slow))
         .imap_unordered(std::iter::repeat(slow.url("/")))

@@ -23,7 +23,7 @@ fn busy() -> Server {
 /// A pool of one worker whose only job so far is backing off for a minute.
 fn backing_off(server: &Server) -> Pool {
     let pool = pool()
-        .num_threads(1)
+        .concurrency(1)
         .retry(at_once(3))
         .build_from_urls([server.url("/busy")])
         .unwrap();
@@ -138,7 +138,7 @@ fn jobs_of_a_channel_that_back_off_leave_room_for_the_others() {
         jobs.send(server.url("/").into()).unwrap();
     }
     let pool = pool()
-        .num_threads(1)
+        .concurrency(1)
         .job_queue(receiver)
         .retry(Retry::new(1))
         .build()

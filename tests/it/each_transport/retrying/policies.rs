@@ -15,7 +15,7 @@ use crate::support::server::Server;
 fn requests_of_a_thousand_jobs(retry: Retry) -> usize {
     let server = Server::start(|_| status(503));
     let urls = (0..1000).map(|page| server.url(&format!("/{page}")));
-    let pool = pool().num_threads(4).retry(retry).build().unwrap();
+    let pool = pool().concurrency(4).retry(retry).build().unwrap();
     let (responses, exceptions) = pool.map(urls).unwrap();
     assert_eq!((responses.len(), exceptions.len()), (1000, 0));
     let attempts: Vec<u32> = responses.map(|response| response.attempts()).collect();
@@ -64,7 +64,7 @@ fn a_closure_can_wait_for_a_result_that_is_not_there_yet() {
     });
     let paths = ["/ready", "/slow", "/flaky"];
     let outcomes = outcomes_of(
-        pool().num_threads(1).retry(retry),
+        pool().concurrency(1).retry(retry),
         paths.map(|path| server.url(path)),
     );
     let told: Vec<_> = outcomes

@@ -17,7 +17,7 @@ fn a_lazy_run_retries_and_keeps_its_order_and_its_window() {
             drawn.set(page + 1);
             server.url(&format!("/{page}"))
         });
-        let builder = pool().num_threads(4).window(6).retry(at_once(1));
+        let builder = pool().concurrency(4).window(6).retry(at_once(1));
         let run: Box<dyn Iterator<Item = Outcome>> = if is_ordered {
             Box::new(builder.imap(urls).unwrap())
         } else {
@@ -39,7 +39,7 @@ fn a_lazy_run_retries_and_keeps_its_order_and_its_window() {
 fn iterating_over_a_pool_on_a_channel_waits_for_what_is_tried_again() {
     let server = flaky();
     let (jobs, receiver) = unbounded::<RequestSpec>();
-    let builder = pool().num_threads(3).retry(at_once(1));
+    let builder = pool().concurrency(3).retry(at_once(1));
     let pool = builder.job_queue(receiver).build().unwrap();
     for page in 0..60 {
         jobs.send(server.url(&format!("/{page}")).into()).unwrap();
@@ -52,7 +52,7 @@ fn iterating_over_a_pool_on_a_channel_waits_for_what_is_tried_again() {
 fn what_a_retried_job_leads_to_is_done_and_the_iteration_ends() {
     let server = flaky();
     let pool = pool()
-        .num_threads(2)
+        .concurrency(2)
         .retry(at_once(1))
         .build_from_urls([server.url("/0")])
         .unwrap();

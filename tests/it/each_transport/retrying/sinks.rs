@@ -32,7 +32,7 @@ fn a_file_is_begun_from_scratch_and_is_there_only_when_it_is_whole() {
         stream.write_all(b"56789").unwrap();
     });
     let pool = pool()
-        .num_threads(1)
+        .concurrency(1)
         .retry(at_once(1))
         .build_from_requests([RequestSpec::get(server.url("/")).save_to(&target)])
         .unwrap();

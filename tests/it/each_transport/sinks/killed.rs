@@ -38,7 +38,7 @@ fn kill(mut child: Child) {
 fn save_twice(url: &str, target: &Path) {
     let save = || RequestSpec::get(url).save_to(target);
     let pool = pool()
-        .num_threads(2)
+        .concurrency(2)
         .build_from_requests([save(), save()])
         .unwrap();
     pool.into_iter().for_each(|outcome| drop(outcome.unwrap()));
@@ -185,7 +185,7 @@ fn a_process_that_is_killed_leaves_files_that_are_whole() {
             let target = folder.join(format!("file-{number}"));
             RequestSpec::get(&url).save_to(target)
         });
-        for outcome in pool().num_threads(4).imap_unordered(saved).unwrap() {
+        for outcome in pool().concurrency(4).imap_unordered(saved).unwrap() {
             outcome.unwrap();
         }
         return;

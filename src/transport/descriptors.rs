@@ -1,0 +1,197 @@
+//! The file descriptors of the process, as far as connections take them: a connection waits for a place rather than fail, and
+//! idle ones give way to it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::sync::Mutex;
+
+/// The descriptors of this process.
+pub(crate) static DESCRIPTORS: LazyLock<Descriptors> =
+    LazyLock::new(|| Descriptors::new(raised_limit()));
+
+/// How long to wait for a descriptor that something else than a connection may have taken. Nothing tells when it is released.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+
+pub(crate) struct Descriptors {
+    places: Arc<Semaphore>,
+    /// How many connections there are.
+    open: AtomicUsize,
+    /// How many connections wait for a place.
+    waiting: AtomicUsize,
+    /// How many are idle, and may be.
+    idle: AtomicUsize,
+    max_idle: usize,
+    holders: Mutex<Vec<Weak<dyn IdleConnections>>>,
+}
+
+/// The place of a connection. It is free again when this is dropped.
+pub(crate) struct Place {
+    _permit: Option<OwnedSemaphorePermit>,
+    is_open: bool,
+}
+
+impl Place {
+    /// The connection has a descriptor, which it will release.
+    pub(crate) fn open(&mut self) {
+        if !std::mem::replace(&mut self.is_open, true) {
+            DESCRIPTORS.open.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.is_open {
+            DESCRIPTORS.open.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl From<OwnedSemaphorePermit> for Place {
+    fn from(permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            _permit: Some(permit),
+            is_open: false,
+        }
+    }
+}
+
+/// The idle connections of one client.
+pub(crate) trait IdleConnections: Send + Sync {
+    /// Since when the one is idle that has been so for longest.
+    fn oldest_since(&self) -> Option<Instant>;
+
+    /// Closes that one. Returns whether there was one.
+    fn close_oldest(&self) -> bool;
+}
+
+impl Descriptors {
+    /// A quarter of the limit is left to files and to the rest of the program; half of the places may be idle.
+    fn new(limit: usize) -> Self {
+        let places = (limit - limit / 4).clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            places: Arc::new(Semaphore::new(places)),
+            open: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            idle: AtomicUsize::new(0),
+            max_idle: places / 2,
+            holders: Mutex::default(),
+        }
+    }
+
+    /// Takes idle connections into account, until they are dropped.
+    pub(crate) fn register(&self, holder: Weak<dyn IdleConnections>) {
+        let mut holders = self.holders.lock();
+        holders.retain(|holder| holder.strong_count() > 0);
+        holders.push(holder);
+    }
+
+    /// Waits for the place of a new connection. The oldest idle connections are closed if there is none.
+    pub(crate) async fn place(&self) -> Place {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return place.into();
+        }
+        // From now on, no connection becomes idle: see `may_idle`.
+        let _waiting = Waiting::new(&self.waiting);
+        while self.close_oldest_idle() {
+            if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+                return place.into();
+            }
+        }
+        Place {
+            // The semaphore is never closed.
+            _permit: Arc::clone(&self.places).acquire_owned().await.ok(),
+            is_open: false,
+        }
+    }
+
+    /// Waits until a descriptor may be available, after the system has refused one. Returns whether there is hope: connections
+    /// that will release theirs.
+    pub(crate) async fn relieved(&self) -> bool {
+        if self.close_oldest_idle() {
+            return true;
+        }
+        let is_hopeful = self.open.load(Ordering::SeqCst) > 0;
+        if is_hopeful {
+            tokio::time::sleep(RETRY_INTERVAL).await;
+        }
+        is_hopeful
+    }
+
+    /// Whether a connection may become idle, rather than be closed for one that waits.
+    pub(crate) fn may_idle(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) == 0
+    }
+
+    /// A connection is idle from now on; the oldest one is closed if there are too many.
+    pub(crate) fn became_idle(&self) {
+        if self.idle.fetch_add(1, Ordering::SeqCst) >= self.max_idle {
+            self.close_oldest_idle();
+        }
+    }
+
+    /// A connection that was idle is used again, or closed.
+    pub(crate) fn no_longer_idle(&self) {
+        self.idle.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn close_oldest_idle(&self) -> bool {
+        let holders: Vec<_> = self
+            .holders
+            .lock()
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
+        let oldest = holders
+            .iter()
+            .filter_map(|holder| Some((holder.oldest_since()?, holder)))
+            .min_by_key(|(since, _)| *since);
+        oldest.is_some_and(|(_, holder)| holder.close_oldest())
+    }
+}
+
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The maximum number of descriptors, after it was raised as far as the system allows.
+#[cfg(unix)]
+fn raised_limit() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    let is_raised = setrlimit(Resource::Nofile, raised).is_ok();
+    let current = if is_raised {
+        limit.maximum
+    } else {
+        limit.current
+    };
+    current.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    })
+}
+
+/// Elsewhere, sockets are not limited by number.
+#[cfg(not(unix))]
+fn raised_limit() -> usize {
+    usize::MAX
+}

@@ -1,0 +1,236 @@
+//! Bodies of the event-driven client: [`Content`], which is sent, and [`HyperBody`], which is received.
+
+use std::future::poll_fn;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::connections::InUse;
+use super::within;
+use crate::blocking_threads::FILES;
+use crate::error::{BoxError, Error};
+use crate::request::OpenBody;
+use crate::transport::detach::detached;
+use crate::transport::{classify, room_for};
+
+/// How much of a file is read at once.
+const PIECE: usize = 64 << 10;
+
+/// The content of a request.
+pub(super) enum Content {
+    Empty,
+    Bytes(Bytes),
+    Reader {
+        /// What is left of it, if that is known.
+        left: Option<u64>,
+        reading: Reading,
+    },
+}
+
+/// A reader that blocks, and so is read on another thread.
+pub(super) enum Reading {
+    Ready(Box<dyn Read + Send>),
+    Pending(Pin<Box<dyn Future<Output = Result<ReadPiece, Error>> + Send>>),
+    Over,
+}
+
+type ReadPiece = (Box<dyn Read + Send>, std::io::Result<Bytes>);
+
+impl From<OpenBody> for Content {
+    fn from(body: OpenBody) -> Self {
+        match body {
+            OpenBody::Bytes(bytes) => Self::Bytes(bytes),
+            OpenBody::Reader { reader, length } => Self::Reader {
+                left: length,
+                reading: Reading::Ready(reader),
+            },
+        }
+    }
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        match this {
+            Self::Empty => Poll::Ready(None),
+            Self::Bytes(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *this = Self::Empty;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Self::Reader { left, reading } => {
+                let piece = ready!(reading.poll_next(context));
+                if let (Some(Ok(piece)), Some(left)) = (&piece, left) {
+                    *left = left.saturating_sub(piece.len() as u64);
+                }
+                Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Bytes(bytes) => bytes.is_empty(),
+            Self::Reader { left, reading } => *left == Some(0) || matches!(reading, Reading::Over),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Reader { left, .. } => left.map_or_else(SizeHint::new, SizeHint::with_exact),
+        }
+    }
+}
+
+impl Reading {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+        loop {
+            match std::mem::replace(self, Self::Over) {
+                Self::Over => return Poll::Ready(None),
+                Self::Ready(mut reader) => {
+                    let read = move || {
+                        let piece = read_piece(&mut *reader);
+                        (reader, piece)
+                    };
+                    *self = Self::Pending(Box::pin(FILES.run(read)));
+                }
+                Self::Pending(mut pending) => match pending.as_mut().poll(context) {
+                    Poll::Pending => {
+                        *self = Self::Pending(pending);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                    Poll::Ready(Ok((_, Err(error)))) => {
+                        return Poll::Ready(Some(Err(error.into())));
+                    }
+                    Poll::Ready(Ok((reader, Ok(piece)))) => {
+                        if piece.is_empty() {
+                            return Poll::Ready(None);
+                        }
+                        *self = Self::Ready(reader);
+                        return Poll::Ready(Some(Ok(piece)));
+                    }
+                },
+            }
+        }
+    }
+}
+
+fn read_piece(reader: &mut (dyn Read + Send)) -> std::io::Result<Bytes> {
+    let mut piece = Vec::with_capacity(PIECE);
+    reader.take(PIECE as u64).read_to_end(&mut piece)?;
+    Ok(piece.into())
+}
+
+/// The body of a response on its way in. It drives its connection, which is used again when all of it was received, and
+/// closed when it is dropped before.
+pub(crate) struct HyperBody {
+    incoming: Incoming,
+    connection: InUse,
+    deadline: Option<Instant>,
+    stall_timeout: Option<Duration>,
+}
+
+impl HyperBody {
+    pub(super) fn new(
+        incoming: Incoming,
+        connection: InUse,
+        deadline: Option<Instant>,
+        stall_timeout: Option<Duration>,
+    ) -> Self {
+        Self {
+            incoming,
+            connection,
+            deadline,
+            stall_timeout,
+        }
+    }
+
+    pub(crate) fn remote_addr(&self) -> Option<SocketAddr> {
+        self.connection.peer()
+    }
+
+    /// Ends earlier than its deadline.
+    pub(crate) fn end_by(&mut self, until: Instant) {
+        self.deadline = Some(self.deadline.map_or(until, |deadline| deadline.min(until)));
+    }
+
+    /// Waits for the next piece; an empty one is the end.
+    pub(crate) async fn piece(&mut self) -> Result<Bytes, Error> {
+        let stalls_at = || Instant::now().checked_add(self.stall_timeout?);
+        let until = self.deadline.or_else(stalls_at);
+        match within(until, poll_fn(|context| self.poll_piece(context))).await {
+            Some(piece) => piece,
+            None => {
+                self.connection.has_timed_out();
+                Err(Error::timeout())
+            }
+        }
+    }
+
+    /// Receives all of a body of a known length, in one piece.
+    pub(crate) async fn whole(&mut self) -> Result<Bytes, Error> {
+        let length = self.incoming.size_hint().exact().unwrap_or_default();
+        let first = self.piece().await?;
+        if first.len() as u64 == length {
+            return Ok(detached(first));
+        }
+        let mut whole = BytesMut::from(&*Vec::new());
+        whole.reserve(room_for(length).capacity());
+        whole.extend_from_slice(&first);
+        loop {
+            let piece = self.piece().await?;
+            if piece.is_empty() {
+                return Ok(whole.freeze());
+            }
+            whole.extend_from_slice(&piece);
+        }
+    }
+
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, Error>> {
+        loop {
+            let mut frame = Pin::new(&mut self.incoming).poll_frame(context);
+            if frame.is_pending() {
+                self.connection.poll(context);
+                frame = Pin::new(&mut self.incoming).poll_frame(context);
+            }
+            match ready!(frame) {
+                Some(Ok(frame)) => {
+                    // Trailers, which are not passed on.
+                    let Ok(piece) = frame.into_data() else {
+                        continue;
+                    };
+                    if self.incoming.is_end_stream() {
+                        self.connection.poll_release(context);
+                    }
+                    if !piece.is_empty() {
+                        return Poll::Ready(Ok(piece));
+                    }
+                }
+                Some(Err(error)) => {
+                    self.connection.close();
+                    return Poll::Ready(Err(classify::body_error(error.into())));
+                }
+                None => {
+                    self.connection.poll_release(context);
+                    return Poll::Ready(Ok(Bytes::new()));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,494 @@
+//! The connections of the event-driven client: those in use, idle HTTP/1.1 connections, and HTTP/2 connections that requests
+//! share.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1};
+use hyper_util::rt::TokioIo;
+use tokio::sync::watch;
+
+use super::body::Content;
+use super::connect::Connected;
+use super::http2::Http2;
+use super::io::Socket;
+use crate::error::Error;
+use crate::sync::{Mutex, MutexGuard};
+use crate::transport::classify;
+use crate::transport::descriptors::{DESCRIPTORS, IdleConnections};
+
+/// The maximum length of a response head, and of what is read at once.
+const MAX_BUFFER: usize = 128 << 10;
+
+/// How long a request waits for another one to find out whether the server speaks HTTP/2.
+const MAX_NEGOTIATION: Duration = Duration::from_secs(1);
+
+/// How often origins without connections are forgotten, if idle connections are kept for ever.
+const TIDY_INTERVAL: Duration = Duration::from_secs(60);
+
+pub(super) type SendResult = Result<http::Response<Incoming>, TrySendError<http::Request<Content>>>;
+
+/// An HTTP/1.1 connection. The exchange that uses it drives it, so that it needs no task of its own.
+pub(super) struct Http1 {
+    sender: http1::SendRequest<Content>,
+    driver: http1::Connection<TokioIo<Socket>, Content>,
+    peer: Option<SocketAddr>,
+    is_over: bool,
+}
+
+impl Http1 {
+    pub(super) async fn new(connected: Connected) -> Result<Box<Self>, Error> {
+        let socket = Socket::new(connected.stream, connected.place, None);
+        let mut builder = http1::Builder::new();
+        builder
+            .allow_obsolete_multiline_headers_in_responses(true)
+            .max_buf_size(MAX_BUFFER);
+        let (sender, driver) = builder
+            .handshake(TokioIo::new(socket))
+            .await
+            .map_err(classify::exchange_error)?;
+        Ok(Box::new(Self {
+            sender,
+            driver,
+            peer: connected.peer,
+            is_over: false,
+        }))
+    }
+
+    /// Lets the connection read and write what it can.
+    fn poll(&mut self, context: &mut Context<'_>) {
+        if !self.is_over {
+            self.is_over = Pin::new(&mut self.driver).poll(context).is_ready();
+        }
+    }
+
+    /// Whether it can take a request, as far as is known: the server may have closed it.
+    pub(super) async fn is_ready(&mut self) -> bool {
+        poll_fn(|context| {
+            self.poll(context);
+            Poll::Ready(!self.is_over && self.sender.is_ready())
+        })
+        .await
+    }
+
+    /// Sends a request and waits for the head of the response.
+    pub(super) async fn send(&mut self, request: http::Request<Content>) -> SendResult {
+        let mut response = pin!(self.sender.try_send_request(request));
+        let (driver, is_over) = (&mut self.driver, &mut self.is_over);
+        poll_fn(|context| {
+            if !*is_over {
+                *is_over = Pin::new(&mut *driver).poll(context).is_ready();
+            }
+            // A connection that is over has told the request so.
+            response.as_mut().poll(context)
+        })
+        .await
+    }
+}
+
+/// The connection of an exchange.
+pub(super) enum InUse {
+    Http1 {
+        /// `None` when it was given back or closed.
+        connection: Option<Box<Http1>>,
+        peer: Option<SocketAddr>,
+        key: Arc<str>,
+        home: Arc<Connections>,
+    },
+    Http2(Http2),
+}
+
+impl InUse {
+    pub(super) fn http1(connection: Box<Http1>, key: Arc<str>, home: &Arc<Connections>) -> Self {
+        Self::Http1 {
+            peer: connection.peer,
+            connection: Some(connection),
+            key,
+            home: Arc::clone(home),
+        }
+    }
+
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Http1 { peer, .. } => *peer,
+            Self::Http2(shared) => shared.peer(),
+        }
+    }
+
+    /// Drives the connection, unless a task of its own does.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) {
+        if let Self::Http1 {
+            connection: Some(connection),
+            ..
+        } = self
+        {
+            connection.poll(context);
+        }
+    }
+
+    /// The exchange is over: the connection is kept for the next one, if it can be.
+    pub(super) async fn release(&mut self) {
+        poll_fn(|context| {
+            self.poll_release(context);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Like [`release`](Self::release).
+    pub(super) fn poll_release(&mut self, context: &mut Context<'_>) {
+        let Self::Http1 {
+            connection,
+            key,
+            home,
+            ..
+        } = self
+        else {
+            return;
+        };
+        if let Some(mut ended) = connection.take() {
+            ended.poll(context);
+            if !ended.is_over && ended.sender.is_ready() {
+                home.keep(key, ended);
+            }
+        }
+    }
+
+    /// Nothing more is expected of the connection.
+    pub(super) fn close(&mut self) {
+        if let Self::Http1 { connection, .. } = self {
+            *connection = None;
+        }
+    }
+
+    /// The exchange has not ended in time. Others do not use the connection before it has shown life.
+    pub(super) fn has_timed_out(&mut self) {
+        match self {
+            Self::Http1 { connection, .. } => *connection = None,
+            Self::Http2(shared) => shared.suspect(),
+        }
+    }
+}
+
+/// The connections of one client that wait for a request, and those that several requests share.
+pub(super) struct Connections {
+    idle_timeout: Option<Duration>,
+    max_idle_per_origin: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    origins: HashMap<Arc<str>, Origin>,
+    /// In the order in which they became idle.
+    idle: BTreeMap<u64, Idle>,
+    next_id: u64,
+    /// Whether a task closes those that have been idle for too long.
+    has_reaper: bool,
+}
+
+#[derive(Default)]
+struct Origin {
+    /// The idle ones of this origin; the last one was used last.
+    idle: VecDeque<u64>,
+    http2: Option<Http2>,
+    protocol: Protocol,
+}
+
+/// What is known of the protocol of an origin that is asked for HTTP/2.
+#[derive(Default)]
+enum Protocol {
+    #[default]
+    Unknown,
+    /// A request is making the first connection; the others wait until the sender is dropped.
+    Negotiated(watch::Receiver<()>),
+    Http1,
+}
+
+struct Idle {
+    key: Arc<str>,
+    since: Instant,
+    connection: Box<Http1>,
+}
+
+/// What there is for a request.
+pub(super) enum Found {
+    Http1(Box<Http1>),
+    Http2(Http2),
+    /// A connection is to be made; others may wait for its protocol.
+    Nothing(Option<Negotiation>),
+}
+
+/// Held by the request that finds out which protocol an origin speaks.
+pub(super) struct Negotiation {
+    home: Weak<Connections>,
+    key: Arc<str>,
+    _over: watch::Sender<()>,
+}
+
+impl Negotiation {
+    /// The origin speaks HTTP/1.1: each request needs a connection of its own.
+    pub(super) fn found_http1(&self) {
+        self.set(Protocol::Http1);
+    }
+
+    fn set(&self, protocol: Protocol) {
+        if let Some(home) = self.home.upgrade() {
+            if let Some(origin) = home.state().origins.get_mut(&self.key) {
+                origin.protocol = protocol;
+            }
+        }
+    }
+}
+
+impl Drop for Negotiation {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.upgrade() {
+            if let Some(origin) = home.state().origins.get_mut(&self.key) {
+                if let Protocol::Negotiated(_) = origin.protocol {
+                    origin.protocol = Protocol::Unknown;
+                }
+            }
+        }
+    }
+}
+
+impl Connections {
+    pub(super) fn new(idle_timeout: Option<Duration>, max_idle_per_origin: usize) -> Arc<Self> {
+        let connections = Arc::new(Self {
+            idle_timeout,
+            max_idle_per_origin,
+            state: Mutex::default(),
+        });
+        let holder: Weak<dyn IdleConnections> = Arc::downgrade(&connections) as _;
+        DESCRIPTORS.register(holder);
+        connections
+    }
+
+    /// The name of an origin, or of a proxy, as its connections are found by.
+    pub(super) fn key(&self, name: &str) -> Arc<str> {
+        let state = self.state();
+        let known = state.origins.get_key_value(name);
+        known.map_or_else(|| Arc::from(name), |(key, _)| Arc::clone(key))
+    }
+
+    /// A connection for a request: an idle one, or one that is shared. If the origin may speak HTTP/2, the first of several
+    /// requests makes a connection, and the others wait until it is known whether they can share it.
+    pub(super) async fn find(self: &Arc<Self>, key: &Arc<str>, may_be_http2: bool) -> Found {
+        let mut has_waited = false;
+        loop {
+            let mut negotiation = match self.look(key, may_be_http2, has_waited) {
+                Ok(found) => return found,
+                Err(negotiation) => negotiation,
+            };
+            has_waited = true;
+            let over = tokio::time::timeout(MAX_NEGOTIATION, negotiation.changed());
+            let _ = Box::pin(over).await;
+        }
+    }
+
+    fn look(
+        self: &Arc<Self>,
+        key: &Arc<str>,
+        may_be_http2: bool,
+        has_waited: bool,
+    ) -> Result<Found, watch::Receiver<()>> {
+        let mut state = self.state();
+        let state = &mut *state;
+        if let Some(origin) = state.origins.get_mut(key) {
+            if let Some(shared) = &origin.http2 {
+                if shared.is_usable() {
+                    return Ok(Found::Http2(shared.clone()));
+                }
+                origin.http2 = None;
+            }
+            let latest = origin.idle.pop_back();
+            if let Some(idle) = latest.and_then(|id| state.idle.remove(&id)) {
+                DESCRIPTORS.no_longer_idle();
+                return Ok(Found::Http1(idle.connection));
+            }
+        }
+        if !may_be_http2 {
+            return Ok(Found::Nothing(None));
+        }
+        let origin = state.origins.entry(Arc::clone(key)).or_default();
+        match &origin.protocol {
+            Protocol::Negotiated(negotiation) if !has_waited => Err(negotiation.clone()),
+            Protocol::Unknown if !has_waited => {
+                let (over, negotiation) = watch::channel(());
+                origin.protocol = Protocol::Negotiated(negotiation);
+                Ok(Found::Nothing(Some(Negotiation {
+                    home: Arc::downgrade(self),
+                    key: Arc::clone(key),
+                    _over: over,
+                })))
+            }
+            _ => Ok(Found::Nothing(None)),
+        }
+    }
+
+    /// Shares a connection from now on.
+    pub(super) fn share(self: &Arc<Self>, key: &Arc<str>, shared: &Http2) {
+        let mut state = self.state();
+        let origin = state.origins.entry(Arc::clone(key)).or_default();
+        let replaced = origin.http2.replace(shared.clone());
+        self.start_reaper(&mut state);
+        drop(state);
+        drop(replaced);
+    }
+
+    fn keep(self: &Arc<Self>, key: &Arc<str>, connection: Box<Http1>) {
+        if !DESCRIPTORS.may_idle() {
+            return;
+        }
+        let mut state = self.state();
+        let inner = &mut *state;
+        let id = inner.next_id;
+        inner.next_id += 1;
+        if !inner.origins.contains_key(key) {
+            inner.origins.insert(Arc::clone(key), Origin::default());
+        }
+        let Some(origin) = inner.origins.get_mut(key) else {
+            return;
+        };
+        if origin.idle.len() >= self.max_idle_per_origin {
+            return;
+        }
+        origin.idle.push_back(id);
+        let idle = Idle {
+            key: Arc::clone(key),
+            since: Instant::now(),
+            connection,
+        };
+        inner.idle.insert(id, idle);
+        self.start_reaper(&mut state);
+        drop(state);
+        DESCRIPTORS.became_idle();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Starts the task that closes what has been idle for too long. It ends with the connections.
+    fn start_reaper(self: &Arc<Self>, state: &mut State) {
+        if std::mem::replace(&mut state.has_reaper, true) {
+            return;
+        }
+        let connections = Arc::downgrade(self);
+        let interval = self.idle_timeout.unwrap_or(TIDY_INTERVAL);
+        tokio::spawn(async move {
+            // Each is closed within twice its time at most; half of the interval makes that one and a half.
+            let interval = (interval / 2).max(Duration::from_millis(10));
+            loop {
+                tokio::time::sleep(interval).await;
+                let Some(connections) = connections.upgrade() else {
+                    return;
+                };
+                if connections.reap() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Closes what has been idle for too long, and forgets origins without connections. Returns whether there is nothing left.
+    fn reap(&self) -> bool {
+        let now = Instant::now();
+        let mut state = self.state();
+        let inner = &mut *state;
+        let mut expired: Vec<Box<Http1>> = Vec::new();
+        if let Some(timeout) = self.idle_timeout {
+            while let Some(oldest) = inner.idle.first_entry() {
+                if now.saturating_duration_since(oldest.get().since) < timeout {
+                    break;
+                }
+                let idle = oldest.remove();
+                if let Some(origin) = inner.origins.get_mut(&idle.key) {
+                    origin.idle.pop_front();
+                }
+                expired.push(idle.connection);
+            }
+        }
+        let mut closed = Vec::new();
+        inner.origins.retain(|_, origin| {
+            if let Some(shared) = &mut origin.http2 {
+                if !shared.is_usable() || shared.has_expired(now, self.idle_timeout) {
+                    closed.extend(origin.http2.take());
+                }
+            }
+            let is_negotiated = matches!(origin.protocol, Protocol::Negotiated(_));
+            is_negotiated || !origin.idle.is_empty() || origin.is_shared()
+        });
+        let is_empty = inner.origins.is_empty();
+        inner.has_reaper = !is_empty;
+        drop(state);
+        for connection in expired {
+            DESCRIPTORS.no_longer_idle();
+            drop(connection);
+        }
+        is_empty
+    }
+}
+
+impl Origin {
+    fn is_shared(&self) -> bool {
+        self.http2.is_some()
+    }
+}
+
+impl IdleConnections for Connections {
+    fn oldest_since(&self) -> Option<Instant> {
+        let state = self.state();
+        let oldest = state.idle.first_key_value().map(|(_, idle)| idle.since);
+        oldest.or_else(|| {
+            let mut shared = state
+                .origins
+                .values()
+                .filter_map(|origin| origin.http2.as_ref());
+            shared.find_map(Http2::idle_since)
+        })
+    }
+
+    fn close_oldest(&self) -> bool {
+        let mut state = self.state();
+        let inner = &mut *state;
+        if let Some((_, idle)) = inner.idle.pop_first() {
+            if let Some(origin) = inner.origins.get_mut(&idle.key) {
+                origin.idle.pop_front();
+            }
+            drop(state);
+            DESCRIPTORS.no_longer_idle();
+            return true;
+        }
+        for origin in inner.origins.values_mut() {
+            let is_idle = |shared: &mut Http2| shared.idle_since().is_some();
+            if let Some(shared) = origin.http2.take_if(is_idle) {
+                drop(state);
+                drop(shared);
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        let idle = std::mem::take(&mut self.state().idle);
+        idle.iter().for_each(|_| DESCRIPTORS.no_longer_idle());
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,243 @@
+//! Cancelling and dropping end what is in flight: the connections are closed, and nothing is left of them.
+
+use std::io::{ErrorKind as IoErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use threaded::crossbeam_channel::{Receiver, Sender, unbounded};
+use threaded::{ErrorKind, Pool, RequestSpec};
+
+use super::pool;
+use crate::support::process::eventually;
+use crate::support::raw::{RawServer, read_request};
+use crate::support::server::Server;
+
+/// Ten times as long as it takes a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+
+/// What a server is at when its client cancels.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// It has not responded.
+    Head,
+    /// It sends one byte of a head after the other.
+    DrippingHead,
+    /// It has sent the beginning of a body, and nothing since.
+    Body,
+    /// It sends one byte of a body after the other.
+    DrippingBody,
+}
+
+const STAGES: [Stage; 4] = [
+    Stage::Head,
+    Stage::DrippingHead,
+    Stage::Body,
+    Stage::DrippingBody,
+];
+
+/// Stays at this stage until the client has closed the connection. Tells when it is at it, and when it is over.
+fn server_at(stage: Stage) -> (RawServer, Receiver<()>, Receiver<()>) {
+    let ((reached_tx, reached), (closed_tx, closed)) = (unbounded(), unbounded());
+    let server = RawServer::start(move |stream, _| {
+        stay_at(stage, stream, &reached_tx);
+        let _ = closed_tx.send(());
+    });
+    (server, reached, closed)
+}
+
+fn stay_at(stage: Stage, mut stream: TcpStream, reached: &Sender<()>) {
+    read_request(&mut stream);
+    let start: &[u8] = match stage {
+        Stage::Head => b"",
+        Stage::DrippingHead => b"HTTP/1.1 200 OK\r\nX-Filler: ",
+        Stage::Body | Stage::DrippingBody => {
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nbody"
+        }
+    };
+    let _ = stream.write_all(start);
+    let _ = reached.send(());
+    let drips = matches!(stage, Stage::DrippingHead | Stage::DrippingBody);
+    let _ = stream.set_read_timeout(Some(Duration::from_millis(20)));
+    loop {
+        match stream.read(&mut [0]) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    IoErrorKind::WouldBlock | IoErrorKind::TimedOut
+                ) => {}
+            // End of file, or a reset.
+            _ => return,
+        }
+        if drips && stream.write_all(b"x").is_err() {
+            return;
+        }
+    }
+}
+
+/// How the body of a response is received.
+#[derive(Clone, Copy, Debug)]
+enum Sink {
+    Memory,
+    File,
+    Handler,
+}
+
+const SINKS: [Sink; 3] = [Sink::Memory, Sink::File, Sink::Handler];
+
+/// Lets the server get to the stage, then ends the job, and waits until the server has noticed.
+fn assert_closed(end: impl Fn(&mut Option<Pool>)) {
+    let folder = tempfile::tempdir().unwrap();
+    for stage in STAGES {
+        for sink in SINKS {
+            let (server, reached, closed) = server_at(stage);
+            let spec = RequestSpec::get(server.url("/")).timeout(None);
+            let spec = match sink {
+                Sink::Memory => spec,
+                Sink::File => spec.save_to(folder.path().join("target")),
+                Sink::Handler => spec.read_with(|_, body| {
+                    std::io::copy(body, &mut std::io::sink())?;
+                    Ok(())
+                }),
+            };
+            let mut pool = Some(pool().concurrency(4).build().unwrap());
+            pool.as_ref().unwrap().submit(spec).unwrap();
+            reached.recv().unwrap();
+            end(&mut pool);
+            let is_closed = closed.recv_timeout(SOON).is_ok();
+            assert!(is_closed, "{stage:?}, {sink:?}");
+            drop(pool);
+            eventually("no part of the file is left", || {
+                std::fs::read_dir(folder.path()).unwrap().count() == 0
+            });
+        }
+    }
+}
+
+#[test]
+fn dropping_a_pool_closes_its_connections() {
+    assert_closed(|pool| drop(pool.take()));
+}
+
+#[test]
+fn cancelling_a_pool_closes_its_connections() {
+    assert_closed(|pool| {
+        let pool = pool.as_ref().unwrap();
+        pool.handle().cancel();
+        let exception = pool.recv().unwrap().unwrap_err();
+        assert_eq!(exception.kind(), ErrorKind::Cancelled, "{exception:?}");
+    });
+}
+
+#[test]
+fn cancelling_a_job_closes_its_connection_and_leaves_the_pool_working() {
+    let fine = Server::responding("fine");
+    for stage in STAGES {
+        let (server, reached, closed) = server_at(stage);
+        let pool = pool().num_threads(1).concurrency(2).build().unwrap();
+        let job = pool
+            .spawn(RequestSpec::get(server.url("/")).timeout(None))
+            .unwrap();
+        reached.recv().unwrap();
+        job.cancel();
+        assert!(closed.recv_timeout(SOON).is_ok(), "{stage:?}");
+        assert_eq!(job.join().unwrap_err().kind(), ErrorKind::Cancelled);
+        let next = pool.spawn(fine.url("/")).unwrap().join();
+        assert_eq!(next.unwrap().text(), "fine");
+    }
+}
+
+#[test]
+fn the_deadline_of_a_run_closes_its_connections() {
+    for stage in STAGES {
+        let (server, _reached, closed) = server_at(stage);
+        let builder = pool().concurrency(2).deadline(Duration::from_millis(500));
+        let (responses, exceptions) = builder
+            .map([RequestSpec::get(server.url("/")).timeout(None)])
+            .unwrap();
+        assert_eq!((responses.count(), exceptions.count()), (0, 1));
+        assert!(closed.recv_timeout(SOON).is_ok(), "{stage:?}");
+    }
+}
+
+#[test]
+fn a_time_limit_closes_the_connection() {
+    for stage in STAGES {
+        let (server, _reached, closed) = server_at(stage);
+        let pool = pool().concurrency(2).build().unwrap();
+        let spec = RequestSpec::get(server.url("/")).timeout(Duration::from_millis(300));
+        let exception = pool.spawn(spec).unwrap().join().unwrap_err();
+        assert_eq!(exception.kind(), ErrorKind::Timeout, "{exception:?}");
+        assert!(closed.recv_timeout(SOON).is_ok(), "{stage:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_thread_and_no_descriptor_is_left_of_what_was_cancelled() {
+    use crate::support::process::{file_descriptors, threads};
+    use crate::support::subprocess::in_subprocess;
+
+    let name = concat!(
+        module_path!(),
+        "::no_thread_and_no_descriptor_is_left_of_what_was_cancelled"
+    );
+    in_subprocess(name, &[], || {
+        let alive = threads();
+        let cycle = || {
+            assert_closed(|pool| drop(pool.take()));
+            assert_closed(|pool| pool.as_ref().unwrap().handle().cancel());
+            eventually("the threads have ended", || threads() == alive);
+        };
+        // What a process opens once, it keeps.
+        cycle();
+        let before = file_descriptors();
+        cycle();
+        eventually("all descriptors are closed", || {
+            file_descriptors() <= before
+        });
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pool_with_thousands_in_flight_is_dropped_at_once_and_leaves_nothing() {
+    use crate::support::holding_server::HoldingServer;
+    use crate::support::process::{file_descriptors, threads};
+    use crate::support::subprocess::in_subprocess;
+
+    const IN_FLIGHT: usize = 2_000;
+
+    let name = concat!(
+        module_path!(),
+        "::a_pool_with_thousands_in_flight_is_dropped_at_once_and_leaves_nothing"
+    );
+    in_subprocess(name, &[], || {
+        let server = HoldingServer::start();
+        let alive = threads();
+        let cycle = |in_flight: usize| {
+            let come = server.requests();
+            let pool = pool()
+                .num_threads(2)
+                .concurrency(in_flight)
+                .timeout(None)
+                .build_from_urls(vec![server.url("/"); 2 * in_flight])
+                .unwrap();
+            eventually("all requests have come", || {
+                server.requests() == come + in_flight
+            });
+            let started = Instant::now();
+            drop(pool);
+            let taken = started.elapsed();
+            assert!(taken < Duration::from_secs(1), "{taken:?}");
+            eventually("all connections are closed", || server.open() == 0);
+        };
+        // What a process opens once, it keeps.
+        cycle(10);
+        eventually("the threads have ended", || threads() == alive);
+        let before = file_descriptors();
+        cycle(IN_FLIGHT);
+        eventually("threads and descriptors are as before", || {
+            threads() <= alive && file_descriptors() <= before
+        });
+    });
+}

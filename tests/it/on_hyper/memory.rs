@@ -1,0 +1,52 @@
+//! Memory per job in flight.
+#![cfg(target_os = "linux")]
+
+use std::time::Duration;
+
+use super::pool;
+use crate::support::holding_server::HoldingServer;
+use crate::support::process::{peak_kib, resident_kib};
+use crate::support::server::Server;
+use crate::support::subprocess::in_subprocess;
+
+const IN_FLIGHT: usize = 2_000;
+
+/// With optimizations. Without, futures are larger: half as much again as the 42,600 bytes that were measured.
+const BYTES_PER_JOB: usize = if cfg!(debug_assertions) {
+    64_000
+} else {
+    20 << 10
+};
+
+#[test]
+fn a_job_in_flight_takes_little_memory() {
+    // The server runs here, and the pool in a subprocess that measures itself.
+    let server = HoldingServer::releasing_at(IN_FLIGHT);
+    let path = concat!(module_path!(), "::a_job_in_flight_takes_little_memory");
+    in_subprocess(path, &[("THREADED_TEST_SERVER", &server.url("/"))], || {
+        let url = std::env::var("THREADED_TEST_SERVER").unwrap();
+        let pool = pool()
+            .num_threads(1)
+            .concurrency(IN_FLIGHT)
+            .timeout(Duration::from_secs(60))
+            .discard_outcomes(true)
+            .build()
+            .unwrap();
+        // What the first job allocates is there for all.
+        let first = Server::responding("first");
+        assert!(pool.spawn(first.url("/")).unwrap().join().is_ok());
+        let before = resident_kib();
+        for _ in 0..IN_FLIGHT {
+            pool.submit(&url).unwrap();
+        }
+        pool.join_all();
+        // All of them were in flight at the same time, or there would be no response.
+        assert_eq!(pool.stats().responses(), IN_FLIGHT + 1);
+        let bytes = (peak_kib() - before) * 1024 / IN_FLIGHT;
+        println!("{bytes} bytes for each job in flight");
+        assert!(
+            bytes <= BYTES_PER_JOB,
+            "{bytes} bytes for each job in flight"
+        );
+    });
+}
