@@ -1,4 +1,4 @@
-//! A soak test: 32 workers on each transport, against a server that responds correctly, slowly, wrongly or not at all, at
+//! A soak test: 32 workers on a blocking transport, and 2,000 requests in flight on the event-driven engine, against a server that responds correctly, slowly, wrongly or not at all, at
 //! random, and every job still ends in the one outcome that its URL asks for.
 //!
 //! ```text
@@ -102,17 +102,22 @@ fn run(arguments: &[String]) -> Result<bool> {
         None => fastrand::u64(..),
     };
     println!("seed {seed}");
-    let transports = if cfg!(feature = "ureq") { 2 } else { 1 };
+    let transports = 1 + u32::from(cfg!(feature = "hyper")) + u32::from(cfg!(feature = "ureq"));
     let time = Duration::try_from_secs_f64(seconds)? / transports;
     let server = serve(seed)?;
 
     // The server is local: no proxy is needed.
     let on_reqwest = Pool::builder().session(|| Session::default().client(|c| c.no_proxy()));
-    let is_good = soak("reqwest", on_reqwest, server, seed, time)?;
+    let is_good = soak("reqwest", on_reqwest.concurrency(32), server, seed, time)?;
+    #[cfg(feature = "hyper")]
+    let is_good = {
+        let on_hyper = Pool::builder().session(|| Session::hyper().client(|c| c.no_proxy()));
+        soak("hyper", on_hyper.concurrency(2_000), server, seed, time)? && is_good
+    };
     #[cfg(feature = "ureq")]
     let is_good = {
         let on_ureq = Pool::builder().session(|| Session::ureq().client(|c| c.proxy(None)));
-        soak("ureq", on_ureq, server, seed, time)? && is_good
+        soak("ureq", on_ureq.concurrency(32), server, seed, time)? && is_good
     };
     Ok(is_good)
 }
@@ -144,7 +149,7 @@ fn soak<B: TransportBuilder + 'static>(
     let mut failures = Vec::new();
     // Only one flag is kept for each job.
     let mut seen: Vec<bool> = Vec::new();
-    for outcome in builder.num_threads(32).imap_unordered(requests)? {
+    for outcome in builder.imap_unordered(requests)? {
         let (index, url, what) = match &outcome {
             Ok(response) => (
                 response.index(),

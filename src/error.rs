@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-pub(crate) use source::{RootCause, chain, io_kind, is_out_of_resources, out_of_descriptors};
+pub(crate) use source::{RootCause, chain, io_kind, is_out_of_resources};
 
 use crate::history::RedirectHop;
 use crate::redact::Truncated;

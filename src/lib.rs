@@ -321,44 +321,58 @@
 //! # Ok::<(), threaded::PoolError>(())
 //! ```
 //!
-//! # Choosing a transport
+//! # Thousands of requests at the same time
 //!
-//! With the feature `ureq`, [`Session::ureq`](Session#method.ureq) builds a session on a ureq agent, which does all its
-//! work but DNS resolution on the worker's own thread: about twice as fast for small responses, over HTTP/1.1 only.
-//! Redirects, decoding, deadlines and errors are this crate's own on every transport.
+//! With [`Session::hyper`](Session#method.hyper), a worker is an event loop: it has many requests in flight on one thread.
+//! [`concurrency`](PoolBuilder::concurrency) says how many, over all workers; the workers are as many as the machine has
+//! CPU cores, unless [`num_threads`](PoolBuilder::num_threads) is set. Everything else stays the same: attempts, retries,
+//! limits, outcomes and errors are this crate's own on each transport.
 //!
-#![cfg_attr(feature = "ureq", doc = "```")]
-#![cfg_attr(not(feature = "ureq"), doc = "```ignore")]
+#![cfg_attr(feature = "hyper", doc = "```")]
+#![cfg_attr(not(feature = "hyper"), doc = "```ignore")]
 //! use threaded::{Pool, Session};
 //!
 //! let site = "https://example.com";
 //! # let site = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/hello_server.rs"));
 //! let (responses, exceptions) = Pool::builder()
-//!     .concurrency(32)
-//!     .session(Session::ureq)
-//!     .map((0..100).map(|page| format!("{site}/{page}")))?;
-//! assert_eq!((responses.count(), exceptions.count()), (100, 0));
+//!     .concurrency(1_000)
+//!     .session(Session::hyper)
+//!     .map((0..3_000).map(|page| format!("{site}/{page}")))?;
+//! assert_eq!((responses.count(), exceptions.count()), (3_000, 0));
 //! # Ok::<(), threaded::PoolError>(())
 //! ```
 //!
 //! The session type is part of the builder's type. To choose a transport at run time, write a function that is generic
 //! over the builder's session type, and call it from each branch.
 //!
-//! | | reqwest (default) | reqwest, [`share_session`](PoolBuilder::share_session) | ureq |
+//! | | reqwest (default) | reqwest, [`share_session`](PoolBuilder::share_session) | [`Session::hyper`](Session#method.hyper) |
 //! |---|---|---|---|
-//! | choose it when | in doubt | there are hundreds of workers, or HTTP/2 | responses are small and many, or memory is tight |
-//! | threads | 2 per worker | 1 per worker, plus 1 | 1 per worker |
-//! | HTTP versions | 1.1 and 2 | 1.1 and 2 | 1.1 |
-//! | proxies of the environment | `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, by the scheme of the URL; system settings on Windows and macOS | the same | the first of `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`, for every URL |
-//! | cookie store, DNS resolution in Rust | with `cookies`, `hickory-dns` | the same | no |
-//! | DNS resolution | on the client's threads | the same | on a new thread for each new connection |
-//! | largest response head | 100 fields, about 400 KiB; 16 KiB over HTTP/2 | the same | 100 fields, 64 KiB |
-//! | longest URL | 64 KiB | the same | 16 KiB, or `output_buffer_size` |
+//! | choose it when | the settings of reqwest or a transport of your own are needed | there are hundreds of workers on reqwest | requests are many, or CPU time or memory is scarce |
+//! | requests in flight | 1 per worker | 1 per worker | `concurrency` ÷ `num_threads` per worker, 64 by default |
+//! | threads | 2 per worker | 1 per worker, plus 1 | 1 per worker; more while handlers run, files are written or names are resolved |
+//! | settings | those of `reqwest::blocking::ClientBuilder` | the same | [`HyperBuilder`] |
+//! | a cancelled job | ends at once; its attempt goes on until the server responds, up to the timeout | the same | ends at once, and its connection is closed |
+//! | idle connections | closed after 15 s | the same | the same, and the oldest ones whenever a descriptor is needed |
+//! | a host with several addresses | the first of each family | the same | raced, 250 ms apart (RFC 8305) |
+//! | DNS resolution | on the client's threads | the same | on at most 256 threads of the process; results are kept for 5 s |
+//! | handlers ([`read_with`](RequestSpec::read_with)) | on the worker | the same | on other threads, at most 512 of the process |
+//! | largest response head | 100 fields, about 400 KiB; 16 KiB over HTTP/2 | the same | 100 fields, 128 KiB |
 //! | a proxy of the environment cannot be reached | `ErrorKind::Connect` | the same | `ErrorKind::Proxy` |
-//! | the server responds and closes before the request body is sent | may be `ErrorKind::Closed` | the same | the response |
-//! | a chunk size with a sign or a space before it | `ErrorKind::Protocol` | the same | is accepted |
-//! | a chunked body cut within its last, empty chunk | `ErrorKind::BodyTruncated` | the same | the response, which is complete |
-//! | a proxy's response to CONNECT has a body | `ErrorKind::Timeout` | the same | `ErrorKind::Tls` |
+//!
+//! A third transport comes with the feature `ureq`: [`Session::ureq`](Session#method.ureq) builds a session on a ureq agent,
+//! which does all its work but DNS resolution on the worker's own thread, over HTTP/1.1. With a few workers and small
+//! responses it is the fastest of the three. It differs from the others as follows:
+//!
+//! | | on ureq |
+//! |---|---|
+//! | proxies of the environment | the first of `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`, for every URL |
+//! | cookie store, DNS resolution in Rust | no |
+//! | DNS resolution | on a new thread for each new connection |
+//! | largest response head; longest URL | 100 fields, 64 KiB; 16 KiB, or `output_buffer_size` |
+//! | the server responds and closes before the request body is sent | the response; on the others, it may be `ErrorKind::Closed` |
+//! | a chunk size with a sign or a space before it | is accepted; on the others, `ErrorKind::Protocol` |
+//! | a chunked body cut within its last, empty chunk | the response, which is complete; on the others, `ErrorKind::BodyTruncated` |
+//! | a proxy's response to CONNECT has a body | `ErrorKind::Tls`; on reqwest, `ErrorKind::Timeout` |
 //!
 //! # Coming from Python
 //!
@@ -372,7 +386,8 @@
 //! |---|---|---|
 //! | `default-tls` | yes | HTTPS with reqwest's default TLS library, rustls |
 //! | `native-tls` | | HTTPS with the system's TLS library |
-//! | `ureq` | | the transport on ureq |
+//! | `hyper` | yes | the event-driven engine, [`Session::hyper`](Session#method.hyper); brings `http2` |
+//! | `ureq` | | a blocking transport on ureq, [`Session::ureq`](Session#method.ureq) |
 //! | `http2` | yes | HTTP/2, where a server offers it over TLS |
 //! | `system-proxy` | yes | proxies of the environment (`HTTP_PROXY` …); an invalid one is an error of `build` |
 //! | `socks` | | SOCKS proxies |

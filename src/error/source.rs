@@ -70,8 +70,8 @@ impl Error {
 }
 
 /// The error of the operating system if no descriptor can be opened now. Its resolver needs some, and without them
-/// reports that the name does not exist; other libraries drop the number of the error.
-pub(crate) fn out_of_descriptors() -> Option<io::Error> {
+/// reports that the name does not exist.
+fn out_of_descriptors() -> Option<io::Error> {
     let tried = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
     tried.err().filter(|error| is_out_of_resources(error))
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
-use crate::error::{Error, out_of_descriptors};
+use crate::error::{Error, is_out_of_resources};
 
 /// Returns an error if the target cannot become a file, before anything is sent.
 pub(super) fn check_place(path: &Path) -> Result<(), Error> {
@@ -42,8 +42,7 @@ pub(super) struct PartialFile {
 impl PartialFile {
     pub(super) fn create(path: Arc<Path>) -> Result<Self, Error> {
         let target = fs::canonicalize(&path).unwrap_or_else(|_| path.to_path_buf());
-        let file = create_part(&target)
-            .map_err(|error| Error::file(&path, out_of_descriptors().unwrap_or(error)))?;
+        let file = create_part(&target).map_err(|error| Error::file(&path, error))?;
         Ok(Self {
             file,
             buffer: Vec::new(),
@@ -125,15 +124,27 @@ fn hash_of_name(target: &Path) -> u64 {
 }
 
 fn new_file(folder: &Path, name: &str) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(name).rand_bytes(0);
-    #[cfg(unix)]
-    {
+    let mut out_of_resources = None;
+    let created = tempfile::Builder::new()
+        .prefix(name)
+        .rand_bytes(0)
         // As of any other new file: the umask of the process applies.
-        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-        builder.permissions(permissions);
+        .make_in(folder, |path| {
+            let opened = File::options()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(path);
+            opened.inspect_err(|error| {
+                let code = error.raw_os_error().filter(|_| is_out_of_resources(error));
+                out_of_resources = code;
+            })
+        });
+    // The library adds the path to the error, and drops the number.
+    match out_of_resources {
+        Some(code) => Err(io::Error::from_raw_os_error(code)),
+        None => created,
     }
-    builder.tempfile_in(folder)
 }
 
 /// Marks a new file as one that is written to. Returns `false` if it was deleted meanwhile.

@@ -64,8 +64,9 @@ impl Default for PoolBuilder {
 }
 
 impl<B: TransportBuilder + 'static> PoolBuilder<B> {
-    /// Sets the number of workers. HTTP is I/O-bound, so use many more workers than CPU cores. Most programs set
-    /// [`concurrency`](Self::concurrency) instead, which is the same for a blocking session.
+    /// Sets the number of workers. Most programs set [`concurrency`](Self::concurrency) instead, which is the same for a
+    /// blocking session: HTTP is I/O-bound, so many more workers than CPU cores are of use there. On
+    /// [`Session::hyper`](crate::Session::hyper), more event loops than cores are of none.
     ///
     /// With 0, building fails with [`PoolError::NoThreads`](crate::PoolError::NoThreads). A pool whose jobs are known when it
     /// is built starts at most one worker for each job. Defaults to the number of CPU cores.
@@ -75,10 +76,11 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     }
 
     /// Sets the maximum number of requests in flight at the same time, over all workers. A session with a blocking transport
-    /// has one at a time, so this is the number of workers then, in place of [`num_threads`](Self::num_threads).
+    /// has one at a time, so this is the number of workers then, in place of [`num_threads`](Self::num_threads). On
+    /// [`Session::hyper`](crate::Session::hyper), the requests are shared out among the workers.
     ///
     /// With 0, building fails with [`PoolError::NoConcurrency`](crate::PoolError::NoConcurrency). Defaults to the number of
-    /// workers.
+    /// workers; on `Session::hyper`, to 64 for each of them.
     pub fn concurrency(mut self, max: usize) -> Self {
         self.settings.concurrency = Some(max);
         self
@@ -101,7 +103,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// while they fill the window, no further requests are pulled.
     ///
     /// If it is smaller than the number of workers, some workers stay idle. With 0, building fails with
-    /// [`PoolError::NoWindow`](crate::PoolError::NoWindow). Defaults to 4 jobs per worker for `imap` and `imap_unordered`, and
+    /// [`PoolError::NoWindow`](crate::PoolError::NoWindow). Defaults to 4 jobs for each request that may be in flight for `imap` and `imap_unordered`, and
     /// to 1,000 for a [`job_queue`](Self::job_queue).
     pub fn window(mut self, jobs: usize) -> Self {
         self.settings.window = Some(jobs);

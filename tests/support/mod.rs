@@ -13,5 +13,7 @@ pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod recording_server;
 pub(crate) mod server;
+#[cfg(all(feature = "hyper", feature = "socks"))]
+pub(crate) mod socks;
 pub(crate) mod subprocess;
 pub(crate) mod tls;

@@ -49,16 +49,39 @@ pub(super) fn serve(worker: &Worker) {
 async fn drive(worker: &Worker, max: usize) {
     let core = &worker.threads.core;
     let mut attempts = FuturesUnordered::new();
+    let (attempts_wake, attempts_waker) = EventLoopWaker::new();
     let mut queue = QueueWatch::default();
     let mut readers = ReaderWatch::default();
     poll_fn(|context| {
-        if queue.is_woken_by(context.waker()) {
+        if attempts_wake.is_new(context.waker()) {
+            queue.wake.is_new(context.waker());
             core.wake_at_end(context.waker());
         }
         loop {
-            while let Poll::Ready(Some((running, result))) = attempts.poll_next_unpin(context) {
-                core.finish(running, result, &mut readers.unnotified);
-                readers.notify_some(worker, attempts.len());
+            let mut rounds = 0;
+            attempts_wake.was_called.store(false, Ordering::SeqCst);
+            attempts_wake.is_awake.store(true, Ordering::SeqCst);
+            loop {
+                let mut attempts_context = Context::from_waker(&attempts_waker);
+                if let Poll::Ready(Some((running, result))) =
+                    attempts.poll_next_unpin(&mut attempts_context)
+                {
+                    core.finish(running, result, &mut readers.unnotified);
+                    readers.notify_many(worker);
+                    continue;
+                }
+                // It calls its waker itself when it has polled each attempt once: with few of them, each time. Going
+                // through the system's poll for that would double the cost of a request.
+                rounds += 1;
+                if rounds == MAX_ROUNDS {
+                    context.waker().wake_by_ref();
+                } else if attempts_wake.was_called.swap(false, Ordering::SeqCst) {
+                    continue;
+                }
+                attempts_wake.is_awake.store(false, Ordering::SeqCst);
+                if rounds == MAX_ROUNDS || !attempts_wake.was_called.load(Ordering::SeqCst) {
+                    break;
+                }
             }
             if core.is_over() {
                 readers.notify_all(worker);
@@ -77,6 +100,10 @@ async fn drive(worker: &Worker, max: usize) {
                 }
             }
             if attempts.len() == before {
+                // Without more to do, it may be up to the reader that there is.
+                if queue.is_waiting {
+                    readers.notify_all(worker);
+                }
                 readers.notify_in_time(worker, context);
                 return Poll::Pending;
             }
@@ -84,6 +111,9 @@ async fn drive(worker: &Worker, max: usize) {
     })
     .await;
 }
+
+/// How often the attempts are polled before the events of connections are looked at again.
+const MAX_ROUNDS: usize = 4;
 
 /// Makes an attempt, and ends it at once when it is cancelled.
 async fn attempt(
@@ -109,50 +139,24 @@ async fn attempt(
     (running, result)
 }
 
-/// Tells whether the queue may have a job for this worker, so that it is not asked at each event of a connection.
-struct QueueWatch {
-    woken: Arc<QueueWaker>,
-    /// The waker that the queue gets.
-    waker: Waker,
-    /// Whether the queue had nothing and will call the waker.
-    is_waiting: bool,
-    /// When the worker asks again by itself.
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-/// Wakes the event loop, and remembers that it was the queue that did.
+/// Wakes the event loop, unless it is awake, and remembers that it was called.
 #[derive(Default)]
-struct QueueWaker {
+struct EventLoopWaker {
     was_called: AtomicBool,
+    is_awake: AtomicBool,
     event_loop: Mutex<Option<Waker>>,
 }
 
-impl Wake for QueueWaker {
-    fn wake(self: Arc<Self>) {
-        self.was_called.store(true, Ordering::SeqCst);
-        let event_loop = self.event_loop.lock().clone();
-        if let Some(event_loop) = event_loop {
-            event_loop.wake();
-        }
+impl EventLoopWaker {
+    fn new() -> (Arc<Self>, Waker) {
+        let new = Arc::new(Self::default());
+        (Arc::clone(&new), Waker::from(new))
     }
-}
 
-impl Default for QueueWatch {
-    fn default() -> Self {
-        let woken = Arc::new(QueueWaker::default());
-        Self {
-            waker: Waker::from(Arc::clone(&woken)),
-            woken,
-            is_waiting: false,
-            timer: None,
-        }
-    }
-}
-
-impl QueueWatch {
     /// Sets what drives the event loop. Returns whether it is another waker than before.
-    fn is_woken_by(&self, event_loop: &Waker) -> bool {
-        let mut current = self.woken.event_loop.lock();
+    fn is_new(&self, event_loop: &Waker) -> bool {
+        let mut current = self.event_loop.lock();
+        let current = &mut *current;
         if current
             .as_ref()
             .is_some_and(|current| current.will_wake(event_loop))
@@ -162,12 +166,54 @@ impl QueueWatch {
         *current = Some(event_loop.clone());
         true
     }
+}
 
+impl Wake for EventLoopWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.was_called.store(true, Ordering::SeqCst);
+        if self.is_awake.load(Ordering::SeqCst) {
+            return;
+        }
+        let event_loop = self.event_loop.lock().clone();
+        if let Some(event_loop) = event_loop {
+            event_loop.wake();
+        }
+    }
+}
+
+/// Tells whether the queue may have a job for this worker, so that it is not asked at each event of a connection.
+struct QueueWatch {
+    wake: Arc<EventLoopWaker>,
+    /// What the queue calls.
+    waker: Waker,
+    /// Whether the queue had nothing and will call the waker.
+    is_waiting: bool,
+    /// When the worker asks again by itself.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Default for QueueWatch {
+    fn default() -> Self {
+        let (wake, waker) = EventLoopWaker::new();
+        Self {
+            wake,
+            waker,
+            is_waiting: false,
+            timer: None,
+        }
+    }
+}
+
+impl QueueWatch {
     fn may_have_jobs(&mut self, context: &mut Context<'_>) -> bool {
         if !self.is_waiting {
             return true;
         }
-        let was_called = self.woken.was_called.swap(false, Ordering::SeqCst);
+        let was_called = self.wake.was_called.swap(false, Ordering::SeqCst);
         let timer = self.timer.as_mut();
         if was_called || timer.is_some_and(|timer| timer.as_mut().poll(context).is_ready()) {
             self.is_waiting = false;
@@ -185,7 +231,7 @@ impl QueueWatch {
 /// The maximum number of outcomes of which readers are told at once.
 const MAX_BATCH: usize = 32;
 
-/// How long readers are not told of an outcome at most, while others are in flight.
+/// How long readers are not told of an outcome at most, while there are more jobs to start.
 const MAX_DELAY: Duration = Duration::from_millis(1);
 
 /// Wakes the readers of outcomes: not for each of them.
@@ -211,9 +257,9 @@ impl ReaderWatch {
         self.unnotified.as_ref().map_or(0, Unnotified::len)
     }
 
-    /// Tells readers if there are many outcomes, compared with how many more may come soon.
-    fn notify_some(&mut self, worker: &Worker, in_flight: usize) {
-        if self.len() >= MAX_BATCH || self.len() * 4 > in_flight {
+    /// Tells readers if there are many outcomes.
+    fn notify_many(&mut self, worker: &Worker) {
+        if self.len() >= MAX_BATCH {
             self.notify_all(worker);
         }
     }

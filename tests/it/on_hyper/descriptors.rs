@@ -45,6 +45,8 @@ fn name(site: usize) -> String {
 fn pool_of(sites: usize, server: SocketAddr) -> PoolBuilder {
     let session = move || {
         isolated(&[]).client(|client| {
+            // None gives way because its time is over.
+            let client = client.pool_idle_timeout(None);
             (0..sites).fold(client, |client, site| client.resolve(name(site), server))
         })
     };

@@ -15,6 +15,9 @@ use crate::support::pools::in_order;
 use crate::support::raw::{RawServer, read_request};
 use crate::support::server::Server;
 
+/// Within this time a handler begins, on however busy a machine.
+const BEGUN_WITHIN: Duration = Duration::from_secs(60);
+
 /// A pool of one event loop.
 fn one_loop(in_flight: usize) -> Pool {
     let builder = pool().num_threads(1).concurrency(in_flight);
@@ -56,7 +59,7 @@ fn handlers_that_block_hold_up_no_other_job() {
         .map(|_| pool.spawn(blocking.clone()).unwrap())
         .collect();
     for _ in &blocked {
-        begun.recv().unwrap();
+        begun.recv_timeout(BEGUN_WITHIN).unwrap();
     }
     for _ in 0..100 {
         assert_ok(&pool, &server);
@@ -108,7 +111,7 @@ fn the_handler_of_a_job_that_is_cancelled_gets_an_error_from_its_next_read() {
         Ok(())
     });
     let job = pool.spawn(spec).unwrap();
-    begun.recv().unwrap();
+    begun.recv_timeout(BEGUN_WITHIN).unwrap();
     job.cancel();
     // It does not wait for the handler.
     assert_eq!(job.join().unwrap_err().kind(), ErrorKind::Cancelled);
@@ -136,7 +139,7 @@ fn a_handler_that_waits_for_a_piece_is_woken_when_its_job_is_cancelled() {
         Ok(())
     });
     let job = pool.spawn(spec).unwrap();
-    begun.recv().unwrap();
+    begun.recv_timeout(BEGUN_WITHIN).unwrap();
     job.cancel();
     let read = read.recv_timeout(Duration::from_secs(30)).unwrap();
     assert!(read.is_err(), "{read:?}");

@@ -11,7 +11,7 @@ use crate::support::subprocess::in_subprocess;
 
 const IN_FLIGHT: usize = 2_000;
 
-/// With optimizations. Without, futures are larger: half as much again as the 42,600 bytes that were measured.
+/// The aim, of optimized builds; and, of debug builds, half as much again as the 42,600 bytes that were measured.
 const BYTES_PER_JOB: usize = if cfg!(debug_assertions) {
     64_000
 } else {
