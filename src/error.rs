@@ -25,7 +25,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 /// Why a job has no usable response.
 ///
 /// The same fault has the same [`kind`](Error::kind) on every transport, with the exceptions listed in the [crate's
-/// documentation](crate#choosing-a-transport); what the transport itself reported is the
+/// documentation](crate#thousands-of-requests-at-the-same-time); what the transport itself reported is the
 /// [`source`](std::error::Error::source). A clone is cheap and shares that source.
 ///
 /// `Display` is one line; it never holds credentials, cookies or query values and stays short whatever the input. It

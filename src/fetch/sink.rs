@@ -4,6 +4,7 @@
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -114,10 +115,19 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
         path: &Arc<Path>,
     ) -> Result<(), Error> {
         self.fill().await?;
+        let stall_timeout = self.deadline.stall_timeout();
+        let until = stall_timeout.and_then(|limit| Instant::now().checked_add(limit));
         let mut file = loop {
             let path = Arc::clone(path);
+            let is_in_time = until.is_none_or(|until| Instant::now() < until);
             match self.engine.unblock(|| PartialFile::create(path)).await? {
-                Err(error) if is_out_of_resources(&error) && self.engine.relieved().await => {}
+                Err(error)
+                    if is_out_of_resources(&error)
+                        && is_in_time
+                        && self.engine.relieved().await =>
+                {
+                    self.deadline.check(true)?;
+                }
                 created => break created?,
             }
         };

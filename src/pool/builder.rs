@@ -111,7 +111,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     }
 
     /// Bounds the memory of a pool that is read slowly: workers start no job while this many outcomes of the pool's own jobs
-    /// are unread. `submit` does not wait: a bounded [`job_queue`](Self::job_queue) or [`imap`](Self::imap) bounds the jobs. Jobs in flight at that moment still end, so up to as many more outcomes as there are workers can be unread.
+    /// are unread. `submit` does not wait: a bounded [`job_queue`](Self::job_queue) or [`imap`](Self::imap) bounds the jobs. Jobs in flight at that moment still end, so up to as many more outcomes as there are requests in flight can be unread.
     ///
     /// It holds all jobs back, those with a [handle](crate::JobHandle) and in a [round](crate::Pool::map) too, although their
     /// own outcomes do not count. [`join_all`](crate::Pool::join_all), [`shutdown`](crate::Pool::shutdown) and a cancellation

@@ -46,16 +46,12 @@ impl Worker {
 
     /// The life of the first worker: it works only if its session can be opened, and reports whether it was.
     pub(super) fn run_first(self, ready: Sender<Result<(), SessionError>>) {
-        let opened = self.open_sessions();
-        let is_event_driven = opened
-            .as_ref()
-            .is_ok_and(|sessions| sessions.is_event_driven());
-        let opened = opened.map(drop);
+        let opened = self.open_sessions().map(drop);
         let is_open = opened.is_ok();
         self.threads.came_up();
         let _ = ready.send(opened);
         if is_open {
-            self.serve(is_event_driven);
+            self.serve();
         }
     }
 
@@ -64,17 +60,15 @@ impl Worker {
         let retires = self.should_retire();
         self.threads.came_up();
         if !retires {
-            let sessions = self.sessions.borrow().clone();
-            self.serve(sessions.is_some_and(|sessions| sessions.is_event_driven()));
+            self.serve();
         }
     }
 
-    fn serve(self, is_event_driven: bool) {
+    fn serve(self) {
         #[cfg(feature = "hyper")]
-        if is_event_driven {
+        if self.threads.are_event_driven() {
             return event::serve(&self);
         }
-        let _ = is_event_driven;
         blocking::serve(&self);
     }
 

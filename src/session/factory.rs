@@ -14,8 +14,10 @@ use crate::addresses::AddressFilter;
 use crate::error::{BoxError, Error};
 use crate::request::RequestSpec;
 use crate::sync::{Mutex, thread};
+#[cfg(feature = "hyper")]
+use crate::transport::ByEngine;
 use crate::transport::reqwest::ClientBuilder;
-use crate::transport::{ByEngine, TransportBuilder, TransportOptions};
+use crate::transport::{TransportBuilder, TransportOptions};
 
 /// Opens sessions, whatever their transport.
 pub(crate) trait SessionFactory: Send + Sync {
@@ -262,6 +264,7 @@ pub(crate) struct WorkerSessions {
     cache: RefCell<SessionCache<Box<OpenSession>>>,
     /// Held while the hooks of one session run for an attempt, so that they do not run for another one as well.
     turn: futures_util::lock::Mutex<()>,
+    #[cfg(feature = "hyper")]
     is_event_driven: bool,
 }
 
@@ -269,8 +272,9 @@ impl WorkerSessions {
     /// Opens the session for requests that name no proxy.
     pub(crate) fn open(factory: &Arc<dyn SessionFactory>) -> Result<Self, SessionError> {
         let mut cache = SessionCache::default();
-        let (session, _) = cache.get_or_open(None, || factory.open(None))?;
-        let is_event_driven = !matches!(session.transport.by_engine(), ByEngine::Blocking(_));
+        let (_session, _) = cache.get_or_open(None, || factory.open(None))?;
+        #[cfg(feature = "hyper")]
+        let is_event_driven = !matches!(_session.transport.by_engine(), ByEngine::Blocking(_));
         if let Some(credentials) = factory.credentials() {
             credentials.current()?;
         }
@@ -278,6 +282,7 @@ impl WorkerSessions {
             factory: Arc::clone(factory),
             cache: RefCell::new(cache),
             turn: futures_util::lock::Mutex::new(()),
+            #[cfg(feature = "hyper")]
             is_event_driven,
         })
     }
@@ -367,10 +372,6 @@ impl WorkerSessions {
             return crate::blocking_threads::HANDLERS.run(hooks).await;
         }
         Ok(hooks())
-    }
-
-    pub(crate) fn is_event_driven(&self) -> bool {
-        self.is_event_driven
     }
 }
 

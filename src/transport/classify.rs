@@ -54,7 +54,7 @@ pub(super) fn body_error(source: BoxError) -> Error {
     if is_cut {
         return Error::body_truncated(source);
     }
-    exchange_error(source)
+    exchange_error(source).sent(true)
 }
 
 /// Maps errors that occur when a request has been handed to a connection, before the response head is received.

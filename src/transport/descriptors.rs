@@ -1,6 +1,7 @@
 //! The file descriptors of the process, as far as connections take them: a connection waits for a place rather than fail, and
 //! idle ones give way to it.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::{Duration, Instant};
@@ -95,17 +96,20 @@ impl Descriptors {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return place.into();
         }
-        // From now on, no connection becomes idle: see `may_idle`.
+        // From now on, no connection stays idle: see `may_idle` and `became_idle`.
         let _waiting = Waiting::new(&self.waiting);
-        while self.close_oldest_idle() {
-            if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-                return place.into();
+        let mut acquired = pin!(Arc::clone(&self.places).acquire_owned());
+        loop {
+            // The place of an HTTP/2 connection is free a moment after it was closed; and nothing tells when one becomes idle.
+            self.close_oldest_idle();
+            let permit = tokio::time::timeout(RETRY_INTERVAL, acquired.as_mut()).await;
+            if let Ok(permit) = permit {
+                return Place {
+                    // The semaphore is never closed.
+                    _permit: permit.ok(),
+                    is_open: false,
+                };
             }
-        }
-        Place {
-            // The semaphore is never closed.
-            _permit: Arc::clone(&self.places).acquire_owned().await.ok(),
-            is_open: false,
         }
     }
 
@@ -127,9 +131,14 @@ impl Descriptors {
         self.waiting.load(Ordering::SeqCst) == 0
     }
 
-    /// A connection is idle from now on; the oldest one is closed if there are too many.
+    /// A connection is about to be idle.
+    pub(crate) fn becomes_idle(&self) {
+        self.idle.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A connection is idle, and can be closed; the oldest one is, if there are too many, or one waits for its place.
     pub(crate) fn became_idle(&self) {
-        if self.idle.fetch_add(1, Ordering::SeqCst) >= self.max_idle {
+        if self.idle.load(Ordering::SeqCst) > self.max_idle || !self.may_idle() {
             self.close_oldest_idle();
         }
     }

@@ -168,7 +168,7 @@ impl Client {
             None => Content::Empty,
             Some(body) => content(body).await?,
         };
-        let is_empty = matches!(&content, Content::Empty);
+        let is_empty = content.is_end_stream();
         if is_empty && exchange.needs_content_length() {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
         }

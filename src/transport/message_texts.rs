@@ -18,6 +18,14 @@ pub(super) fn is_tls_alert(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
+/// Whether a proxy has refused the credentials for it.
+pub(super) fn is_proxy_refusal(error: &(dyn StdError + 'static)) -> bool {
+    // hyper-util: its connectors through proxies have no public error type.
+    any_message(error, |message| {
+        message.contains("proxy authorization required")
+    })
+}
+
 /// Whether a proxy could not be connected through.
 pub(super) fn is_proxy_failure(error: &(dyn StdError + 'static)) -> bool {
     // hyper-util: its connectors through proxies have no public error type.

@@ -31,7 +31,12 @@ const MIN_PIECE: usize = 4 << 10;
 
 /// Memory for a body that is expected to have this length.
 pub(crate) fn room_for(expected: u64) -> Vec<u8> {
-    Vec::with_capacity(usize::try_from(expected.min(MAX_ADVANCE)).unwrap_or(0))
+    Vec::with_capacity(expected_length(expected))
+}
+
+/// How much of an announced length is allocated for.
+pub(crate) fn expected_length(announced: u64) -> usize {
+    usize::try_from(announced.min(MAX_ADVANCE)).unwrap_or(0)
 }
 
 /// A reader that can also return the whole body at once, without a copy.

@@ -19,6 +19,7 @@ mod heads;
 mod http2;
 mod memory;
 mod proxies;
+mod reuse;
 mod settings;
 #[cfg(feature = "socks")]
 mod socks;

@@ -240,6 +240,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             sessions,
             ThreadSettings {
                 max,
+                is_event_driven: B::Transport::is_event_driven(),
                 concurrency,
                 name: settings.thread_name,
                 stack_size: settings.thread_stack_size,

@@ -15,7 +15,7 @@ use tokio::time::{Sleep, sleep};
 use super::{Worker, blocking};
 use crate::error::Error;
 use crate::panics;
-use crate::pool::core::Next;
+use crate::pool::core::{Core, Next};
 use crate::pool::job::RunningJob;
 use crate::pool::results::Unnotified;
 use crate::response::Response;
@@ -39,7 +39,8 @@ pub(super) fn serve(worker: &Worker) {
         }
     };
     let max = worker.threads.in_flight_at(worker.number);
-    runtime.block_on(drive(worker, max));
+    // Attempts share the turn of one task: the loop itself lets connections take turns.
+    runtime.block_on(tokio::task::unconstrained(drive(worker, max)));
     worker.close_sessions();
     // The tasks of connections end with it; it does not wait for the threads of the resolver.
     runtime.shutdown_background();
@@ -57,16 +58,16 @@ async fn drive(worker: &Worker, max: usize) {
             queue.wake.is_new(context.waker());
             core.wake_at_end(context.waker());
         }
-        loop {
+        for _ in 0..MAX_TURNS {
             let mut rounds = 0;
             attempts_wake.was_called.store(false, Ordering::SeqCst);
             attempts_wake.is_awake.store(true, Ordering::SeqCst);
             loop {
                 let mut attempts_context = Context::from_waker(&attempts_waker);
-                if let Poll::Ready(Some((running, result))) =
+                if let Poll::Ready(Some((job, result))) =
                     attempts.poll_next_unpin(&mut attempts_context)
                 {
-                    core.finish(running, result, &mut readers.unnotified);
+                    JobInFlight::finish(job, result, &mut readers.unnotified);
                     readers.notify_many(worker);
                     continue;
                 }
@@ -96,7 +97,10 @@ async fn drive(worker: &Worker, max: usize) {
                         }
                     }
                     Next::Wait(until) => queue.wait(until),
-                    Next::Exit => return Poll::Ready(()),
+                    Next::Exit => {
+                        readers.notify_all(worker);
+                        return Poll::Ready(());
+                    }
                 }
             }
             if attempts.len() == before {
@@ -108,6 +112,9 @@ async fn drive(worker: &Worker, max: usize) {
                 return Poll::Pending;
             }
         }
+        // Attempts may end as soon as they start, one after the other: connections and timers get their turn.
+        context.waker().wake_by_ref();
+        Poll::Pending
     })
     .await;
 }
@@ -115,14 +122,18 @@ async fn drive(worker: &Worker, max: usize) {
 /// How often the attempts are polled before the events of connections are looked at again.
 const MAX_ROUNDS: usize = 4;
 
+/// How often attempts are started before that.
+const MAX_TURNS: usize = 32;
+
 /// Makes an attempt, and ends it at once when it is cancelled.
-async fn attempt(
-    worker: &Worker,
-    mut running: RunningJob,
-) -> (RunningJob, Result<Response, Error>) {
+async fn attempt(worker: &Worker, running: RunningJob) -> (JobInFlight<'_>, AttemptResult) {
     let cancel_flag = Arc::clone(running.cancel_flag());
+    let mut job = JobInFlight {
+        core: &worker.threads.core,
+        running: Some(running),
+    };
     let result = {
-        let mut attempt = pin!(worker.attempt(&mut running));
+        let mut attempt = pin!(job.attempt(worker));
         let mut is_watched = false;
         poll_fn(|context| {
             if !std::mem::replace(&mut is_watched, true) {
@@ -136,7 +147,40 @@ async fn attempt(
         })
         .await
     };
-    (running, result)
+    (job, result)
+}
+
+type AttemptResult = Result<Response, Error>;
+
+/// A job in flight. If it is dropped with the event loop, it is finished all the same: a handle may wait for its outcome.
+struct JobInFlight<'a> {
+    core: &'a Core,
+    /// `None` once it is finished.
+    running: Option<RunningJob>,
+}
+
+impl JobInFlight<'_> {
+    async fn attempt(&mut self, worker: &Worker) -> AttemptResult {
+        match &mut self.running {
+            Some(running) => worker.attempt(running).await,
+            None => Err(Error::cancelled()),
+        }
+    }
+
+    fn finish(mut self, result: AttemptResult, unnotified: &mut Option<Unnotified>) {
+        if let Some(running) = self.running.take() {
+            self.core.finish(running, result, unnotified);
+        }
+    }
+}
+
+impl Drop for JobInFlight<'_> {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            let cancelled = Err(Error::cancelled().sent(true));
+            self.core.finish(running, cancelled, &mut None);
+        }
+    }
 }
 
 /// Wakes the event loop, unless it is awake, and remembers that it was called.

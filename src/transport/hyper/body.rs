@@ -17,7 +17,7 @@ use crate::blocking_threads::FILES;
 use crate::error::{BoxError, Error};
 use crate::request::OpenBody;
 use crate::transport::detach::detached;
-use crate::transport::{classify, room_for};
+use crate::transport::{classify, expected_length};
 
 /// How much of a file is read at once.
 const PIECE: usize = 64 << 10;
@@ -190,8 +190,7 @@ impl HyperBody {
         if first.len() as u64 == length {
             return Ok(detached(first));
         }
-        let mut whole = BytesMut::from(&*Vec::new());
-        whole.reserve(room_for(length).capacity());
+        let mut whole = BytesMut::with_capacity(expected_length(length));
         whole.extend_from_slice(&first);
         loop {
             let piece = self.piece().await?;
@@ -227,6 +226,15 @@ impl HyperBody {
                     return Poll::Ready(Err(classify::body_error(error.into())));
                 }
                 None => {
+                    // Over HTTP/2, a stream that is reset without an error counts as ended.
+                    if self
+                        .incoming
+                        .size_hint()
+                        .exact()
+                        .is_some_and(|left| left > 0)
+                    {
+                        return Poll::Ready(Err(Error::body_truncated("its stream has ended")));
+                    }
                     self.connection.poll_release(context);
                     return Poll::Ready(Ok(Bytes::new()));
                 }

@@ -26,6 +26,7 @@ use super::tls::Peer;
 use super::{Settings, resolver};
 use crate::error::{BoxError, Error, ErrorKind, is_out_of_resources};
 use crate::headers;
+use crate::proxy;
 use crate::redact::Truncated;
 use crate::transport::descriptors::{DESCRIPTORS, Place};
 
@@ -131,6 +132,8 @@ impl ProxyChoice {
             return Self::Direct;
         }
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        // As the check of the environment has read them: the matcher takes fewer characters, and ignores what it cannot read.
+        let url = |text: String| proxy::parse(&text).map_or(text, |url| url.to_string());
         let either =
             |upper: &str| variable(upper).or_else(|| variable(&upper.to_ascii_lowercase()));
         // A CGI program gets the header `Proxy` of its client as this variable (CVE-2016-5385).
@@ -152,9 +155,9 @@ impl ProxyChoice {
             return Self::Direct;
         }
         let matcher = Matcher::builder()
-            .http(http.unwrap_or_default())
-            .https(https.unwrap_or_default())
-            .all(all.unwrap_or_default())
+            .http(http.map(url).unwrap_or_default())
+            .https(https.map(url).unwrap_or_default())
+            .all(all.map(url).unwrap_or_default())
             .no(exceptions)
             .build();
         Self::OfEnvironment(Box::new(matcher))
@@ -244,8 +247,8 @@ impl Settings {
         target: Target<'_>,
         route: &Route,
     ) -> Result<Connected, Error> {
+        let mut place = DESCRIPTORS.place().await;
         let connecting = async {
-            let mut place = DESCRIPTORS.place().await;
             let (stream, peer) = self.stream_to(target, route).await?;
             place.open();
             log::debug!("connected to {peer} for {}", Truncated(target.host));
@@ -397,7 +400,12 @@ impl Settings {
             match next {
                 Some(Ok(connected)) => return Ok(connected),
                 Some(Err(error)) => {
-                    first_error.get_or_insert(error);
+                    // A family that this machine does not have says nothing about the host.
+                    let is_without_family =
+                        |first: &io::Error| first.kind() == io::ErrorKind::AddrNotAvailable;
+                    if first_error.as_ref().is_none_or(is_without_family) {
+                        first_error = Some(error);
+                    }
                 }
                 None if addresses.len() == 0 => break,
                 None => {}

@@ -38,9 +38,9 @@ pub(super) type SendResult = Result<http::Response<Incoming>, TrySendError<http:
 /// An HTTP/1.1 connection. The exchange that uses it drives it, so that it needs no task of its own.
 pub(super) struct Http1 {
     sender: http1::SendRequest<Content>,
-    driver: http1::Connection<TokioIo<Socket>, Content>,
+    /// `None` once it is over. A request that it has not begun to send comes back when it is dropped.
+    driver: Option<http1::Connection<TokioIo<Socket>, Content>>,
     peer: Option<SocketAddr>,
-    is_over: bool,
 }
 
 impl Http1 {
@@ -56,24 +56,26 @@ impl Http1 {
             .map_err(classify::exchange_error)?;
         Ok(Box::new(Self {
             sender,
-            driver,
+            driver: Some(driver),
             peer: connected.peer,
-            is_over: false,
         }))
     }
 
     /// Lets the connection read and write what it can.
     fn poll(&mut self, context: &mut Context<'_>) {
-        if !self.is_over {
-            self.is_over = Pin::new(&mut self.driver).poll(context).is_ready();
-        }
+        drive(&mut self.driver, context);
+    }
+
+    /// Whether it can take a request, as far as is known.
+    fn is_idle(&self) -> bool {
+        self.driver.is_some() && self.sender.is_ready()
     }
 
     /// Whether it can take a request, as far as is known: the server may have closed it.
     pub(super) async fn is_ready(&mut self) -> bool {
         poll_fn(|context| {
             self.poll(context);
-            Poll::Ready(!self.is_over && self.sender.is_ready())
+            Poll::Ready(self.is_idle())
         })
         .await
     }
@@ -81,15 +83,23 @@ impl Http1 {
     /// Sends a request and waits for the head of the response.
     pub(super) async fn send(&mut self, request: http::Request<Content>) -> SendResult {
         let mut response = pin!(self.sender.try_send_request(request));
-        let (driver, is_over) = (&mut self.driver, &mut self.is_over);
+        let driver = &mut self.driver;
         poll_fn(|context| {
-            if !*is_over {
-                *is_over = Pin::new(&mut *driver).poll(context).is_ready();
-            }
-            // A connection that is over has told the request so.
+            drive(driver, context);
             response.as_mut().poll(context)
         })
         .await
+    }
+}
+
+/// Lets a connection read and write what it can, and drops it when it is over.
+fn drive(
+    driver: &mut Option<http1::Connection<TokioIo<Socket>, Content>>,
+    context: &mut Context<'_>,
+) {
+    let polled = driver.as_mut().map(|driver| Pin::new(driver).poll(context));
+    if polled.is_some_and(|polled| polled.is_ready()) {
+        *driver = None;
     }
 }
 
@@ -155,7 +165,7 @@ impl InUse {
         };
         if let Some(mut ended) = connection.take() {
             ended.poll(context);
-            if !ended.is_over && ended.sender.is_ready() {
+            if ended.is_idle() {
                 home.keep(key, ended);
             }
         }
@@ -282,14 +292,14 @@ impl Connections {
     /// A connection for a request: an idle one, or one that is shared. If the origin may speak HTTP/2, the first of several
     /// requests makes a connection, and the others wait until it is known whether they can share it.
     pub(super) async fn find(self: &Arc<Self>, key: &Arc<str>, may_be_http2: bool) -> Found {
-        let mut has_waited = false;
+        let until = Instant::now() + MAX_NEGOTIATION;
         loop {
-            let mut negotiation = match self.look(key, may_be_http2, has_waited) {
+            let waits = Instant::now() < until;
+            let mut negotiation = match self.look(key, may_be_http2, waits) {
                 Ok(found) => return found,
                 Err(negotiation) => negotiation,
             };
-            has_waited = true;
-            let over = tokio::time::timeout(MAX_NEGOTIATION, negotiation.changed());
+            let over = tokio::time::timeout_at(until.into(), negotiation.changed());
             let _ = Box::pin(over).await;
         }
     }
@@ -298,10 +308,10 @@ impl Connections {
         self: &Arc<Self>,
         key: &Arc<str>,
         may_be_http2: bool,
-        has_waited: bool,
+        waits: bool,
     ) -> Result<Found, watch::Receiver<()>> {
-        let mut state = self.state();
-        let state = &mut *state;
+        let mut guard = self.state();
+        let state = &mut *guard;
         if let Some(origin) = state.origins.get_mut(key) {
             if let Some(shared) = &origin.http2 {
                 if shared.is_usable() {
@@ -320,10 +330,11 @@ impl Connections {
         }
         let origin = state.origins.entry(Arc::clone(key)).or_default();
         match &origin.protocol {
-            Protocol::Negotiated(negotiation) if !has_waited => Err(negotiation.clone()),
-            Protocol::Unknown if !has_waited => {
+            Protocol::Negotiated(negotiation) if waits => Err(negotiation.clone()),
+            Protocol::Unknown if waits => {
                 let (over, negotiation) = watch::channel(());
                 origin.protocol = Protocol::Negotiated(negotiation);
+                self.start_reaper(&mut guard);
                 Ok(Found::Nothing(Some(Negotiation {
                     home: Arc::downgrade(self),
                     key: Arc::clone(key),
@@ -367,6 +378,7 @@ impl Connections {
             since: Instant::now(),
             connection,
         };
+        DESCRIPTORS.becomes_idle();
         inner.idle.insert(id, idle);
         self.start_reaper(&mut state);
         drop(state);

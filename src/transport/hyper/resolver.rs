@@ -97,42 +97,58 @@ enum Entry {
         until: Instant,
     },
     /// A lookup is under way, or waits for a thread.
-    Pending(watch::Receiver<Option<Resolved>>),
+    Pending(Lookup),
 }
 
 #[cfg(not(feature = "hickory-dns"))]
 async fn resolve(_: &Settings, host: String) -> Result<Arc<[IpAddr]>, Error> {
-    let mut lookup = {
-        let mut cache = CACHE.lock();
-        match cache.get(&host) {
-            Some(Entry::Known { addresses, until }) if *until > Instant::now() => {
-                return Ok(Arc::clone(addresses));
-            }
-            Some(Entry::Pending(lookup)) => lookup.clone(),
-            _ => {
-                let (result, lookup) = watch::channel(None);
-                cache.insert(host.clone(), Entry::Pending(lookup.clone()));
-                drop(cache);
-                let name = host.clone();
-                if let Err(error) = LOOKUPS.spawn(move || look_up(name, result)) {
-                    CACHE.lock().remove(&host);
-                    return Err(error);
-                }
-                lookup
-            }
+    // A lookup that this one waits for may be given up by those that have asked for it first.
+    for _ in 0..2 {
+        let mut lookup = match look_into_cache(&host)? {
+            Ok(addresses) => return Ok(addresses),
+            Err(lookup) => lookup,
+        };
+        let result = match lookup.wait_for(Option::is_some).await {
+            Ok(result) => result.clone(),
+            Err(_) => None,
+        };
+        match result {
+            Some(Ok(addresses)) => return Ok(addresses),
+            Some(Err(error)) => return Err(Error::from_resolution(error.into())),
+            None => {}
         }
-    };
-    let result = match lookup.wait_for(Option::is_some).await {
-        Ok(result) => result.clone(),
-        Err(_) => None,
-    };
-    match result {
-        Some(Ok(addresses)) => Ok(addresses),
-        Some(Err(error)) => Err(Error::from_resolution(error.into())),
-        None => Err(Error::local_resource(
-            "the lookup of the name could not be started",
-        )),
     }
+    Err(Error::local_resource(
+        "the lookup of the name could not be started",
+    ))
+}
+
+#[cfg(not(feature = "hickory-dns"))]
+type Lookup = watch::Receiver<Option<Resolved>>;
+
+/// The addresses of a name, if they are known; otherwise a lookup that is under way, or starts now.
+#[cfg(not(feature = "hickory-dns"))]
+fn look_into_cache(host: &str) -> Result<Result<Arc<[IpAddr]>, Lookup>, Error> {
+    let mut cache = CACHE.lock();
+    match cache.get(host) {
+        Some(Entry::Known { addresses, until }) if *until > Instant::now() => {
+            return Ok(Ok(Arc::clone(addresses)));
+        }
+        // One without a sender had no thread.
+        Some(Entry::Pending(lookup)) if lookup.has_changed().is_ok() => {
+            return Ok(Err(lookup.clone()));
+        }
+        _ => {}
+    }
+    let (result, lookup) = watch::channel(None);
+    cache.insert(host.to_owned(), Entry::Pending(lookup.clone()));
+    drop(cache);
+    let name = host.to_owned();
+    if let Err(error) = LOOKUPS.spawn(move || look_up(name, result)) {
+        CACHE.lock().remove(host);
+        return Err(error);
+    }
+    Ok(Err(lookup))
 }
 
 #[cfg(not(feature = "hickory-dns"))]

@@ -43,6 +43,9 @@ fn connect_error(source: BoxError, is_dns: bool, is_plain: bool) -> Error {
     if is_timeout(&*source) {
         return Error::timeout().sent(false).with_source(source);
     }
+    if message_texts::is_proxy_refusal(&*source) {
+        return Error::proxy_credentials(source);
+    }
     if message_texts::is_proxy_failure(&*source) {
         return Error::proxy(source);
     }

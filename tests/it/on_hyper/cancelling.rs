@@ -241,3 +241,24 @@ fn a_pool_with_thousands_in_flight_is_dropped_at_once_and_leaves_nothing() {
         });
     });
 }
+
+#[test]
+fn a_handle_has_its_outcome_when_the_pool_is_dropped_with_its_job_in_flight() {
+    let (server, reached, closed) = server_at(Stage::Head);
+    let pool = pool().concurrency(4).build().unwrap();
+    let job = pool.spawn(server.url("/")).unwrap();
+    reached.recv_timeout(SOON).unwrap();
+    drop(pool);
+    let exception = job.join().unwrap_err();
+    assert_eq!(exception.kind(), ErrorKind::Cancelled, "{exception:?}");
+    assert!(exception.was_sent());
+    closed.recv_timeout(SOON).unwrap();
+}
+
+#[test]
+fn a_pool_that_was_made_without_jobs_takes_them_later() {
+    let server = Server::responding("late");
+    let pool = pool().build_from_urls([""; 0]).unwrap();
+    let job = pool.spawn(server.url("/")).unwrap();
+    assert_eq!(job.join().unwrap().text(), "late");
+}
