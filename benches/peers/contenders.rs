@@ -65,8 +65,8 @@ pub(crate) const RAW_EPOLL: &str = "raw epoll loop";
 /// The contender that all others are compared with.
 pub(crate) const REFERENCE: &str = ASYNC_CURRENT;
 
-/// Worker threads of an event-driven contender.
-const EVENT_THREADS: usize = 2;
+/// Worker threads of async reqwest on a multi-threaded runtime.
+const ASYNC_THREADS: usize = 2;
 
 pub(crate) const CONTENDERS: &[Contender] = &[
     contender(POOL_ON_REQWEST, &[Https], |task| {
@@ -85,7 +85,6 @@ pub(crate) const CONTENDERS: &[Contender] = &[
     contender(POOL_ON_HYPER, &[Https, Http2, Thousands], |task| {
         let (pem, http2) = (task.pem(), task.http2);
         let builder = Pool::builder().session(move || hyper_session(&pem, http2));
-        let builder = builder.num_threads(EVENT_THREADS);
         pool(task, builder.concurrency(task.in_flight))
     }),
     contender(POOL_ON_UREQ, &[Https], |task| {
@@ -322,7 +321,7 @@ fn async_current(task: &Task) -> Instant {
 /// A spawned task for each request. Tasks that send one request after the other open more connections than that.
 fn async_multi(task: &Task) -> Instant {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(EVENT_THREADS)
+        .worker_threads(ASYNC_THREADS)
         .enable_all()
         .build()
         .expect("a runtime");

@@ -69,7 +69,8 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// [`Session::hyper`](crate::Session::hyper), more event loops than cores are of none.
     ///
     /// With 0, building fails with [`PoolError::NoThreads`](crate::PoolError::NoThreads). A pool whose jobs are known when it
-    /// is built starts at most one worker for each job. Defaults to the number of CPU cores.
+    /// is built starts at most one worker for each job. Defaults to the number of CPU cores; on `Session::hyper`, to one
+    /// worker for each 16 requests of [`concurrency`](Self::concurrency) if those are fewer.
     pub fn num_threads(mut self, num_threads: usize) -> Self {
         self.settings.num_threads = Some(num_threads);
         self
@@ -103,8 +104,9 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// while they fill the window, no further requests are pulled.
     ///
     /// If it is smaller than the number of workers, some workers stay idle. With 0, building fails with
-    /// [`PoolError::NoWindow`](crate::PoolError::NoWindow). Defaults to 4 jobs for each request that may be in flight for `imap` and `imap_unordered`, and
-    /// to 1,000 for a [`job_queue`](Self::job_queue).
+    /// [`PoolError::NoWindow`](crate::PoolError::NoWindow). Defaults to 4 jobs for each request that may be in flight
+    /// for `imap` and `imap_unordered`, on [`Session::hyper`](crate::Session::hyper) to 128 at least, and to 1,000 for a
+    /// [`job_queue`](Self::job_queue).
     pub fn window(mut self, jobs: usize) -> Self {
         self.settings.window = Some(jobs);
         self

@@ -214,7 +214,7 @@ impl Core {
         &self,
         running: RunningJob,
         mut result: Result<Response, Error>,
-        unnotified: &mut Option<Unnotified>,
+        unnotified: Option<&mut Unnotified>,
     ) {
         let (worker, origin, mut log) = (running.worker, running.origin(), running.log);
         let Some(StartedJob {

@@ -26,9 +26,6 @@ pub(super) struct Threads {
 pub(super) struct ThreadSettings {
     /// The maximum number of workers.
     pub(super) max: usize,
-    /// Which engine the workers are.
-    #[cfg_attr(not(feature = "hyper"), expect(dead_code, reason = "for event loops"))]
-    pub(super) is_event_driven: bool,
     /// The maximum number of requests in flight, over all workers.
     #[cfg_attr(not(feature = "hyper"), expect(dead_code, reason = "for event loops"))]
     pub(super) concurrency: usize,
@@ -59,11 +56,6 @@ impl Threads {
     /// The number of workers, including those that are yet to be started.
     pub(super) fn count(&self) -> usize {
         self.ramp().wanted
-    }
-
-    #[cfg(feature = "hyper")]
-    pub(super) fn are_event_driven(&self) -> bool {
-        self.settings.is_event_driven
     }
 
     /// The maximum number of requests that this worker may have in flight.

@@ -6,7 +6,6 @@ mod blocking;
 mod event;
 
 use std::cell::RefCell;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -24,6 +23,8 @@ use crate::session::factory::WorkerSessions;
 use crate::session::{OpenSession, SessionState};
 use crate::sync::channel::Sender;
 use crate::transport::ByEngine;
+#[cfg(feature = "hyper")]
+use crate::transport::hyper::HyperTransport;
 
 /// How often an attempt is repeated at most, since one credential after the other has expired before it was its turn.
 const MAX_REPETITIONS: usize = 10;
@@ -66,7 +67,7 @@ impl Worker {
 
     fn serve(self) {
         #[cfg(feature = "hyper")]
-        if self.threads.are_event_driven() {
+        if self.threads.sessions.is_event_driven() {
             return event::serve(&self);
         }
         blocking::serve(&self);
@@ -138,18 +139,18 @@ impl Worker {
             let sent_with = session.state.clone();
             let begun = match session.transport.by_engine() {
                 ByEngine::Blocking(transport) => Begun::Over(fetch.complete(transport)?),
-                // Boxed, since it is large, and is moved until it begins.
                 #[cfg(feature = "hyper")]
-                ByEngine::EventDriven(transport) => {
-                    Begun::Running(Box::pin(fetch.run(transport.clone())))
-                }
+                ByEngine::EventDriven(transport) => Begun::Ready(fetch, transport.clone()),
             };
             Ok((begun, sent_with))
         };
         let (begun, sent_with) = sessions.with(request, start).await?;
         let response = match begun {
             Begun::Over(response) => response,
-            Begun::Running(attempt) => attempt.await?,
+            #[cfg(feature = "hyper")]
+            Begun::Ready(fetch, transport) => fetch.run(transport).await?,
+            #[cfg(not(feature = "hyper"))]
+            Begun::Never(never) => match *never {},
         };
         Ok((response, sent_with))
     }
@@ -208,12 +209,13 @@ impl Worker {
     }
 }
 
-type BoxedAttempt<'a> = Pin<Box<dyn Future<Output = Result<Response, Error>> + 'a>>;
-
 /// An attempt that has begun.
 enum Begun<'a> {
     /// On a transport that blocks, it is over.
     Over(Response),
-    #[cfg_attr(not(feature = "hyper"), expect(dead_code, reason = "for event loops"))]
-    Running(BoxedAttempt<'a>),
+    #[cfg(feature = "hyper")]
+    Ready(Fetch<'a>, HyperTransport),
+    #[cfg(not(feature = "hyper"))]
+    #[expect(dead_code, reason = "for the lifetime")]
+    Never(&'a std::convert::Infallible),
 }

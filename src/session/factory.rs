@@ -15,7 +15,7 @@ use crate::error::{BoxError, Error};
 use crate::request::RequestSpec;
 use crate::sync::{Mutex, thread};
 #[cfg(feature = "hyper")]
-use crate::transport::ByEngine;
+use crate::transport::AnyTransport;
 use crate::transport::reqwest::ClientBuilder;
 use crate::transport::{TransportBuilder, TransportOptions};
 
@@ -23,6 +23,10 @@ use crate::transport::{TransportBuilder, TransportOptions};
 pub(crate) trait SessionFactory: Send + Sync {
     /// Opens a session on the calling thread. With a proxy, all its requests go through that proxy.
     fn open(&self, proxy: Option<&Url>) -> Result<Box<OpenSession>, SessionError>;
+
+    /// Which engine drives the transports of its sessions.
+    #[cfg(feature = "hyper")]
+    fn is_event_driven(&self) -> bool;
 
     /// The credential that the sessions of all workers send, if there is one.
     fn credentials(&self) -> Option<&Credentials>;
@@ -166,6 +170,11 @@ impl<B: TransportBuilder + 'static> SessionFactory for TypedFactory<B> {
         Ok(Box::new(clone))
     }
 
+    #[cfg(feature = "hyper")]
+    fn is_event_driven(&self) -> bool {
+        B::Transport::is_event_driven()
+    }
+
     fn credentials(&self) -> Option<&Credentials> {
         self.credentials.as_ref()
     }
@@ -264,17 +273,13 @@ pub(crate) struct WorkerSessions {
     cache: RefCell<SessionCache<Box<OpenSession>>>,
     /// Held while the hooks of one session run for an attempt, so that they do not run for another one as well.
     turn: futures_util::lock::Mutex<()>,
-    #[cfg(feature = "hyper")]
-    is_event_driven: bool,
 }
 
 impl WorkerSessions {
     /// Opens the session for requests that name no proxy.
     pub(crate) fn open(factory: &Arc<dyn SessionFactory>) -> Result<Self, SessionError> {
         let mut cache = SessionCache::default();
-        let (_session, _) = cache.get_or_open(None, || factory.open(None))?;
-        #[cfg(feature = "hyper")]
-        let is_event_driven = !matches!(_session.transport.by_engine(), ByEngine::Blocking(_));
+        cache.get_or_open(None, || factory.open(None))?;
         if let Some(credentials) = factory.credentials() {
             credentials.current()?;
         }
@@ -282,8 +287,6 @@ impl WorkerSessions {
             factory: Arc::clone(factory),
             cache: RefCell::new(cache),
             turn: futures_util::lock::Mutex::new(()),
-            #[cfg(feature = "hyper")]
-            is_event_driven,
         })
     }
 
@@ -368,7 +371,7 @@ impl WorkerSessions {
         hooks: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
         #[cfg(feature = "hyper")]
-        if self.is_event_driven {
+        if self.factory.is_event_driven() {
             return crate::blocking_threads::HANDLERS.run(hooks).await;
         }
         Ok(hooks())

@@ -66,12 +66,17 @@ pub(super) fn head_error(error: hyper::Error) -> Error {
     exchange_error(error)
 }
 
-/// Whether an error of a TLS handshake is about the connection below it, as what the operating system reports is.
-pub(super) fn is_below_tls(error: &(dyn StdError + 'static)) -> bool {
-    let is_from_system = chain(error)
+/// Maps errors of a TLS handshake. What the operating system reports is about the connection below TLS.
+pub(super) fn handshake_error(error: impl Into<BoxError>) -> Error {
+    let error = error.into();
+    let is_from_system = chain(&*error)
         .filter_map(|error| error.downcast_ref::<io::Error>())
         .any(|error| error.raw_os_error().is_some());
-    is_from_system || message_texts::is_handshake_cut(error)
+    if is_from_system || message_texts::is_handshake_cut(&*error) {
+        Error::connect(error)
+    } else {
+        Error::tls(error)
+    }
 }
 
 pub(super) fn find<'a, T: StdError + 'static>(

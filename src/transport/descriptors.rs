@@ -36,6 +36,13 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    fn new(permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self {
+            _permit: permit,
+            is_open: false,
+        }
+    }
+
     /// The connection has a descriptor, which it will release.
     pub(crate) fn open(&mut self) {
         if !std::mem::replace(&mut self.is_open, true) {
@@ -48,15 +55,6 @@ impl Drop for Place {
     fn drop(&mut self) {
         if self.is_open {
             DESCRIPTORS.open.fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-}
-
-impl From<OwnedSemaphorePermit> for Place {
-    fn from(permit: OwnedSemaphorePermit) -> Self {
-        Self {
-            _permit: Some(permit),
-            is_open: false,
         }
     }
 }
@@ -94,7 +92,7 @@ impl Descriptors {
     /// Waits for the place of a new connection. The oldest idle connections are closed if there is none.
     pub(crate) async fn place(&self) -> Place {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            return place.into();
+            return Place::new(Some(place));
         }
         // From now on, no connection stays idle: see `may_idle` and `became_idle`.
         let _waiting = Waiting::new(&self.waiting);
@@ -104,11 +102,8 @@ impl Descriptors {
             self.close_oldest_idle();
             let permit = tokio::time::timeout(RETRY_INTERVAL, acquired.as_mut()).await;
             if let Ok(permit) = permit {
-                return Place {
-                    // The semaphore is never closed.
-                    _permit: permit.ok(),
-                    is_open: false,
-                };
+                // The semaphore is never closed.
+                return Place::new(permit.ok());
             }
         }
     }

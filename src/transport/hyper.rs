@@ -95,12 +95,11 @@ impl HyperTransport {
         exchange: Exchange<'_>,
     ) -> Result<http::Response<HyperBody>, Error> {
         let (deadline, stall_timeout) = (exchange.deadline(), exchange.stall_timeout());
-        let stalls_at = || Instant::now().checked_add(stall_timeout?);
         let progress = Progress::default();
         let sent = {
             // Pinned here, since it is large, and would be moved.
             let sending = pin!(self.0.exchange(exchange, &progress));
-            within(deadline.or_else(stalls_at), sending).await
+            within(deadline, stall_timeout, sending).await
         };
         let Some(response) = sent else {
             return Err(progress.timed_out());
@@ -131,9 +130,14 @@ impl Progress {
     }
 }
 
-/// Waits for a result until this time at most.
-async fn within<T>(until: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
-    match until {
+/// Waits for a result until the deadline at most; without one, for this long.
+async fn within<T>(
+    deadline: Option<Instant>,
+    stall_timeout: Option<Duration>,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    let stalls_at = || Instant::now().checked_add(stall_timeout?);
+    match deadline.or_else(stalls_at) {
         None => Some(future.await),
         Some(until) => tokio::time::timeout_at(until.into(), future).await.ok(),
     }
@@ -269,6 +273,10 @@ impl Client {
     fn take_in(
         &self,
         mut response: http::Response<Incoming>,
+        #[cfg_attr(
+            not(feature = "cookies"),
+            expect(unused_variables, reason = "for cookies")
+        )]
         url: &Url,
     ) -> http::Response<Incoming> {
         detach_headers(response.headers_mut());
@@ -277,12 +285,20 @@ impl Client {
             let mut set = response.headers().get_all(http::header::SET_COOKIE).iter();
             cookies.set_cookies(&mut set, url);
         }
-        let _ = url;
         response
     }
 
     /// Adds the headers that follow from the settings and the route.
-    fn complete_headers(&self, headers: &mut HeaderMap, url: &Url, route: &Route) {
+    fn complete_headers(
+        &self,
+        headers: &mut HeaderMap,
+        #[cfg_attr(
+            not(feature = "cookies"),
+            expect(unused_variables, reason = "for cookies")
+        )]
+        url: &Url,
+        route: &Route,
+    ) {
         let settings = &self.settings;
         if !headers.contains_key(ACCEPT) {
             headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
@@ -306,7 +322,6 @@ impl Client {
                 headers.insert(PROXY_AUTHORIZATION, credentials.clone());
             }
         }
-        let _ = url;
     }
 }
 

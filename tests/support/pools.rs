@@ -80,6 +80,7 @@ where
 {
     let fine = Server::responding("fine");
     let mut outcomes = outcomes_of(builder, [request.into(), fine.url("/").into()]);
+    assert_eq!(outcomes.len(), 2);
     let next = outcomes.pop().unwrap();
     assert_eq!(next.unwrap().text(), "fine", "the next job");
     outcomes.remove(0)

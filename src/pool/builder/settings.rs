@@ -65,8 +65,16 @@ impl Default for Settings {
 /// How many requests an event-driven worker has in flight by default.
 const IN_FLIGHT_PER_THREAD: usize = 64;
 
+/// With fewer requests in flight for each of them, one event loop less does the same work at less cost: it finds more to do
+/// each time it asks the system.
+const MIN_IN_FLIGHT_PER_THREAD: usize = 16;
+
 /// The default window, for each request that may be in flight: one job in flight, one queued, and two whose outcomes are unread.
 const JOBS_PER_WORKER: usize = 4;
+
+/// The least default window with event loops: so many jobs are queued while outcomes are held back from the reader for a
+/// moment that no request waits for it.
+const MIN_EVENT_DRIVEN_WINDOW: usize = 128;
 
 /// Enough to find jobs for other origins while some are limited, or while many jobs wait for a retry.
 const JOBS_TO_LOOK_AHEAD: usize = 1_000;
@@ -79,10 +87,17 @@ impl Settings {
             let workers = set.unwrap_or_else(num_cpus::get);
             return (workers, workers);
         }
-        let threads = self.num_threads.unwrap_or_else(num_cpus::get);
-        let default = threads.saturating_mul(IN_FLIGHT_PER_THREAD);
-        let concurrency = self.concurrency.unwrap_or(default);
-        (threads.min(concurrency), concurrency)
+        match (self.num_threads, self.concurrency) {
+            (Some(threads), Some(concurrency)) => (threads.min(concurrency), concurrency),
+            (None, Some(concurrency)) => {
+                let useful = concurrency.div_ceil(MIN_IN_FLIGHT_PER_THREAD);
+                (useful.min(num_cpus::get()), concurrency)
+            }
+            (threads, None) => {
+                let threads = threads.unwrap_or_else(num_cpus::get);
+                (threads, threads.saturating_mul(IN_FLIGHT_PER_THREAD))
+            }
+        }
     }
 
     /// The maximum number of jobs that are taken out of the user's channel ahead of time.
@@ -104,9 +119,15 @@ impl Settings {
             .then(|| AddressFilter::new(allowed)))
     }
 
-    pub(super) fn window(&self, concurrency: usize) -> usize {
-        self.window
-            .unwrap_or_else(|| concurrency.saturating_mul(JOBS_PER_WORKER))
+    pub(super) fn window(&self, concurrency: usize, is_event_driven: bool) -> usize {
+        self.window.unwrap_or_else(|| {
+            let window = concurrency.saturating_mul(JOBS_PER_WORKER);
+            if is_event_driven {
+                window.max(MIN_EVENT_DRIVEN_WINDOW)
+            } else {
+                window
+            }
+        })
     }
 }
 

@@ -170,14 +170,15 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         if settings.num_threads == Some(0) {
             return Err(PoolError::NoThreads);
         }
-        let (max, concurrency) = settings.workers(B::Transport::is_event_driven());
+        let is_event_driven = B::Transport::is_event_driven();
+        let (max, concurrency) = settings.workers(is_event_driven);
         if max == 0 {
             return Err(PoolError::NoConcurrency);
         }
         if settings.max_unread == Some(0) {
             return Err(PoolError::NoUnread);
         }
-        let window = settings.window(concurrency);
+        let window = settings.window(concurrency, is_event_driven);
         if window == 0 {
             return Err(PoolError::NoWindow);
         }
@@ -240,7 +241,6 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             sessions,
             ThreadSettings {
                 max,
-                is_event_driven: B::Transport::is_event_driven(),
                 concurrency,
                 name: settings.thread_name,
                 stack_size: settings.thread_stack_size,

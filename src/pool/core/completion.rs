@@ -7,6 +7,7 @@ use crate::outcome::ThreadResponse;
 use crate::pool::job::{FinishedAttempt, Job, ReplyRoute};
 use crate::pool::job_handle::{CancelledAt, SpawnedJob};
 use crate::pool::results::Unnotified;
+use crate::pool::round::Round;
 use crate::pool::shutdown::ShutdownMode;
 
 impl Core {
@@ -17,7 +18,7 @@ impl Core {
             Some(CancelledAt::InFlight(place)) => {
                 if let Some(started) = self.in_flight.remove_at(&place) {
                     let (job, attempt) = started.cancel();
-                    self.complete(job, attempt, NO_WORKER, &mut None);
+                    self.complete(job, attempt, NO_WORKER, None);
                 }
             }
             None => {}
@@ -37,7 +38,7 @@ impl Core {
         if mode == ShutdownMode::Cancelled {
             for started in self.in_flight.drain() {
                 let (job, attempt) = started.cancel();
-                self.complete(job, attempt, NO_WORKER, &mut None);
+                self.complete(job, attempt, NO_WORKER, None);
             }
         }
     }
@@ -51,7 +52,7 @@ impl Core {
                 // It was sent, so it ends with what its last attempt was.
                 if let Some(attempt) = job.last_attempt.take() {
                     self.counters.job_resumed();
-                    self.complete(job, *attempt, NO_WORKER, &mut None);
+                    self.complete(job, *attempt, NO_WORKER, None);
                 }
             }
             (ShutdownMode::Returning, ReplyRoute::Pool) => self.give_back(job),
@@ -80,7 +81,7 @@ impl Core {
             self.counters.job_started(NO_WORKER);
         }
         let attempt = job.cancelled_attempt();
-        self.deliver(job, attempt, NO_WORKER, &mut None)
+        self.deliver(job, attempt, NO_WORKER, None)
     }
 
     fn give_back(&self, job: Job) {
@@ -100,7 +101,7 @@ impl Core {
         job: Job,
         attempt: FinishedAttempt,
         worker: usize,
-        unnotified: &mut Option<Unnotified>,
+        unnotified: Option<&mut Unnotified>,
     ) {
         let is_kept_open = self.deliver(job, attempt, worker, unnotified);
         if !is_kept_open {
@@ -115,7 +116,7 @@ impl Core {
         job: Job,
         attempt: FinishedAttempt,
         worker: usize,
-        unnotified: &mut Option<Unnotified>,
+        unnotified: Option<&mut Unnotified>,
     ) -> bool {
         let (mut outcome, route) = job.into_outcome(attempt);
         if self.policy.error_for_status {
@@ -137,21 +138,24 @@ impl Core {
             ReplyRoute::Pool => {
                 let keep_open = || self.outstanding.keep_open();
                 let is_kept_open = self.results.send(outcome, keep_open);
-                match unnotified {
-                    None => self.results.notify(1),
-                    Some(unnotified) => unnotified.add(None),
-                }
+                self.notify(None, unnotified);
                 return is_kept_open;
             }
             ReplyRoute::Round(round) => {
                 round.complete(outcome);
-                match unnotified {
-                    None => round.notify(1),
-                    Some(unnotified) => unnotified.add(Some(&round)),
-                }
+                self.notify(Some(&round), unnotified);
             }
             ReplyRoute::Handle(spawned) => spawned.complete(outcome),
         }
         false
+    }
+
+    /// Wakes a reader of the round, or of the pool, for one outcome; or notes that it is to be woken.
+    fn notify(&self, round: Option<&Arc<Round>>, unnotified: Option<&mut Unnotified>) {
+        match (unnotified, round) {
+            (Some(unnotified), _) => unnotified.add(round),
+            (None, Some(round)) => round.notify(1),
+            (None, None) => self.results.notify(1),
+        }
     }
 }

@@ -40,5 +40,5 @@ fn attempt(worker: &Worker, mut running: RunningJob) {
         worker.close_sessions();
         Err(Error::panicked(message))
     });
-    worker.threads.core.finish(running, result, &mut None);
+    worker.threads.core.finish(running, result, None);
 }

@@ -1,8 +1,10 @@
 //! The event-driven engine: it takes jobs while it has room, drives all its attempts on one thread, and finishes them in any
 //! order.
 
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -33,7 +35,7 @@ pub(super) fn serve(worker: &Worker) {
                 };
                 if let Some(running) = worker.threads.core.start(worker.number, job) {
                     let error = Error::local_resource(error);
-                    worker.threads.core.finish(running, Err(error), &mut None);
+                    worker.threads.core.finish(running, Err(error), None);
                 }
             }
         }
@@ -46,64 +48,107 @@ pub(super) fn serve(worker: &Worker) {
     runtime.shutdown_background();
 }
 
+/// What the attempts on an event loop share.
+struct EventLoop<'a> {
+    worker: &'a Worker,
+    readers: RefCell<ReaderWatch>,
+    /// The slots that have finished their jobs.
+    free: RefCell<Vec<FreeSlot<'a>>>,
+}
+
+/// A slot that waits until it is told what comes next.
+struct FreeSlot<'a> {
+    next: Rc<Cell<NextTurn<'a>>>,
+    waker: Waker,
+}
+
+/// What comes next for a slot.
+#[derive(Default)]
+enum NextTurn<'a> {
+    #[default]
+    Undecided,
+    Job(JobInFlight<'a>),
+    End,
+}
+
+impl<'a> FreeSlot<'a> {
+    fn goes_on(self, next: NextTurn<'a>) {
+        self.next.set(next);
+        self.waker.wake();
+    }
+}
+
 /// Drives attempts, up to this many at a time, until the work is over.
 async fn drive(worker: &Worker, max: usize) {
     let core = &worker.threads.core;
-    let mut attempts = FuturesUnordered::new();
-    let (attempts_wake, attempts_waker) = EventLoopWaker::new();
+    let event_loop = EventLoop {
+        worker,
+        readers: RefCell::default(),
+        free: RefCell::default(),
+    };
+    let mut slots = FuturesUnordered::new();
+    let (slots_wake, slots_waker) = EventLoopWaker::new();
     let mut queue = QueueWatch::default();
-    let mut readers = ReaderWatch::default();
     poll_fn(|context| {
-        if attempts_wake.is_new(context.waker()) {
+        if slots_wake.is_new(context.waker()) {
             queue.wake.is_new(context.waker());
             core.wake_at_end(context.waker());
         }
         for _ in 0..MAX_TURNS {
             let mut rounds = 0;
-            attempts_wake.was_called.store(false, Ordering::SeqCst);
-            attempts_wake.is_awake.store(true, Ordering::SeqCst);
+            slots_wake.was_called.store(false, Ordering::SeqCst);
+            slots_wake.is_awake.store(true, Ordering::SeqCst);
             loop {
-                let mut attempts_context = Context::from_waker(&attempts_waker);
-                if let Poll::Ready(Some((job, result))) =
-                    attempts.poll_next_unpin(&mut attempts_context)
-                {
-                    JobInFlight::finish(job, result, &mut readers.unnotified);
-                    readers.notify_many(worker);
+                let mut slots_context = Context::from_waker(&slots_waker);
+                if let Poll::Ready(Some(())) = slots.poll_next_unpin(&mut slots_context) {
                     continue;
                 }
-                // It calls its waker itself when it has polled each attempt once: with few of them, each time. Going
-                // through the system's poll for that would double the cost of a request.
+                // It calls its waker itself when it has polled each slot once: with few of them, each time. Going through
+                // the system's poll for that would double the cost of a request.
                 rounds += 1;
                 if rounds == MAX_ROUNDS {
                     context.waker().wake_by_ref();
-                } else if attempts_wake.was_called.swap(false, Ordering::SeqCst) {
+                } else if slots_wake.was_called.swap(false, Ordering::SeqCst) {
                     continue;
                 }
-                attempts_wake.is_awake.store(false, Ordering::SeqCst);
-                if rounds == MAX_ROUNDS || !attempts_wake.was_called.load(Ordering::SeqCst) {
+                slots_wake.is_awake.store(false, Ordering::SeqCst);
+                if rounds == MAX_ROUNDS || !slots_wake.was_called.load(Ordering::SeqCst) {
                     break;
                 }
             }
             if core.is_over() {
-                readers.notify_all(worker);
+                event_loop.readers.borrow_mut().notify_all(worker);
                 return Poll::Ready(());
             }
-            let before = attempts.len();
-            while attempts.len() < max && queue.may_have_jobs(context) {
+            // Jobs are started together: so a server that has gone to sleep is woken once.
+            let mut free = event_loop.free.take();
+            let mut has_woken = !free.is_empty();
+            while slots.len() - free.len() < max && queue.may_have_jobs(context) {
                 match core.poll_next(worker.number, &queue.waker) {
                     Next::Start(job) => {
-                        if let Some(running) = core.start(worker.number, job) {
-                            attempts.push(attempt(worker, running));
+                        let running = core.start(worker.number, job);
+                        if running.is_none() {
+                            continue;
+                        }
+                        has_woken = true;
+                        let job = JobInFlight { core, running };
+                        match free.pop() {
+                            Some(slot) => slot.goes_on(NextTurn::Job(job)),
+                            None => slots.push(event_loop.serve(job)),
                         }
                     }
                     Next::Wait(until) => queue.wait(until),
                     Next::Exit => {
-                        readers.notify_all(worker);
+                        event_loop.readers.borrow_mut().notify_all(worker);
                         return Poll::Ready(());
                     }
                 }
             }
-            if attempts.len() == before {
+            for slot in free {
+                slot.goes_on(NextTurn::End);
+            }
+            if !has_woken {
+                let mut readers = event_loop.readers.borrow_mut();
                 // Without more to do, it may be up to the reader that there is.
                 if queue.is_waiting {
                     readers.notify_all(worker);
@@ -112,42 +157,71 @@ async fn drive(worker: &Worker, max: usize) {
                 return Poll::Pending;
             }
         }
-        // Attempts may end as soon as they start, one after the other: connections and timers get their turn.
+        // Connections and timers get their turn.
         context.waker().wake_by_ref();
         Poll::Pending
     })
     .await;
 }
 
-/// How often the attempts are polled before the events of connections are looked at again.
+/// How often the slots are polled before the events of connections are looked at again.
 const MAX_ROUNDS: usize = 4;
 
-/// How often attempts are started before that.
+/// How often slots are started before that.
 const MAX_TURNS: usize = 32;
 
-/// Makes an attempt, and ends it at once when it is cancelled.
-async fn attempt(worker: &Worker, running: RunningJob) -> (JobInFlight<'_>, AttemptResult) {
-    let cancel_flag = Arc::clone(running.cancel_flag());
-    let mut job = JobInFlight {
-        core: &worker.threads.core,
-        running: Some(running),
-    };
-    let result = {
-        let mut attempt = pin!(job.attempt(worker));
-        let mut is_watched = false;
-        poll_fn(|context| {
-            if !std::mem::replace(&mut is_watched, true) {
-                cancel_flag.wake_on_set(context.waker());
-            }
-            if cancel_flag.is_set() {
-                return Poll::Ready(Err(Error::cancelled().sent(true)));
-            }
-            let polled = panics::caught(|| attempt.as_mut().poll(context));
-            polled.unwrap_or_else(|message| Poll::Ready(Err(Error::panicked(message))))
-        })
-        .await
-    };
-    (job, result)
+impl<'a> EventLoop<'a> {
+    /// A slot: it makes attempts at one job after the other, in the same memory, and ends when there is none to start.
+    async fn serve(&self, first: JobInFlight<'a>) {
+        let next = Rc::new(Cell::default());
+        let mut current = Some(first);
+        while let Some(job) = current {
+            self.attempt(job).await;
+            let mut is_free = false;
+            current = poll_fn(|context| {
+                match next.take() {
+                    NextTurn::Job(job) => return Poll::Ready(Some(job)),
+                    NextTurn::End => return Poll::Ready(None),
+                    NextTurn::Undecided => {}
+                }
+                // Its last connection may still call its waker.
+                if !std::mem::replace(&mut is_free, true) {
+                    self.free.borrow_mut().push(FreeSlot {
+                        next: Rc::clone(&next),
+                        waker: context.waker().clone(),
+                    });
+                }
+                Poll::Pending
+            })
+            .await;
+        }
+    }
+
+    /// Makes an attempt, ends it at once when it is cancelled, and finishes its job.
+    async fn attempt(&self, mut job: JobInFlight<'a>) {
+        let Some(running) = &job.running else {
+            return;
+        };
+        let cancel_flag = Arc::clone(running.cancel_flag());
+        let result = {
+            let mut attempt = pin!(job.attempt(self.worker));
+            let mut is_watched = false;
+            poll_fn(|context| {
+                if !std::mem::replace(&mut is_watched, true) {
+                    cancel_flag.wake_on_set(context.waker());
+                }
+                if cancel_flag.is_set() {
+                    return Poll::Ready(Err(Error::cancelled().sent(true)));
+                }
+                let polled = panics::caught(|| attempt.as_mut().poll(context));
+                polled.unwrap_or_else(|message| Poll::Ready(Err(Error::panicked(message))))
+            })
+            .await
+        };
+        let mut readers = self.readers.borrow_mut();
+        job.finish(result, &mut readers.unnotified);
+        readers.notify_many(self.worker);
+    }
 }
 
 type AttemptResult = Result<Response, Error>;
@@ -167,9 +241,9 @@ impl JobInFlight<'_> {
         }
     }
 
-    fn finish(mut self, result: AttemptResult, unnotified: &mut Option<Unnotified>) {
+    fn finish(mut self, result: AttemptResult, unnotified: &mut Unnotified) {
         if let Some(running) = self.running.take() {
-            self.core.finish(running, result, unnotified);
+            self.core.finish(running, result, Some(unnotified));
         }
     }
 }
@@ -178,7 +252,7 @@ impl Drop for JobInFlight<'_> {
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {
             let cancelled = Err(Error::cancelled().sent(true));
-            self.core.finish(running, cancelled, &mut None);
+            self.core.finish(running, cancelled, None);
         }
     }
 }
@@ -279,53 +353,32 @@ const MAX_BATCH: usize = 32;
 const MAX_DELAY: Duration = Duration::from_millis(1);
 
 /// Wakes the readers of outcomes: not for each of them.
+#[derive(Default)]
 struct ReaderWatch {
-    unnotified: Option<Unnotified>,
+    unnotified: Unnotified,
     /// When they are told, however few there are.
     timer: Option<Pin<Box<Sleep>>>,
-    is_timed: bool,
-}
-
-impl Default for ReaderWatch {
-    fn default() -> Self {
-        Self {
-            unnotified: Some(Unnotified::default()),
-            timer: None,
-            is_timed: false,
-        }
-    }
 }
 
 impl ReaderWatch {
-    fn len(&self) -> usize {
-        self.unnotified.as_ref().map_or(0, Unnotified::len)
-    }
-
     /// Tells readers if there are many outcomes.
     fn notify_many(&mut self, worker: &Worker) {
-        if self.len() >= MAX_BATCH {
+        if self.unnotified.len() >= MAX_BATCH {
             self.notify_all(worker);
         }
     }
 
     fn notify_all(&mut self, worker: &Worker) {
-        if let Some(unnotified) = &mut self.unnotified {
-            worker.threads.core.notify_readers(unnotified);
-        }
-        self.is_timed = false;
+        worker.threads.core.notify_readers(&mut self.unnotified);
+        self.timer = None;
     }
 
     /// The event loop waits: readers are told when the time has come.
     fn notify_in_time(&mut self, worker: &Worker, context: &mut Context<'_>) {
-        if self.len() == 0 {
+        if self.unnotified.len() == 0 {
             return;
         }
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(MAX_DELAY)));
-        if !std::mem::replace(&mut self.is_timed, true) {
-            timer
-                .as_mut()
-                .reset(tokio::time::Instant::now() + MAX_DELAY);
-        }
         if timer.as_mut().poll(context).is_ready() {
             self.notify_all(worker);
         }

@@ -172,9 +172,9 @@ impl HyperBody {
 
     /// Waits for the next piece; an empty one is the end.
     pub(crate) async fn piece(&mut self) -> Result<Bytes, Error> {
-        let stalls_at = || Instant::now().checked_add(self.stall_timeout?);
-        let until = self.deadline.or_else(stalls_at);
-        match within(until, poll_fn(|context| self.poll_piece(context))).await {
+        let (deadline, stall_timeout) = (self.deadline, self.stall_timeout);
+        let piece = poll_fn(|context| self.poll_piece(context));
+        match within(deadline, stall_timeout, piece).await {
             Some(piece) => piece,
             None => {
                 self.connection.has_timed_out();

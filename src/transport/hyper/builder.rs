@@ -52,8 +52,7 @@ pub struct HyperBuilder {
     tcp_keepalive: Option<Duration>,
     local_address: Option<IpAddr>,
     https_only: bool,
-    http1_only: bool,
-    http2_prior_knowledge: bool,
+    versions: Versions,
     http2_keep_alive_interval: Option<Duration>,
     http2_keep_alive_timeout: Duration,
     overrides: HashMap<String, Vec<SocketAddr>>,
@@ -61,6 +60,15 @@ pub struct HyperBuilder {
     #[cfg(feature = "cookies")]
     cookies: bool,
     tls: TlsSettings,
+}
+
+/// Which versions of HTTP are spoken.
+#[derive(Clone, Copy, PartialEq)]
+enum Versions {
+    /// HTTP/2 if the server agrees to it during the TLS handshake, HTTP/1.1 otherwise.
+    Agreed,
+    Http1,
+    Http2,
 }
 
 #[derive(Clone)]
@@ -84,8 +92,7 @@ impl HyperBuilder {
             tcp_keepalive: Some(TCP_KEEPALIVE),
             local_address: None,
             https_only: false,
-            http1_only: false,
-            http2_prior_knowledge: false,
+            versions: Versions::Agreed,
             http2_keep_alive_interval: Some(HTTP2_KEEP_ALIVE),
             http2_keep_alive_timeout: HTTP2_KEEP_ALIVE,
             overrides: HashMap::new(),
@@ -186,15 +193,16 @@ impl HyperBuilder {
         self
     }
 
-    /// Offers HTTP/1.1 alone. Defaults to HTTP/2 as well, over TLS.
+    /// Offers HTTP/1.1 alone, and takes back [`http2_prior_knowledge`](Self::http2_prior_knowledge). Defaults to HTTP/2 as
+    /// well, over TLS.
     pub fn http1_only(mut self) -> Self {
-        self.http1_only = true;
+        self.versions = Versions::Http1;
         self
     }
 
-    /// Speaks HTTP/2 without asking the server, also over plain TCP.
+    /// Speaks HTTP/2 without asking the server, also over plain TCP, and takes back [`http1_only`](Self::http1_only).
     pub fn http2_prior_knowledge(mut self) -> Self {
-        self.http2_prior_knowledge = true;
+        self.versions = Versions::Http2;
         self
     }
 
@@ -275,8 +283,7 @@ impl TransportBuilder for HyperBuilder {
             tcp_keepalive,
             local_address,
             https_only,
-            http1_only,
-            http2_prior_knowledge,
+            versions,
             http2_keep_alive_interval,
             http2_keep_alive_timeout,
             overrides,
@@ -306,7 +313,7 @@ impl TransportBuilder for HyperBuilder {
                 )
             })?,
         };
-        let offers_http2 = !http1_only;
+        let offers_http2 = versions != Versions::Http1;
         Ok(HyperTransport::new(Settings {
             user_agent,
             connect_timeout,
@@ -316,7 +323,7 @@ impl TransportBuilder for HyperBuilder {
             tcp_keepalive,
             local_address,
             https_only,
-            http2_prior_knowledge,
+            http2_prior_knowledge: versions == Versions::Http2,
             http2_keep_alive_interval,
             http2_keep_alive_timeout,
             overrides,

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+#[cfg(feature = "socks")]
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -306,30 +308,66 @@ impl Settings {
                 }
             }
             #[cfg(feature = "socks")]
-            (ProxyKind::Socks4 { resolves }, _) => {
-                let addresses = self.unless(resolves, target).await?;
-                Stream::Tcp(socks::connect_v4(stream, target, addresses.as_deref(), proxy).await?)
-            }
-            #[cfg(feature = "socks")]
-            (ProxyKind::Socks5 { resolves }, _) => {
-                let addresses = self.unless(resolves, target).await?;
-                Stream::Tcp(socks::connect_v5(stream, target, addresses.as_deref(), proxy).await?)
+            (ProxyKind::Socks4 { resolves } | ProxyKind::Socks5 { resolves }, _) => {
+                return self.through_socks(stream, target, proxy, resolves).await;
             }
         };
         Ok((stream, peer))
     }
 
-    /// The addresses of the server, unless the proxy resolves its name.
+    /// Lets a SOCKS proxy connect to the server: by its name, or to one of its addresses after the other, until one accepts.
     #[cfg(feature = "socks")]
-    async fn unless(
+    async fn through_socks(
         &self,
-        proxy_resolves: bool,
+        stream: TcpStream,
         target: Target<'_>,
-    ) -> Result<Option<Vec<SocketAddr>>, Error> {
-        if proxy_resolves {
-            return Ok(None);
+        proxy: &Proxy,
+        proxy_resolves: bool,
+    ) -> Result<(Stream, SocketAddr), Error> {
+        let is_v4 = matches!(proxy.kind, ProxyKind::Socks4 { .. });
+        let mut addresses = match (resolver::literal(target.host), proxy_resolves) {
+            (Some(address), _) => vec![Some(address)],
+            (None, true) => vec![None],
+            (None, false) => {
+                let found = self.addresses(target.host, target.port).await?;
+                let found = interleaved(found).into_iter();
+                found.map(|address| Some(address.ip())).collect()
+            }
+        };
+        if is_v4 {
+            addresses.retain(|address| address.is_none_or(|address| address.is_ipv4()));
         }
-        self.addresses(target.host, target.port).await.map(Some)
+        let mut stream = Some(stream);
+        let mut first_error = None;
+        for address in addresses {
+            let stream = match stream.take() {
+                Some(stream) => stream,
+                // It has closed the connection with its refusal.
+                None => {
+                    let connected = self.tcp(&proxy.host, proxy.port).await;
+                    connected.map_err(Error::at_proxy)?.0
+                }
+            };
+            let peer = stream.peer_addr().map_err(Error::proxy)?;
+            let asked = match address {
+                Some(IpAddr::V4(address)) if is_v4 => {
+                    socks::connect_v4(stream, target, Some(address), proxy).await
+                }
+                _ if is_v4 => socks::connect_v4(stream, target, None, proxy).await,
+                address => socks::connect_v5(stream, target, address, proxy).await,
+            };
+            match asked {
+                Ok(stream) => return Ok((Stream::Tcp(stream), peer)),
+                // Another address may be reachable, but no other credentials are there to be tried.
+                Err(error) if error.is_retryable() => {
+                    first_error.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(first_error.unwrap_or_else(|| {
+            Error::proxy("SOCKS4 connects to IPv4 addresses alone, and the host has none")
+        }))
     }
 
     /// The addresses of a host that may be connected to.

@@ -66,7 +66,7 @@ impl Http1 {
         drive(&mut self.driver, context);
     }
 
-    /// Whether it can take a request, as far as is known.
+    /// Whether it could take a request when it was polled last.
     fn is_idle(&self) -> bool {
         self.driver.is_some() && self.sender.is_ready()
     }
@@ -245,14 +245,17 @@ pub(super) struct Negotiation {
 
 impl Negotiation {
     /// The origin speaks HTTP/1.1: each request needs a connection of its own.
-    pub(super) fn found_http1(&self) {
-        self.set(Protocol::Http1);
+    pub(super) fn found_http1(self) {
+        self.end(Protocol::Http1);
     }
 
-    fn set(&self, protocol: Protocol) {
+    /// The negotiation is over, unless it was before.
+    fn end(&self, found: Protocol) {
         if let Some(home) = self.home.upgrade() {
             if let Some(origin) = home.state().origins.get_mut(&self.key) {
-                origin.protocol = protocol;
+                if let Protocol::Negotiated(_) = origin.protocol {
+                    origin.protocol = found;
+                }
             }
         }
     }
@@ -260,13 +263,7 @@ impl Negotiation {
 
 impl Drop for Negotiation {
     fn drop(&mut self) {
-        if let Some(home) = self.home.upgrade() {
-            if let Some(origin) = home.state().origins.get_mut(&self.key) {
-                if let Protocol::Negotiated(_) = origin.protocol {
-                    origin.protocol = Protocol::Unknown;
-                }
-            }
-        }
+        self.end(Protocol::Unknown);
     }
 }
 
@@ -363,12 +360,7 @@ impl Connections {
         let inner = &mut *state;
         let id = inner.next_id;
         inner.next_id += 1;
-        if !inner.origins.contains_key(key) {
-            inner.origins.insert(Arc::clone(key), Origin::default());
-        }
-        let Some(origin) = inner.origins.get_mut(key) else {
-            return;
-        };
+        let origin = inner.origins.entry(Arc::clone(key)).or_default();
         if origin.idle.len() >= self.max_idle_per_origin {
             return;
         }
@@ -416,17 +408,11 @@ impl Connections {
         let now = Instant::now();
         let mut state = self.state();
         let inner = &mut *state;
-        let mut expired: Vec<Box<Http1>> = Vec::new();
+        let mut expired = Vec::new();
         if let Some(timeout) = self.idle_timeout {
-            while let Some(oldest) = inner.idle.first_entry() {
-                if now.saturating_duration_since(oldest.get().since) < timeout {
-                    break;
-                }
-                let idle = oldest.remove();
-                if let Some(origin) = inner.origins.get_mut(&idle.key) {
-                    origin.idle.pop_front();
-                }
-                expired.push(idle.connection);
+            let has_expired = |since| now.saturating_duration_since(since) >= timeout;
+            while inner.oldest_since().is_some_and(has_expired) {
+                expired.extend(inner.pop_oldest());
             }
         }
         let mut closed = Vec::new();
@@ -437,7 +423,7 @@ impl Connections {
                 }
             }
             let is_negotiated = matches!(origin.protocol, Protocol::Negotiated(_));
-            is_negotiated || !origin.idle.is_empty() || origin.is_shared()
+            is_negotiated || !origin.idle.is_empty() || origin.http2.is_some()
         });
         let is_empty = inner.origins.is_empty();
         inner.has_reaper = !is_empty;
@@ -450,17 +436,24 @@ impl Connections {
     }
 }
 
-impl Origin {
-    fn is_shared(&self) -> bool {
-        self.http2.is_some()
+impl State {
+    fn oldest_since(&self) -> Option<Instant> {
+        self.idle.first_key_value().map(|(_, idle)| idle.since)
+    }
+
+    fn pop_oldest(&mut self) -> Option<Box<Http1>> {
+        let (_, idle) = self.idle.pop_first()?;
+        if let Some(origin) = self.origins.get_mut(&idle.key) {
+            origin.idle.pop_front();
+        }
+        Some(idle.connection)
     }
 }
 
 impl IdleConnections for Connections {
     fn oldest_since(&self) -> Option<Instant> {
         let state = self.state();
-        let oldest = state.idle.first_key_value().map(|(_, idle)| idle.since);
-        oldest.or_else(|| {
+        state.oldest_since().or_else(|| {
             let mut shared = state
                 .origins
                 .values()
@@ -472,12 +465,10 @@ impl IdleConnections for Connections {
     fn close_oldest(&self) -> bool {
         let mut state = self.state();
         let inner = &mut *state;
-        if let Some((_, idle)) = inner.idle.pop_first() {
-            if let Some(origin) = inner.origins.get_mut(&idle.key) {
-                origin.idle.pop_front();
-            }
+        if let Some(oldest) = inner.pop_oldest() {
             drop(state);
             DESCRIPTORS.no_longer_idle();
+            drop(oldest);
             return true;
         }
         for origin in inner.origins.values_mut() {

@@ -23,14 +23,23 @@ use crate::error::Error;
 #[cfg(not(feature = "hickory-dns"))]
 use crate::sync::Mutex;
 
+/// A host without the brackets that an IPv6 address is in within a URL.
+pub(super) fn without_brackets(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// The address that a host is, rather than a name.
+pub(super) fn literal(host: &str) -> Option<IpAddr> {
+    without_brackets(host).parse().ok()
+}
+
 /// The addresses of a host: of a literal, as the settings say, or resolved.
 pub(super) async fn addresses(
     settings: &Settings,
     host: &str,
     port: u16,
 ) -> Result<Vec<SocketAddr>, Error> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    if let Ok(address) = bare.parse::<IpAddr>() {
+    if let Some(address) = literal(host) {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
     let with_port = |address: &SocketAddr| match address.port() {
@@ -80,12 +89,36 @@ async fn resolve(settings: &Settings, host: String) -> Result<Vec<IpAddr>, Error
 #[cfg(not(feature = "hickory-dns"))]
 const KEPT_FOR: Duration = Duration::from_secs(5);
 
-/// How many names are kept before those whose time is over are removed.
+/// How many names are kept, at least, before those whose time is over are removed.
 #[cfg(not(feature = "hickory-dns"))]
 const MAX_KEPT: usize = 1024;
 
 #[cfg(not(feature = "hickory-dns"))]
-static CACHE: LazyLock<Mutex<HashMap<String, Entry>>> = LazyLock::new(Mutex::default);
+static CACHE: LazyLock<Mutex<Cache>> = LazyLock::new(Mutex::default);
+
+#[cfg(not(feature = "hickory-dns"))]
+#[derive(Default)]
+struct Cache {
+    entries: HashMap<String, Entry>,
+    /// How many there were after old ones were removed last.
+    tidied: usize,
+}
+
+#[cfg(not(feature = "hickory-dns"))]
+impl Cache {
+    /// Removes names whose time is over, when there are twice as many as before.
+    fn tidy(&mut self) {
+        if self.entries.len() < MAX_KEPT.max(2 * self.tidied) {
+            return;
+        }
+        let now = Instant::now();
+        self.entries.retain(|_, entry| match entry {
+            Entry::Known { until, .. } => *until > now,
+            Entry::Pending(_) => true,
+        });
+        self.tidied = self.entries.len();
+    }
+}
 
 #[cfg(not(feature = "hickory-dns"))]
 type Resolved = Result<Arc<[IpAddr]>, Arc<io::Error>>;
@@ -130,7 +163,7 @@ type Lookup = watch::Receiver<Option<Resolved>>;
 #[cfg(not(feature = "hickory-dns"))]
 fn look_into_cache(host: &str) -> Result<Result<Arc<[IpAddr]>, Lookup>, Error> {
     let mut cache = CACHE.lock();
-    match cache.get(host) {
+    match cache.entries.get(host) {
         Some(Entry::Known { addresses, until }) if *until > Instant::now() => {
             return Ok(Ok(Arc::clone(addresses)));
         }
@@ -141,11 +174,12 @@ fn look_into_cache(host: &str) -> Result<Result<Arc<[IpAddr]>, Lookup>, Error> {
         _ => {}
     }
     let (result, lookup) = watch::channel(None);
-    cache.insert(host.to_owned(), Entry::Pending(lookup.clone()));
+    let pending = Entry::Pending(lookup.clone());
+    cache.entries.insert(host.to_owned(), pending);
     drop(cache);
     let name = host.to_owned();
     if let Err(error) = LOOKUPS.spawn(move || look_up(name, result)) {
-        CACHE.lock().remove(host);
+        CACHE.lock().entries.remove(host);
         return Err(error);
     }
     Ok(Err(lookup))
@@ -157,13 +191,7 @@ fn look_up(name: String, result: watch::Sender<Option<Resolved>>) {
     let is_wanted = result.receiver_count() > 1;
     let found = is_wanted.then(|| (name.as_str(), 0).to_socket_addrs());
     let mut cache = CACHE.lock();
-    if cache.len() >= MAX_KEPT {
-        let now = Instant::now();
-        cache.retain(|_, entry| match entry {
-            Entry::Known { until, .. } => *until > now,
-            Entry::Pending(_) => true,
-        });
-    }
+    cache.tidy();
     let resolved: Option<Resolved> = match found {
         Some(Ok(found)) => {
             let addresses: Arc<[IpAddr]> = found.map(|address| address.ip()).collect();
@@ -171,16 +199,16 @@ fn look_up(name: String, result: watch::Sender<Option<Resolved>>) {
                 addresses: Arc::clone(&addresses),
                 until: Instant::now() + KEPT_FOR,
             };
-            cache.insert(name, entry);
+            cache.entries.insert(name, entry);
             Some(Ok(addresses))
         }
         Some(Err(error)) => {
-            cache.remove(&name);
+            cache.entries.remove(&name);
             Some(Err(Arc::new(error)))
         }
         None => {
             // A caller that comes now begins another lookup; one that came a moment ago is told that this one failed.
-            cache.remove(&name);
+            cache.entries.remove(&name);
             None
         }
     };

@@ -1,6 +1,6 @@
 //! SOCKS proxies: versions 4 and 4a, and version 5 (RFC 1928) with user name and password (RFC 1929).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,31 +14,16 @@ const CONNECT: u8 = 1;
 pub(super) async fn connect_v4(
     mut stream: TcpStream,
     target: Target<'_>,
-    addresses: Option<&[SocketAddr]>,
+    address: Option<Ipv4Addr>,
     proxy: &Proxy,
 ) -> Result<TcpStream, Error> {
     /// Stands for the address of a server that the proxy resolves.
     const BY_NAME: [u8; 4] = [0, 0, 0, 1];
     const GRANTED: u8 = 90;
 
-    let literal = literal(target.host);
-    let mut known = addresses
-        .unwrap_or_default()
-        .iter()
-        .map(SocketAddr::ip)
-        .chain(literal);
-    let address = known.find_map(|address| match address {
-        IpAddr::V4(address) => Some(address.octets()),
-        IpAddr::V6(_) => None,
-    });
-    if address.is_none() && (addresses.is_some() || literal.is_some()) {
-        return Err(Error::proxy(
-            "SOCKS4 connects to IPv4 addresses alone, and the host has none",
-        ));
-    }
     let mut request = vec![4, CONNECT];
     request.extend(target.port.to_be_bytes());
-    request.extend(address.unwrap_or(BY_NAME));
+    request.extend(address.map_or(BY_NAME, |address| address.octets()));
     let user = proxy.credentials.as_ref().map(|(user, _)| user.as_str());
     request.extend(c_string(user.unwrap_or_default())?);
     if address.is_none() {
@@ -54,11 +39,11 @@ pub(super) async fn connect_v4(
     Ok(stream)
 }
 
-/// Asks a proxy of version 5 to connect to the server: to one of its addresses, or by its name.
+/// Asks a proxy of version 5 to connect to the server: to this address, or by its name.
 pub(super) async fn connect_v5(
     mut stream: TcpStream,
     target: Target<'_>,
-    addresses: Option<&[SocketAddr]>,
+    address: Option<IpAddr>,
     proxy: &Proxy,
 ) -> Result<TcpStream, Error> {
     const NO_AUTHENTICATION: u8 = 0;
@@ -91,9 +76,8 @@ pub(super) async fn connect_v5(
         _ => return Err(Error::proxy("it does not speak SOCKS5")),
     }
 
-    let address = addresses.and_then(<[_]>::first).map(SocketAddr::ip);
     let mut request = vec![5, CONNECT, 0];
-    match address.or_else(|| literal(target.host)) {
+    match address {
         Some(IpAddr::V4(address)) => {
             request.push(1);
             request.extend(address.octets());
@@ -148,14 +132,6 @@ fn reply(code: u8) -> &'static str {
         8 => "type of address not supported",
         _ => "unknown reason",
     }
-}
-
-/// The address that a host is, rather than a name.
-fn literal(host: &str) -> Option<IpAddr> {
-    host.trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse()
-        .ok()
 }
 
 async fn read<const N: usize>(stream: &mut TcpStream) -> Result<[u8; N], Error> {

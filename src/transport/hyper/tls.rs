@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::io::Stream;
+use super::resolver;
 use crate::error::{BoxError, Error};
 
 /// What the settings of the client say about TLS.
@@ -105,8 +106,8 @@ impl TlsConnector {
         host: &str,
         stream: Stream,
     ) -> Result<(Stream, bool), Error> {
-        // A host that is an IPv6 address is in brackets in a URL, and is not in a certificate.
-        let host = host.trim_start_matches('[').trim_end_matches(']');
+        // As it is in a certificate.
+        let host = resolver::without_brackets(host);
         match self {
             #[cfg(feature = "default-tls")]
             Self::Rustls(connectors) => {
@@ -132,19 +133,6 @@ const PEM: &[u8] = b"-----BEGIN";
 #[cfg(any(feature = "default-tls", feature = "native-tls"))]
 const NO_CERTIFICATE: &str = "a PEM text among the trusted certificates holds no certificate";
 
-/// Maps the errors of a handshake. What the operating system reports is about the connection below TLS.
-#[cfg(any(feature = "default-tls", feature = "native-tls"))]
-fn handshake_error(error: impl Into<BoxError>) -> Error {
-    use crate::transport::classify;
-
-    let error = error.into();
-    if classify::is_below_tls(&*error) {
-        Error::connect(error)
-    } else {
-        Error::tls(error)
-    }
-}
-
 #[cfg(feature = "default-tls")]
 mod rustls_backend {
     use std::sync::Arc;
@@ -157,8 +145,9 @@ mod rustls_backend {
     use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
     use rustls_platform_verifier::Verifier;
 
-    use super::{Connectors, NO_CERTIFICATE, PEM, Stream, TlsSettings, handshake_error};
+    use super::{Connectors, NO_CERTIFICATE, PEM, Stream, TlsSettings};
     use crate::error::{BoxError, Error};
+    use crate::transport::classify;
 
     pub(super) fn connectors(
         settings: &TlsSettings,
@@ -195,8 +184,10 @@ mod rustls_backend {
         settings: &TlsSettings,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Arc<dyn ServerCertVerifier>, BoxError> {
+        let provider = Arc::clone(provider);
         if settings.accept_invalid_certs {
-            return Ok(Arc::new(AcceptAll(Arc::clone(provider))));
+            let accepts = true;
+            return Ok(Arc::new(Unconditional { accepts, provider }));
         }
         let mut roots = Vec::new();
         for given in &settings.roots {
@@ -210,7 +201,6 @@ mod rustls_backend {
             roots.extend(pem);
         }
         if !settings.only_given_roots {
-            let provider = Arc::clone(provider);
             return Ok(Arc::new(Verifier::new_with_extra_roots(roots, provider)?));
         }
         let mut store = RootCertStore::empty();
@@ -219,10 +209,9 @@ mod rustls_backend {
         }
         if store.is_empty() {
             // It trusts nothing, which the verifier of rustls does not support.
-            let provider = Arc::clone(provider);
-            return Ok(Arc::new(TrustNothing(provider)));
+            let accepts = false;
+            return Ok(Arc::new(Unconditional { accepts, provider }));
         }
-        let provider = Arc::clone(provider);
         Ok(WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build()?)
     }
 
@@ -233,44 +222,19 @@ mod rustls_backend {
     ) -> Result<(Stream, bool), Error> {
         let name = ServerName::try_from(host.to_owned()).map_err(Error::tls)?;
         let encrypted = connector.connect(name, stream).await;
-        let encrypted = encrypted.map_err(handshake_error)?;
+        let encrypted = encrypted.map_err(classify::handshake_error)?;
         let is_http2 = encrypted.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok((Stream::Boxed(Box::new(encrypted)), is_http2))
     }
 
-    macro_rules! check_signatures {
-        () => {
-            fn verify_tls12_signature(
-                &self,
-                message: &[u8],
-                certificate: &CertificateDer<'_>,
-                signed: &DigitallySignedStruct,
-            ) -> Result<HandshakeSignatureValid, rustls::Error> {
-                let algorithms = &self.0.signature_verification_algorithms;
-                crypto::verify_tls12_signature(message, certificate, signed, algorithms)
-            }
-
-            fn verify_tls13_signature(
-                &self,
-                message: &[u8],
-                certificate: &CertificateDer<'_>,
-                signed: &DigitallySignedStruct,
-            ) -> Result<HandshakeSignatureValid, rustls::Error> {
-                let algorithms = &self.0.signature_verification_algorithms;
-                crypto::verify_tls13_signature(message, certificate, signed, algorithms)
-            }
-
-            fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-                self.0.signature_verification_algorithms.supported_schemes()
-            }
-        };
+    /// Accepts every certificate, or none, whatever it says. Its key must have signed the handshake in any case.
+    #[derive(Debug)]
+    struct Unconditional {
+        accepts: bool,
+        provider: Arc<CryptoProvider>,
     }
 
-    /// Accepts every certificate, if its key has signed the handshake.
-    #[derive(Debug)]
-    struct AcceptAll(Arc<CryptoProvider>);
-
-    impl ServerCertVerifier for AcceptAll {
+    impl ServerCertVerifier for Unconditional {
         fn verify_server_cert(
             &self,
             _: &CertificateDer<'_>,
@@ -279,29 +243,37 @@ mod rustls_backend {
             _: &[u8],
             _: UnixTime,
         ) -> Result<ServerCertVerified, rustls::Error> {
-            Ok(ServerCertVerified::assertion())
+            if self.accepts {
+                Ok(ServerCertVerified::assertion())
+            } else {
+                Err(rustls::CertificateError::UnknownIssuer.into())
+            }
         }
 
-        check_signatures!();
-    }
-
-    /// Accepts no certificate: there are no roots.
-    #[derive(Debug)]
-    struct TrustNothing(Arc<CryptoProvider>);
-
-    impl ServerCertVerifier for TrustNothing {
-        fn verify_server_cert(
+        fn verify_tls12_signature(
             &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, rustls::Error> {
-            Err(rustls::CertificateError::UnknownIssuer.into())
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            let algorithms = &self.provider.signature_verification_algorithms;
+            crypto::verify_tls12_signature(message, certificate, signed, algorithms)
         }
 
-        check_signatures!();
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            let algorithms = &self.provider.signature_verification_algorithms;
+            crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            let algorithms = &self.provider.signature_verification_algorithms;
+            algorithms.supported_schemes()
+        }
     }
 }
 
@@ -309,8 +281,9 @@ mod rustls_backend {
 mod native_backend {
     use native_tls::{Certificate, Identity};
 
-    use super::{NO_CERTIFICATE, PEM, Stream, TlsSettings, handshake_error};
+    use super::{NO_CERTIFICATE, PEM, Stream, TlsSettings};
     use crate::error::{BoxError, Error};
+    use crate::transport::classify;
 
     pub(super) fn connector(
         settings: &TlsSettings,
@@ -349,7 +322,7 @@ mod native_backend {
         stream: Stream,
     ) -> Result<(Stream, bool), Error> {
         let encrypted = connector.connect(host, stream).await;
-        let encrypted = encrypted.map_err(handshake_error)?;
+        let encrypted = encrypted.map_err(classify::handshake_error)?;
         let agreed = encrypted.get_ref().negotiated_alpn();
         let is_http2 = agreed.ok().flatten().as_deref() == Some(b"h2");
         Ok((Stream::Boxed(Box::new(encrypted)), is_http2))

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::io;
 
-use super::super::classify::{self, exchange_error, find, is_below_tls};
+use super::super::classify::{self, exchange_error, find, handshake_error};
 use super::super::message_texts;
 use crate::error::{BoxError, Error, io_kind, is_out_of_resources};
 use crate::redact::SafeUrl;
@@ -52,10 +52,10 @@ fn connect_error(source: BoxError, is_dns: bool, is_plain: bool) -> Error {
     if is_dns {
         return Error::from_resolution(source);
     }
-    if is_plain || is_below_tls(&*source) {
+    if is_plain {
         Error::connect(source)
     } else {
-        Error::tls(source)
+        handshake_error(source)
     }
 }
 

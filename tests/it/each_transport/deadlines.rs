@@ -1,7 +1,7 @@
 //! Promise 7: the timeout bounds a whole attempt, body included.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use threaded::{Error, ErrorKind, Exchange, Outcome, Pool, RequestSpec, ResponseB
 use super::{PoolBuilder, outcome, pool};
 use crate::support::framing::{Framing, drip, raw_response};
 use crate::support::pools::outcomes_of;
-use crate::support::raw::{RawServer, read_request};
+use crate::support::raw::{DeafListener, RawServer, read_request};
 use crate::support::recording_server::{RecordingServer, redirect};
 
 const LIMIT: Duration = Duration::from_millis(300);
@@ -40,33 +40,6 @@ fn assert_timeout(outcome: Outcome, limit: Duration, sent: bool) {
     assert_eq!(exception.was_sent(), sent, "{exception:?}");
     assert!(exception.elapsed() >= limit);
     assert!(exception.elapsed() < limit * 10 + Duration::from_secs(5));
-}
-
-/// An address that does not respond to a SYN: its accept queue is full. It stays so as long as the rest is kept.
-fn deaf_address() -> (SocketAddr, impl Drop) {
-    use socket2::{Domain, Socket, Type};
-
-    struct Kept(
-        #[allow(dead_code, reason = "it is kept open")] Socket,
-        Vec<TcpStream>,
-    );
-    impl Drop for Kept {
-        fn drop(&mut self) {
-            self.1.clear();
-        }
-    }
-
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    socket.bind(&any.into()).unwrap();
-    socket.listen(0).unwrap();
-    let address = socket.local_addr().unwrap().as_socket().unwrap();
-    let mut fillers = Vec::new();
-    while let Ok(filler) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
-        fillers.push(filler);
-        assert!(fillers.len() < 100, "the queue does not fill up");
-    }
-    (address, Kept(socket, fillers))
 }
 
 #[test]
@@ -155,7 +128,8 @@ fn all_hops_share_one_limit() {
 
 #[test]
 fn a_timeout_while_connecting_after_a_redirect_counts_as_sent() {
-    let (address, _kept) = deaf_address();
+    let listener = DeafListener::start();
+    let address = listener.address();
     let server = RecordingServer::start(move |_| redirect(307, format!("http://{address}/")));
     let spec = RequestSpec::post(server.url("/")).body("content");
     assert_times_out(pool(), spec.timeout(LIMIT), LIMIT, true);
@@ -274,7 +248,8 @@ fn every_hop_has_the_same_deadline() {
 
 #[test]
 fn a_timeout_while_connecting_has_sent_nothing() {
-    let (address, _kept) = deaf_address();
+    let listener = DeafListener::start();
+    let address = listener.address();
     let spec = RequestSpec::post(format!("http://{address}/")).body("content");
     assert_times_out(pool(), spec.timeout(LIMIT), LIMIT, false);
 }

@@ -6,29 +6,14 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use threaded::{ErrorKind, Outcome, RequestSpec, ThreadException};
+use threaded::{ErrorKind, RequestSpec, ThreadException};
 
-use super::{PoolBuilder, pool};
+use super::pool;
+pub(super) use crate::support::pools::outcome_before_another;
 use crate::support::pools::outcomes_of;
 use crate::support::raw::{RawServer, read_request, refused_address, reset};
 use crate::support::server::Server;
 use crate::support::tls::certificate_for;
-
-/// The outcome of the request, after making sure that the same worker's next job succeeds.
-pub(super) fn outcome_before_another(
-    builder: PoolBuilder,
-    request: impl Into<RequestSpec>,
-) -> Outcome {
-    let fine = Server::responding("fine");
-    let mut outcomes = outcomes_of(builder, [request.into(), fine.url("/").into()]);
-    assert_eq!(outcomes.len(), 2);
-    assert_eq!(
-        outcomes.pop().unwrap().unwrap().text(),
-        "fine",
-        "the next job"
-    );
-    outcomes.remove(0)
-}
 
 /// The exception that the request ends in, if the same worker's next job succeeds.
 pub(super) fn exception(request: impl Into<RequestSpec>) -> ThreadException {

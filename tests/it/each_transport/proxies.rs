@@ -1,7 +1,7 @@
 //! Proxies: used when a request names one, never confused, and sent no secret that is not for them.
 
 use std::io::Write;
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -11,7 +11,7 @@ use threaded::{ErrorKind, Exchange, Pool, RequestSpec, Session};
 
 use super::{outcome, pool};
 use crate::support::pools::{outcomes_of, respond_ok};
-use crate::support::raw::{RawServer, read_request, refused_address};
+use crate::support::raw::{RawServer, read_request, refused_address, relay};
 use crate::support::recording_server::{RecordingServer, values};
 
 /// A proxy that responds to every request with its own name, opens tunnels, and records the heads that it receives.
@@ -63,17 +63,10 @@ impl Proxy {
 
 fn tunnel(mut near: TcpStream, target: &str) {
     let port = target.rsplit_once(':').unwrap().1.parse::<u16>().unwrap();
-    let mut far = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let far = TcpStream::connect(("127.0.0.1", port)).unwrap();
     near.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
         .unwrap();
-    let (mut from_far, mut to_near) = (far.try_clone().unwrap(), near.try_clone().unwrap());
-    let back = thread::spawn(move || {
-        let _ = std::io::copy(&mut from_far, &mut to_near);
-        let _ = to_near.shutdown(Shutdown::Both);
-    });
-    let _ = std::io::copy(&mut near, &mut far);
-    let _ = far.shutdown(Shutdown::Both);
-    back.join().unwrap();
+    relay(near, far);
 }
 
 /// The values of a header in the text of a head.

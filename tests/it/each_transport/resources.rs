@@ -78,7 +78,11 @@ fn a_thousand_pools_leave_no_thread_no_descriptor_and_no_memory_behind() {
         let server = Server::responding("hello");
         let cycle = || {
             let jobs = ["/1", "/2"].map(|path| RequestSpec::get(server.url(path)));
-            let pool = pool().concurrency(2).build_from_requests(jobs).unwrap();
+            let pool = pool()
+                .concurrency(2)
+                .num_threads(2)
+                .build_from_requests(jobs)
+                .unwrap();
             assert_eq!(pool.num_threads(), 2);
             assert!(pool.into_iter().filter(Result::is_ok).count() == 2);
         };
@@ -97,7 +101,7 @@ fn a_thousand_pools_leave_no_thread_no_descriptor_and_no_memory_behind() {
             now.0 <= before.0 && now.1 <= before.1 && now.2 <= before.2 + ALLOWANCE_KIB
         });
         // The probe does see a pool.
-        let pool = pool().concurrency(2).build().unwrap();
+        let pool = pool().concurrency(2).num_threads(2).build().unwrap();
         eventually("both workers are up", || pool.stats().live_workers() == 2);
         assert_eq!(threads(), before.0 + 2 + 2 * THREADS_PER_CLIENT);
     });
