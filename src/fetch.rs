@@ -75,7 +75,8 @@ impl AttemptLimits {
 
 /// One attempt at a request: what it takes from its session, and its limits.
 pub(crate) struct Fetch<'a> {
-    first: Hop<'a>,
+    /// `None` once it has begun.
+    first: Option<Hop<'a>>,
     context: Context,
 }
 
@@ -96,19 +97,19 @@ impl<'a> Fetch<'a> {
             deadline: Deadline::start(&limits, spec.body_destination().is_some(), cancel_flag),
             limits,
         };
-        let first = Hop::new(spec, &mut session.url_parser)?;
+        let first = Some(Hop::new(spec, &mut session.url_parser)?);
         Ok(Self { first, context })
     }
 
     /// Performs the attempt on a transport that blocks.
-    pub(crate) fn complete(self, transport: &mut dyn Transport) -> Result<Response, Error> {
-        complete(pin!(self.context.run(transport, self.first)))
+    pub(crate) fn complete(&mut self, transport: &mut dyn Transport) -> Result<Response, Error> {
+        complete(pin!(self.context.run(transport, &mut self.first)))
     }
 
     /// Performs the attempt on the event-driven transport.
     #[cfg(feature = "hyper")]
-    pub(crate) async fn run(self, mut transport: HyperTransport) -> Result<Response, Error> {
-        self.context.run(&mut transport, self.first).await
+    pub(crate) async fn run(&mut self, transport: &mut HyperTransport) -> Result<Response, Error> {
+        self.context.run(transport, &mut self.first).await
     }
 }
 
@@ -126,8 +127,10 @@ impl Context {
     async fn run<E: Engine + ?Sized>(
         &self,
         engine: &mut E,
-        mut hop: Hop<'_>,
+        // Taken out here, since a future holds room for an argument twice.
+        first: &mut Option<Hop<'_>>,
     ) -> Result<Response, Error> {
+        let mut hop = first.take().ok_or_else(Error::cancelled)?;
         let mut history = Vec::new();
         match self.follow(engine, &mut hop, &mut history).await {
             Ok(response) => {
@@ -156,6 +159,10 @@ impl Context {
     ) -> Result<http::Response<E::Body>, Error> {
         #[cfg(feature = "gzip")]
         hop.compress(engine).await?;
+        if let Some(BodyDestination::File(path)) = hop.destination() {
+            let path = Arc::clone(path);
+            Box::pin(engine.unblock(move || part::check_place(&path))).await??;
+        }
         loop {
             self.deadline.check(!history.is_empty())?;
             let response = self.send(engine, hop).await;
@@ -182,7 +189,7 @@ impl Context {
         if let Some(filter) = &self.filter {
             filter.check(&hop.url).map_err(Error::dns)?;
         }
-        let exchange = Exchange {
+        let mut exchange = Exchange {
             method: &hop.method,
             url: &hop.url,
             headers: hop.headers(&self.defaults)?,
@@ -190,7 +197,7 @@ impl Context {
             deadline: self.deadline.at(),
             stall_timeout: self.deadline.stall_timeout(),
         };
-        engine.exchange(exchange).await
+        engine.exchange(&mut exchange).await
     }
 
     /// Takes in the body of the response. Only that of a success goes to a file: an error page must not replace it.

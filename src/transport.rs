@@ -7,6 +7,7 @@ mod detach;
 mod exchange;
 #[cfg(feature = "hyper")]
 pub(crate) mod hyper;
+mod idle_budget;
 mod message_texts;
 mod options;
 pub(crate) mod reqwest;

@@ -30,10 +30,10 @@ pub(super) trait Engine {
     /// The body of a response on its way in.
     type Body;
 
-    /// Performs one exchange, up to the head of its response.
+    /// Performs one exchange, whose headers it takes, up to the head of its response.
     async fn exchange(
         &mut self,
-        exchange: Exchange<'_>,
+        exchange: &mut Exchange<'_>,
     ) -> Result<http::Response<Self::Body>, Error>;
 
     /// The address of the server or proxy that a body comes from, if it is known.
@@ -78,9 +78,16 @@ impl Engine for dyn Transport + '_ {
 
     async fn exchange(
         &mut self,
-        exchange: Exchange<'_>,
+        exchange: &mut Exchange<'_>,
     ) -> Result<http::Response<ResponseBody>, Error> {
-        Transport::exchange(self, exchange)
+        let headers = exchange.take_headers();
+        Transport::exchange(
+            self,
+            Exchange {
+                headers,
+                ..exchange.clone()
+            },
+        )
     }
 
     fn remote_addr(body: &ResponseBody) -> Option<SocketAddr> {
@@ -131,7 +138,7 @@ impl Engine for HyperTransport {
 
     async fn exchange(
         &mut self,
-        exchange: Exchange<'_>,
+        exchange: &mut Exchange<'_>,
     ) -> Result<http::Response<HyperBody>, Error> {
         HyperTransport::exchange(self, exchange).await
     }

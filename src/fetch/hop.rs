@@ -10,9 +10,9 @@ use http::{HeaderMap, Method};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
+use super::decode;
 #[cfg(feature = "gzip")]
 use super::engine::Engine;
-use super::{decode, part};
 use crate::error::Error;
 use crate::headers;
 use crate::origin;
@@ -45,9 +45,6 @@ impl<'a> Hop<'a> {
             ));
         }
         check_framing(spec)?;
-        if let Some(BodyDestination::File(path)) = spec.body_destination() {
-            part::check_place(path)?;
-        }
         let url_credentials = take_user_info(&mut url)?;
         Ok(Self {
             method: spec.method().clone(),

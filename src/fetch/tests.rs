@@ -164,14 +164,17 @@ async fn pause() {
 impl Engine for Pending {
     type Body = Script;
 
-    async fn exchange(&mut self, exchange: Exchange<'_>) -> Result<http::Response<Script>, Error> {
+    async fn exchange(
+        &mut self,
+        exchange: &mut Exchange<'_>,
+    ) -> Result<http::Response<Script>, Error> {
         let (asked, all) = &self.together;
         asked.set(asked.get() + 1);
         while asked.get() < *all {
             pause().await;
         }
         self.pause().await;
-        let response = self.plays.exchange(&exchange);
+        let response = self.plays.exchange(exchange);
         self.pause().await;
         response
     }
@@ -279,8 +282,8 @@ async fn attempt<E: Engine>(
     spec: &RequestSpec,
     defaults: &AttemptLimits,
 ) -> Result<Response, Error> {
-    let Fetch { first, context } = Fetch::start(session, spec, defaults, &Arc::default())?;
-    context.run(engine, first).await
+    let Fetch { mut first, context } = Fetch::start(session, spec, defaults, &Arc::default())?;
+    context.run(engine, &mut first).await
 }
 
 async fn run(engine: &mut Pending, spec: &RequestSpec) -> Result<Response, Error> {
@@ -414,7 +417,7 @@ impl Case {
             self.settings(&mut session);
             let limits = AttemptLimits::default();
             let result =
-                Fetch::start(&mut session, spec, &limits, &Arc::default()).and_then(|fetch| {
+                Fetch::start(&mut session, spec, &limits, &Arc::default()).and_then(|mut fetch| {
                     match session.transport.by_engine() {
                         ByEngine::Blocking(transport) => fetch.complete(transport),
                         #[cfg(feature = "hyper")]

@@ -12,7 +12,8 @@ use crate::retry::RetryContext;
 /// [`PoolBuilder::observer`](crate::PoolBuilder::observer).
 ///
 /// It is called on the workers' threads, and on that of a shutdown or a cancellation, by all of them concurrently, and
-/// they wait for it: it should be quick. If it panics at the start of an attempt, the job fails with
+/// they wait for it: it should be quick. On [`Session::hyper`](crate::Session::hyper), all requests that the worker has in
+/// flight wait for it. If it panics at the start of an attempt, the job fails with
 /// [`ErrorKind::Panicked`](crate::ErrorKind::Panicked); if it panics later, the result of the attempt stands and the
 /// panic is logged.
 ///

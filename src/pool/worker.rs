@@ -135,7 +135,7 @@ impl Worker {
         let start = |session: &mut OpenSession| {
             // The time of the attempt does not include that of opening a session.
             let limits = &policy.attempt_limits;
-            let fetch = Fetch::start(session, request, limits, running.cancel_flag())?;
+            let mut fetch = Fetch::start(session, request, limits, running.cancel_flag())?;
             let sent_with = session.state.clone();
             let begun = match session.transport.by_engine() {
                 ByEngine::Blocking(transport) => Begun::Over(fetch.complete(transport)?),
@@ -144,11 +144,11 @@ impl Worker {
             };
             Ok((begun, sent_with))
         };
-        let (begun, sent_with) = sessions.with(request, start).await?;
+        let (mut begun, sent_with) = sessions.with(request, start).await?;
         let response = match begun {
             Begun::Over(response) => response,
             #[cfg(feature = "hyper")]
-            Begun::Ready(fetch, transport) => fetch.run(transport).await?,
+            Begun::Ready(ref mut fetch, ref mut transport) => fetch.run(transport).await?,
             #[cfg(not(feature = "hyper"))]
             Begun::Never(never) => match *never {},
         };
@@ -210,6 +210,13 @@ impl Worker {
 }
 
 /// An attempt that has begun.
+#[cfg_attr(
+    feature = "hyper",
+    expect(
+        clippy::large_enum_variant,
+        reason = "a box would be an allocation for each request"
+    )
+)]
 enum Begun<'a> {
     /// On a transport that blocks, it is over.
     Over(Response),

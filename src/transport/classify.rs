@@ -5,8 +5,6 @@ use std::io;
 
 use super::message_texts;
 use crate::error::{BoxError, Error, chain, io_kind};
-#[cfg(feature = "hyper")]
-use crate::request::BodySourceError;
 
 /// Maps errors on an established connection.
 pub(super) fn exchange_error(source: impl Into<BoxError>) -> Error {
@@ -55,15 +53,6 @@ pub(super) fn body_error(source: BoxError) -> Error {
         return Error::body_truncated(source);
     }
     exchange_error(source).sent(true)
-}
-
-/// Maps errors that occur when a request has been handed to a connection, before the response head is received.
-#[cfg(feature = "hyper")]
-pub(super) fn head_error(error: hyper::Error) -> Error {
-    if find::<BodySourceError>(&error).is_some() {
-        return Error::local_resource(error).sent(true);
-    }
-    exchange_error(error)
 }
 
 /// Maps errors of a TLS handshake. What the operating system reports is about the connection below TLS.

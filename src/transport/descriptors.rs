@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::idle_budget::{IDLE, places};
 use crate::sync::Mutex;
 
 /// The descriptors of this process.
-pub(crate) static DESCRIPTORS: LazyLock<Descriptors> =
-    LazyLock::new(|| Descriptors::new(raised_limit()));
+pub(crate) static DESCRIPTORS: LazyLock<Descriptors> = LazyLock::new(|| Descriptors::new(places()));
 
 /// How long to wait for a descriptor that something else than a connection may have taken. Nothing tells when it is released.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
@@ -23,9 +23,6 @@ pub(crate) struct Descriptors {
     open: AtomicUsize,
     /// How many connections wait for a place.
     waiting: AtomicUsize,
-    /// How many are idle, and may be.
-    idle: AtomicUsize,
-    max_idle: usize,
     holders: Mutex<Vec<Weak<dyn IdleConnections>>>,
 }
 
@@ -69,15 +66,11 @@ pub(crate) trait IdleConnections: Send + Sync {
 }
 
 impl Descriptors {
-    /// A quarter of the limit is left to files and to the rest of the program; half of the places may be idle.
-    fn new(limit: usize) -> Self {
-        let places = (limit - limit / 4).clamp(1, Semaphore::MAX_PERMITS);
+    fn new(places: usize) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(places)),
+            places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
             open: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
-            idle: AtomicUsize::new(0),
-            max_idle: places / 2,
             holders: Mutex::default(),
         }
     }
@@ -126,21 +119,11 @@ impl Descriptors {
         self.waiting.load(Ordering::SeqCst) == 0
     }
 
-    /// A connection is about to be idle.
-    pub(crate) fn becomes_idle(&self) {
-        self.idle.fetch_add(1, Ordering::SeqCst);
-    }
-
     /// A connection is idle, and can be closed; the oldest one is, if there are too many, or one waits for its place.
     pub(crate) fn became_idle(&self) {
-        if self.idle.load(Ordering::SeqCst) > self.max_idle || !self.may_idle() {
+        if IDLE.is_exceeded() || !self.may_idle() {
             self.close_oldest_idle();
         }
-    }
-
-    /// A connection that was idle is used again, or closed.
-    pub(crate) fn no_longer_idle(&self) {
-        self.idle.fetch_sub(1, Ordering::SeqCst);
     }
 
     fn close_oldest_idle(&self) -> bool {
@@ -171,31 +154,4 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
-}
-
-/// The maximum number of descriptors, after it was raised as far as the system allows.
-#[cfg(unix)]
-fn raised_limit() -> usize {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    let is_raised = setrlimit(Resource::Nofile, raised).is_ok();
-    let current = if is_raised {
-        limit.maximum
-    } else {
-        limit.current
-    };
-    current.map_or(usize::MAX, |limit| {
-        usize::try_from(limit).unwrap_or(usize::MAX)
-    })
-}
-
-/// Elsewhere, sockets are not limited by number.
-#[cfg(not(unix))]
-fn raised_limit() -> usize {
-    usize::MAX
 }

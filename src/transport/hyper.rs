@@ -92,7 +92,7 @@ impl HyperTransport {
     /// Performs one exchange, up to the head of its response, within its time.
     pub(crate) async fn exchange(
         &self,
-        exchange: Exchange<'_>,
+        exchange: &mut Exchange<'_>,
     ) -> Result<http::Response<HyperBody>, Error> {
         let (deadline, stall_timeout) = (exchange.deadline(), exchange.stall_timeout());
         let progress = Progress::default();
@@ -146,7 +146,7 @@ async fn within<T>(
 impl Client {
     async fn exchange(
         &self,
-        mut exchange: Exchange<'_>,
+        exchange: &mut Exchange<'_>,
         progress: &Progress,
     ) -> Result<(http::Response<Incoming>, InUse), Error> {
         let url = exchange.url();
@@ -172,6 +172,7 @@ impl Client {
             None => Content::Empty,
             Some(body) => content(body).await?,
         };
+        let failure = content.failure();
         let is_empty = content.is_end_stream();
         if is_empty && exchange.needs_content_length() {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
@@ -249,7 +250,13 @@ impl Client {
                     }
                     request = unsent;
                 }
-                None => return Err(classify::head_error(failed.into_error())),
+                None => {
+                    let unreadable = failure.and_then(|failure| failure.lock().take());
+                    return Err(match unreadable {
+                        Some(error) => error.sent(true),
+                        None => classify::exchange_error(failed.into_error()),
+                    });
+                }
             }
         }
     }

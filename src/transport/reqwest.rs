@@ -2,6 +2,7 @@
 
 mod classify;
 mod connecting;
+mod kept_connections;
 mod response;
 
 use std::sync::Arc;
@@ -12,11 +13,14 @@ pub(crate) use ::reqwest::blocking::ClientBuilder;
 use ::reqwest::blocking::{Body, Client, Request, Response as BlockingResponse};
 use ::reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use ::reqwest::{Proxy, redirect};
+use http::HeaderValue;
+use http::header::CONNECTION;
 use hyper_util::client::legacy::connect::dns::GaiResolver;
 use tower_service::Service;
 use url::Position;
 
 use self::connecting::ConnectWatch;
+use self::kept_connections::KeptConnections;
 use super::options::unusable_proxy;
 use super::{
     Exchange, ResponseBody, Transport, TransportBuilder, TransportOptions, check_tls_is_built_in,
@@ -40,6 +44,7 @@ pub struct ReqwestTransport {
     /// The origin of the previous exchange. Its connection may become free while another one to the same origin is being
     /// established, and be used instead.
     previous_origin: String,
+    kept: KeptConnections,
 }
 
 impl TransportBuilder for ClientBuilder {
@@ -71,6 +76,7 @@ impl TransportBuilder for ClientBuilder {
             client: client.build()?,
             connecting: Some(connecting),
             previous_origin: String::new(),
+            kept: KeptConnections::default(),
         })
     }
 }
@@ -82,6 +88,7 @@ impl Clone for ReqwestTransport {
             client: self.client.clone(),
             connecting: None,
             previous_origin: String::new(),
+            kept: KeptConnections::default(),
         }
     }
 }
@@ -108,6 +115,10 @@ impl Transport for ReqwestTransport {
         });
 
         let origin = &exchange.url()[..Position::AfterPort];
+        if !self.kept.may_keep(origin) && !request.headers().contains_key(CONNECTION) {
+            let close = HeaderValue::from_static("close");
+            request.headers_mut().insert(CONNECTION, close);
+        }
         let is_new_origin = self.previous_origin != origin;
         if is_new_origin {
             self.previous_origin.clear();

@@ -5,6 +5,7 @@ mod each_transport;
 
 #[cfg(feature = "cookies")]
 mod cookies;
+mod descriptors;
 #[cfg(feature = "http2")]
 mod http2;
 

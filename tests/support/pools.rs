@@ -70,6 +70,22 @@ pub(crate) fn at_once(retries: u32) -> Retry {
         .budget(None)
 }
 
+/// Each of these requests has a response.
+pub(crate) fn assert_all_respond(
+    pool: &Pool,
+    requests: impl IntoIterator<Item = impl Into<RequestSpec>>,
+) {
+    let (responses, exceptions) = pool.map(requests).unwrap();
+    let exceptions: Vec<_> = exceptions.collect();
+    assert!(
+        exceptions.is_empty(),
+        "{} exceptions beside {} responses, such as {:?}",
+        exceptions.len(),
+        responses.count(),
+        exceptions.first()
+    );
+}
+
 /// The outcome of a request, after making sure that the same worker's next job succeeds.
 pub(crate) fn outcome_before_another<B>(
     builder: PoolBuilder<B>,

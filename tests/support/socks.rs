@@ -15,17 +15,21 @@ pub(crate) struct Behavior {
     pub(crate) password_status: u8,
     /// What it responds to the request to connect; `None` for success.
     pub(crate) refuses: Option<u8>,
+    /// Whether it reaches servers at IPv6 addresses.
+    pub(crate) reaches_v6: bool,
     /// The type of the address that it says it is bound to.
     pub(crate) bound_type: u8,
 }
 
 pub(crate) const NO_AUTHENTICATION: u8 = 0;
 pub(crate) const PASSWORD: u8 = 2;
+const HOST_UNREACHABLE: u8 = 4;
 
 pub(crate) const FINE: Behavior = Behavior {
     picks: NO_AUTHENTICATION,
     password_status: 0,
     refuses: None,
+    reaches_v6: true,
     bound_type: 1,
 };
 
@@ -68,10 +72,14 @@ impl Socks {
         format!("{scheme}://{}/", self.server.address())
     }
 
+    pub(crate) fn all(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
     pub(crate) fn only(&self) -> Asked {
-        let asked = self.asked.lock().unwrap();
+        let mut asked = self.all();
         assert_eq!(asked.len(), 1, "{asked:?}");
-        asked[0].clone()
+        asked.remove(0)
     }
 }
 
@@ -111,7 +119,8 @@ fn open_v5(stream: &mut TcpStream, behavior: Behavior, asked: &mut Asked) -> io:
         stream.write_all(&[1, behavior.password_status])?;
     }
     assert_eq!(bytes::<3>(stream)?, [5, 1, 0]);
-    asked.host = match byte(stream)? {
+    let kind = byte(stream)?;
+    asked.host = match kind {
         1 => Ipv4Addr::from(bytes::<4>(stream)?).to_string(),
         4 => Ipv6Addr::from(bytes::<16>(stream)?).to_string(),
         3 => format!("the name {}", sized(stream)?),
@@ -123,10 +132,14 @@ fn open_v5(stream: &mut TcpStream, behavior: Behavior, asked: &mut Asked) -> io:
         4 => &[0; 16],
         _ => b"\x0abound.test",
     };
-    let code = behavior.refuses.unwrap_or(0);
+    let code = match behavior.refuses {
+        Some(code) => code,
+        None if kind == 4 && !behavior.reaches_v6 => HOST_UNREACHABLE,
+        None => 0,
+    };
     let reply = [&[5, code, 0, behavior.bound_type], bound, &[0, 80]].concat();
     stream.write_all(&reply)?;
-    Ok(behavior.refuses.is_none())
+    Ok(code == 0)
 }
 
 fn bytes<const N: usize>(stream: &mut TcpStream) -> io::Result<[u8; N]> {

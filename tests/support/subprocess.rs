@@ -1,6 +1,7 @@
 //! Runs tests in a subprocess: to count its threads, to set its environment, or under limits and in namespaces.
 
 use std::ffi::OsStr;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -82,8 +83,24 @@ pub(crate) fn in_subprocess_with_file_limit(path: &str, limit: usize, body: impl
     in_subprocess_with_file_limit_and(path, limit, &[], body);
 }
 
-/// The same, with an environment: the address of a server, for example, that is to have descriptors of its own.
-pub(crate) fn in_subprocess_with_file_limit_and(
+/// The same, with the addresses of servers, which run in the process of the test and have descriptors of their own.
+pub(crate) fn in_subprocess_with_file_limit_beside<const N: usize>(
+    path: &str,
+    limit: usize,
+    servers: [SocketAddr; N],
+    body: impl FnOnce([SocketAddr; N]),
+) {
+    let names: [String; N] = std::array::from_fn(|number| format!("THREADED_TEST_SERVER_{number}"));
+    let values = servers.map(|server| server.to_string());
+    let named = names.iter().zip(&values);
+    let environment: Vec<(&str, &str)> = named.map(|(name, value)| (&**name, &**value)).collect();
+    in_subprocess_with_file_limit_and(path, limit, &environment, || {
+        let address = |name: &String| std::env::var(name).unwrap().parse().unwrap();
+        body(names.each_ref().map(address));
+    });
+}
+
+fn in_subprocess_with_file_limit_and(
     path: &str,
     limit: usize,
     environment: &[(&str, &str)],

@@ -122,8 +122,9 @@ async fn drive(worker: &Worker, max: usize) {
             }
             // Jobs are started together: so a server that has gone to sleep is woken once.
             let mut free = event_loop.free.take();
-            let mut has_woken = !free.is_empty();
-            while slots.len() - free.len() < max && queue.may_have_jobs(context) {
+            let mut has_woken = false;
+            let most = max.min(slots.len() - free.len() + MAX_STARTS);
+            while slots.len() - free.len() < most && queue.may_have_jobs(context) {
                 match core.poll_next(worker.number, &queue.waker) {
                     Next::Start(job) => {
                         let running = core.start(worker.number, job);
@@ -144,9 +145,11 @@ async fn drive(worker: &Worker, max: usize) {
                     }
                 }
             }
-            for slot in free {
-                slot.goes_on(NextTurn::End);
+            if queue.is_waiting {
+                has_woken |= !free.is_empty();
+                free.drain(..).for_each(|slot| slot.goes_on(NextTurn::End));
             }
+            *event_loop.free.borrow_mut() = free;
             if !has_woken {
                 let mut readers = event_loop.readers.borrow_mut();
                 // Without more to do, it may be up to the reader that there is.
@@ -167,8 +170,11 @@ async fn drive(worker: &Worker, max: usize) {
 /// How often the slots are polled before the events of connections are looked at again.
 const MAX_ROUNDS: usize = 4;
 
-/// How often slots are started before that.
-const MAX_TURNS: usize = 32;
+/// How many jobs are started together.
+const MAX_STARTS: usize = 32;
+
+/// How often that is done before the events of connections are looked at again: starting a job may take 100 µs.
+const MAX_TURNS: usize = 4;
 
 impl<'a> EventLoop<'a> {
     /// A slot: it makes attempts at one job after the other, in the same memory, and ends when there is none to start.

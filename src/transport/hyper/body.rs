@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use super::within;
 use crate::blocking_threads::FILES;
 use crate::error::{BoxError, Error};
 use crate::request::OpenBody;
+use crate::sync::Mutex;
 use crate::transport::detach::detached;
 use crate::transport::{classify, expected_length};
 
@@ -30,8 +32,13 @@ pub(super) enum Content {
         /// What is left of it, if that is known.
         left: Option<u64>,
         reading: Reading,
+        failure: Failure,
     },
 }
+
+/// Why the content of a request could not be read. The connection is only told that it could not, and HTTP/2 forgets even
+/// that.
+pub(super) type Failure = Arc<Mutex<Option<Error>>>;
 
 /// A reader that blocks, and so is read on another thread.
 pub(super) enum Reading {
@@ -42,6 +49,16 @@ pub(super) enum Reading {
 
 type ReadPiece = (Box<dyn Read + Send>, std::io::Result<Bytes>);
 
+impl Content {
+    /// Where it is noted why it could not be read.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::Reader { failure, .. } => Some(Arc::clone(failure)),
+            Self::Empty | Self::Bytes(_) => None,
+        }
+    }
+}
+
 impl From<OpenBody> for Content {
     fn from(body: OpenBody) -> Self {
         match body {
@@ -49,6 +66,7 @@ impl From<OpenBody> for Content {
             OpenBody::Reader { reader, length } => Self::Reader {
                 left: length,
                 reading: Reading::Ready(reader),
+                failure: Failure::default(),
             },
         }
     }
@@ -70,13 +88,23 @@ impl Body for Content {
                 *this = Self::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Self::Reader { left, reading } => {
-                let piece = ready!(reading.poll_next(context));
-                if let (Some(Ok(piece)), Some(left)) = (&piece, left) {
-                    *left = left.saturating_sub(piece.len() as u64);
+            Self::Reader {
+                left,
+                reading,
+                failure,
+            } => Poll::Ready(match ready!(reading.poll_next(context)) {
+                Some(Ok(piece)) => {
+                    if let Some(left) = left {
+                        *left = left.saturating_sub(piece.len() as u64);
+                    }
+                    Some(Ok(Frame::data(piece)))
                 }
-                Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
-            }
+                Some(Err(error)) => {
+                    *failure.lock() = Some(error);
+                    Some(Err("the content of the request cannot be read".into()))
+                }
+                None => None,
+            }),
         }
     }
 
@@ -84,7 +112,9 @@ impl Body for Content {
         match self {
             Self::Empty => true,
             Self::Bytes(bytes) => bytes.is_empty(),
-            Self::Reader { left, reading } => *left == Some(0) || matches!(reading, Reading::Over),
+            Self::Reader { left, reading, .. } => {
+                *left == Some(0) || matches!(reading, Reading::Over)
+            }
         }
     }
 
@@ -98,7 +128,7 @@ impl Body for Content {
 }
 
 impl Reading {
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         loop {
             match std::mem::replace(self, Self::Over) {
                 Self::Over => return Poll::Ready(None),
@@ -114,9 +144,9 @@ impl Reading {
                         *self = Self::Pending(pending);
                         return Poll::Pending;
                     }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
                     Poll::Ready(Ok((_, Err(error)))) => {
-                        return Poll::Ready(Some(Err(error.into())));
+                        return Poll::Ready(Some(Err(Error::local_resource(error))));
                     }
                     Poll::Ready(Ok((reader, Ok(piece)))) => {
                         if piece.is_empty() {
@@ -144,7 +174,12 @@ pub(crate) struct HyperBody {
     connection: InUse,
     deadline: Option<Instant>,
     stall_timeout: Option<Duration>,
+    /// How many pieces have come since it had to wait.
+    pieces_in_turn: u32,
 }
+
+/// How many pieces of a body come before the other attempts on its thread get their turn, however small they are.
+const PIECES_PER_TURN: u32 = 512;
 
 impl HyperBody {
     pub(super) fn new(
@@ -158,6 +193,7 @@ impl HyperBody {
             connection,
             deadline,
             stall_timeout,
+            pieces_in_turn: 0,
         }
     }
 
@@ -203,12 +239,22 @@ impl HyperBody {
 
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, Error>> {
         loop {
+            if self.pieces_in_turn >= PIECES_PER_TURN {
+                self.pieces_in_turn = 0;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let mut frame = Pin::new(&mut self.incoming).poll_frame(context);
             if frame.is_pending() {
                 self.connection.poll(context);
                 frame = Pin::new(&mut self.incoming).poll_frame(context);
             }
-            match ready!(frame) {
+            let Poll::Ready(frame) = frame else {
+                self.pieces_in_turn = 0;
+                return Poll::Pending;
+            };
+            self.pieces_in_turn += 1;
+            match frame {
                 Some(Ok(frame)) => {
                     // Trailers, which are not passed on.
                     let Ok(piece) = frame.into_data() else {

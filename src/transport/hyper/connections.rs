@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::sync::{Mutex, MutexGuard};
 use crate::transport::classify;
 use crate::transport::descriptors::{DESCRIPTORS, IdleConnections};
+use crate::transport::idle_budget::IDLE;
 
 /// The maximum length of a response head, and of what is read at once.
 const MAX_BUFFER: usize = 128 << 10;
@@ -318,7 +319,7 @@ impl Connections {
             }
             let latest = origin.idle.pop_back();
             if let Some(idle) = latest.and_then(|id| state.idle.remove(&id)) {
-                DESCRIPTORS.no_longer_idle();
+                IDLE.remove(1);
                 return Ok(Found::Http1(idle.connection));
             }
         }
@@ -370,7 +371,7 @@ impl Connections {
             since: Instant::now(),
             connection,
         };
-        DESCRIPTORS.becomes_idle();
+        IDLE.add();
         inner.idle.insert(id, idle);
         self.start_reaper(&mut state);
         drop(state);
@@ -429,7 +430,7 @@ impl Connections {
         inner.has_reaper = !is_empty;
         drop(state);
         for connection in expired {
-            DESCRIPTORS.no_longer_idle();
+            IDLE.remove(1);
             drop(connection);
         }
         is_empty
@@ -467,7 +468,7 @@ impl IdleConnections for Connections {
         let inner = &mut *state;
         if let Some(oldest) = inner.pop_oldest() {
             drop(state);
-            DESCRIPTORS.no_longer_idle();
+            IDLE.remove(1);
             drop(oldest);
             return true;
         }
@@ -486,7 +487,7 @@ impl IdleConnections for Connections {
 impl Drop for Connections {
     fn drop(&mut self) {
         let idle = std::mem::take(&mut self.state().idle);
-        idle.iter().for_each(|_| DESCRIPTORS.no_longer_idle());
+        IDLE.remove(idle.len());
     }
 }
 

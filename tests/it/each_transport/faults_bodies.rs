@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use threaded::{ErrorKind, Outcome, RequestSpec};
@@ -65,6 +65,24 @@ fn assert_is_the_response(outcome: &Outcome) {
         (response.status().as_u16(), &*response.text()),
         (413, "too much")
     );
+}
+
+#[test]
+fn a_file_that_shrinks_while_it_is_sent_is_a_local_fault() {
+    let file = Arc::new(tempfile::NamedTempFile::new().unwrap());
+    file.as_file().set_len(LARGE as u64).unwrap();
+    let shrinking = Arc::clone(&file);
+    let server = RawServer::start(move |mut stream, _| {
+        read_head(&mut stream);
+        shrinking.as_file().set_len(0).unwrap();
+        let _ = io::copy(&mut stream, &mut io::sink());
+    });
+    let spec = RequestSpec::post(server.url("/")).body_from_file(file.path());
+    let exception = outcome_before_another(pool(), spec).unwrap_err();
+    let is_local = exception.kind() == ErrorKind::LocalResource;
+    assert!(is_local && exception.was_sent(), "{exception:?}");
+    let message = exception.to_string();
+    assert!(message.contains("truncated while it was sent"), "{message}");
 }
 
 #[test]

@@ -10,31 +10,21 @@ use threaded::{Pool, RequestSpec};
 use super::{PoolBuilder, isolated};
 use crate::support::framing::{Framing, raw_response};
 use crate::support::holding_server::HoldingServer;
+use crate::support::pools::assert_all_respond;
 use crate::support::process::{eventually, file_descriptors};
 use crate::support::raw::RawServer;
 use crate::support::server::Server;
-use crate::support::subprocess::in_subprocess_with_file_limit_and;
+use crate::support::subprocess::in_subprocess_with_file_limit_beside;
 
 const LIMIT: usize = 256;
 
-/// Runs the body with few descriptors, and with the addresses of servers that have their own.
 fn with_few_descriptors<const N: usize>(
     test: &str,
     servers: [SocketAddr; N],
     body: impl FnOnce([SocketAddr; N]),
 ) {
     let path = format!("{}::{test}", module_path!());
-    let names: [String; N] = std::array::from_fn(|number| format!("THREADED_TEST_SERVER_{number}"));
-    let values = servers.map(|server| server.to_string());
-    let named = names.iter().zip(&values);
-    let environment: Vec<(&str, &str)> = named.map(|(name, value)| (&**name, &**value)).collect();
-    in_subprocess_with_file_limit_and(&path, LIMIT, &environment, || {
-        body(
-            names
-                .each_ref()
-                .map(|name| std::env::var(name).unwrap().parse().unwrap()),
-        );
-    });
+    in_subprocess_with_file_limit_beside(&path, LIMIT, servers, body);
 }
 
 fn name(site: usize) -> String {
@@ -57,18 +47,6 @@ fn pool_of(sites: usize, server: SocketAddr) -> PoolBuilder {
 
 fn urls(sites: usize) -> impl Iterator<Item = String> {
     (0..sites).map(|site| format!("http://{}/", name(site)))
-}
-
-fn assert_all_respond(pool: &Pool, requests: impl IntoIterator<Item = impl Into<RequestSpec>>) {
-    let (responses, exceptions) = pool.map(requests).unwrap();
-    let exceptions: Vec<_> = exceptions.collect();
-    assert!(
-        exceptions.is_empty(),
-        "{} exceptions beside {} responses, such as {:?}",
-        exceptions.len(),
-        responses.count(),
-        exceptions.first()
-    );
 }
 
 #[test]

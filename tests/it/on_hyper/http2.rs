@@ -13,8 +13,8 @@ use threaded::{ErrorKind, Pool, RequestSpec};
 
 use super::{isolated, trusting_pool};
 use crate::support::http2_frames::{
-    DATA, END_HEADERS, GOAWAY, HEADERS, RST_STREAM, frame, frame_with_flags, response,
-    start_over_tls,
+    DATA, END_HEADERS, GOAWAY, HEADERS, RST_STREAM, WINDOW_UPDATE, frame, frame_with_flags,
+    response, start_over_tls,
 };
 use crate::support::pools::{at_once, in_order, outcome_of, outcomes_of};
 use crate::support::raw::RawServer;
@@ -116,6 +116,28 @@ fn post(frames: impl Fn(u32) -> Vec<u8> + Send + Sync + 'static) -> (ErrorKind, 
     assert_eq!(outcomes.pop().unwrap().unwrap().text(), "fine");
     let exception = outcomes.pop().unwrap().unwrap_err();
     (exception.kind(), exception.was_sent(), exception.attempts())
+}
+
+/// HTTP/2 would only say that the stream was reset.
+#[test]
+fn a_file_that_shrinks_while_it_is_sent_is_a_local_fault() {
+    let certificate = certificate_for(&["localhost"]);
+    let file = Arc::new(tempfile::NamedTempFile::new().unwrap());
+    file.as_file().set_len(1 << 20).unwrap();
+    let shrinking = Arc::clone(&file);
+    let server = start_over_tls(&certificate, move |_, stream| {
+        shrinking.as_file().set_len(0).unwrap();
+        let more = (1_u32 << 20).to_be_bytes();
+        [0, stream]
+            .map(|of| frame(WINDOW_UPDATE, of, &more))
+            .concat()
+    });
+    let spec = RequestSpec::post(https(&server, "/")).body_from_file(file.path());
+    let exception = outcome_of(trusting_pool(&certificate.pem), spec).unwrap_err();
+    let is_local = exception.kind() == ErrorKind::LocalResource;
+    assert!(is_local && exception.was_sent(), "{exception:?}");
+    let message = exception.to_string();
+    assert!(message.contains("truncated while it was sent"), "{message}");
 }
 
 fn reset(code: u32) -> impl Fn(u32) -> Vec<u8> {

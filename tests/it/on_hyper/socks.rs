@@ -76,6 +76,29 @@ fn version_5_is_asked_for_an_address_or_for_a_name() {
 }
 
 #[test]
+fn version_5_is_asked_for_one_address_after_the_other() {
+    let proxy = Socks::start(Behavior {
+        reaches_v6: false,
+        ..FINE
+    });
+    let server = RecordingServer::responding_ok();
+    let session = || {
+        let unreachable = [1_u128, 2].map(|last| SocketAddr::from((Ipv6Addr::from(last), 0)));
+        let reachable = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let addresses = [unreachable[0], unreachable[1], reachable];
+        isolated(&[]).client(|client| client.resolve_to_addrs("name.test", &addresses))
+    };
+    let url = format!("http://name.test:{}/", server.port());
+    let spec = RequestSpec::get(url).proxy(proxy.url("socks5"));
+    let outcome = outcome_before_another(Pool::builder().session(session), spec);
+    assert_eq!(outcome.unwrap().text(), "ok");
+    let hosts: Vec<_> = proxy.all().into_iter().map(|asked| asked.host).collect();
+    // The families take turns.
+    assert_eq!(hosts, ["::1", "127.0.0.1"]);
+    assert_eq!(server.received().len(), 1);
+}
+
+#[test]
 fn version_4_is_asked_for_an_ipv4_address_or_for_a_name() {
     let rows = [
         ("socks4", "127.0.0.1", "127.0.0.1"),
