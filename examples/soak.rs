@@ -1,5 +1,6 @@
-//! A soak test: 32 workers on a blocking transport, and 2,000 requests in flight on the event-driven engine, against a server that responds correctly, slowly, wrongly or not at all, at
-//! random, and every job still ends in the one outcome that its URL asks for.
+//! A soak test: 32 workers on a blocking transport, and 2,000 requests in flight on the event-driven engine, against a
+//! server that responds correctly, slowly, wrongly or not at all, at random, and every job still ends in the one outcome
+//! that its URL asks for.
 //!
 //! ```text
 //! soak [SECONDS] [SEED]

@@ -352,7 +352,7 @@
 //! | threads | 2 per worker | 1 per worker, plus 1 | 1 per worker; more while handlers run, files are written or names are resolved |
 //! | settings | those of `reqwest::blocking::ClientBuilder` | the same | [`HyperBuilder`] |
 //! | a cancelled job | ends at once; its attempt goes on until the server responds, up to the timeout | the same | ends at once, and its connection is closed |
-//! | idle connections | closed after 15 s | the same | the same, and the oldest ones whenever a descriptor is needed |
+//! | idle connections | closed after 15 s; beyond three eighths of the descriptors, with their request | the same | the same, and the oldest ones whenever a descriptor is needed |
 //! | a host with several addresses | the first of each family | the same | raced, 250 ms apart (RFC 8305) |
 //! | DNS resolution | on the client's threads | the same | on at most 256 threads of the process; results are kept for 5 s |
 //! | handlers ([`read_with`](RequestSpec::read_with)) | on the worker | the same | on other threads, at most 512 of the process |
@@ -360,8 +360,8 @@
 //! | a proxy of the environment cannot be reached | `ErrorKind::Connect` | the same | `ErrorKind::Proxy` |
 //!
 //! A third transport comes with the feature `ureq`: [`Session::ureq`](Session#method.ureq) builds a session on a ureq agent,
-//! which does all its work but DNS resolution on the worker's own thread, over HTTP/1.1. With a few workers and small
-//! responses it is the fastest of the three. It differs from the others as follows:
+//! which does all its work but DNS resolution on the worker's own thread, over HTTP/1.1. With two requests in flight and
+//! small responses it is the fastest of the three. It differs from the others as follows:
 //!
 //! | | on ureq |
 //! |---|---|

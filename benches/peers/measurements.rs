@@ -85,12 +85,12 @@ struct Row {
 
 /// Pairs of contenders whose speeds are compared.
 const PAIRS: [(&str, &str); 6] = [
+    (POOL_ON_HYPER, ASYNC_MULTI),
+    (POOL_ON_HYPER, POOL_ON_UREQ),
+    (POOL_ON_HYPER, RAW_EPOLL),
     (POOL_ON_REQWEST, THREADS_ON_REQWEST),
     (POOL_ON_SHARED, RAYON),
     (POOL_ON_UREQ, THREADS_ON_UREQ),
-    (POOL_ON_UREQ, POOL_ON_REQWEST),
-    (POOL_ON_UREQ, ASYNC_MULTI),
-    (POOL_ON_UREQ, RAW),
 ];
 
 impl Table {
