@@ -267,7 +267,7 @@ fn take_head(
     let content_length = body::content_length(&parts.headers);
     let decoders = if body::is_absent(&hop.method, parts.status) {
         None
-    } else if hop.wants_decoding() {
+    } else if hop.wants_decoding() && parts.status != StatusCode::PARTIAL_CONTENT {
         Some(decode::decoders(&parts.headers)?)
     } else {
         Some(Vec::new())

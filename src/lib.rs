@@ -410,6 +410,8 @@ struct Readme;
 mod addresses;
 #[cfg(feature = "hyper")]
 mod blocking_threads;
+#[cfg(feature = "charset")]
+mod charset;
 mod error;
 mod fetch;
 mod headers;

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Version};
 use url::Url;
 
+#[cfg(feature = "charset")]
+use crate::charset;
 use crate::error::Error;
 use crate::headers;
 use crate::history::RedirectHop;
@@ -102,7 +104,7 @@ impl Response {
     pub fn text(&self) -> Cow<'_, str> {
         #[cfg(feature = "charset")]
         {
-            let (text, _, _) = self.encoding().decode(&self.body);
+            let (text, _, _) = charset::encoding(&self.head.headers).decode(&self.body);
             text
         }
         #[cfg(not(feature = "charset"))]
@@ -111,19 +113,8 @@ impl Response {
         }
     }
 
-    #[cfg(feature = "charset")]
-    fn encoding(&self) -> &'static encoding_rs::Encoding {
-        self.head
-            .headers
-            .get(http::header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok()?.parse::<mime::Mime>().ok())
-            .and_then(|mime| {
-                encoding_rs::Encoding::for_label(mime.get_param(mime::CHARSET)?.as_str().as_bytes())
-            })
-            .unwrap_or(encoding_rs::UTF_8)
-    }
-
-    /// Deserializes the body from JSON.
+    /// Deserializes the body from JSON. A byte order mark is passed over (RFC 8259, section 8.1), and with the feature
+    /// `charset`, one of UTF-16 is obeyed.
     ///
     /// # Errors
     ///
@@ -131,7 +122,12 @@ impl Response {
     /// not match the type.
     #[cfg(feature = "json")]
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(&self.body).map_err(Error::decode)
+        #[cfg(feature = "charset")]
+        if charset::has_mark_of_utf_16(&self.body) {
+            return serde_json::from_str(&self.text()).map_err(Error::decode);
+        }
+        let body = self.body.strip_prefix(b"\xef\xbb\xbf");
+        serde_json::from_slice(body.unwrap_or(&self.body)).map_err(Error::decode)
     }
 
     /// Converts into the response type of the `http` crate, without the URL, the history and the address.

@@ -29,6 +29,44 @@ pub(crate) use shuttle::{
 )]
 pub mod channel;
 
+/// Timers of an event loop.
+#[cfg(all(feature = "hyper", not(shuttle)))]
+pub(crate) mod time {
+    pub(crate) use tokio::time::{Sleep, sleep, sleep_until};
+}
+
+/// In a model, time passes at any moment.
+#[cfg(all(feature = "hyper", shuttle))]
+pub(crate) mod time {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use std::time::Duration;
+
+    use shuttle::rand::{Rng, thread_rng};
+
+    pub(crate) struct Sleep;
+
+    pub(crate) fn sleep(_: Duration) -> Sleep {
+        Sleep
+    }
+
+    pub(crate) fn sleep_until(_: tokio::time::Instant) -> Sleep {
+        Sleep
+    }
+
+    impl Future for Sleep {
+        type Output = ();
+
+        fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+            if thread_rng().gen_bool(0.5) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    }
+}
+
 #[cfg(shuttle)]
 use shuttle::sync as inner;
 #[cfg(not(shuttle))]

@@ -140,6 +140,10 @@ impl Engine for HyperTransport {
         &mut self,
         exchange: &mut Exchange<'_>,
     ) -> Result<http::Response<HyperBody>, Error> {
+        #[cfg(shuttle)]
+        if let Err(error) = modelled().await {
+            return Err(error);
+        }
         HyperTransport::exchange(self, exchange).await
     }
 
@@ -213,6 +217,34 @@ impl Engine for HyperTransport {
     async fn yield_now(&mut self) {
         tokio::task::yield_now().await;
     }
+}
+
+/// An exchange in a model: another thread calls the waker once or twice, and it ends in an error.
+#[cfg(all(feature = "hyper", shuttle))]
+async fn modelled() -> Result<(), Error> {
+    use std::future::poll_fn;
+    use std::sync::Arc;
+
+    use crate::sync::{atomic, thread};
+
+    let is_over = Arc::new(atomic::AtomicBool::new(false));
+    let mut has_begun = false;
+    poll_fn(|context| {
+        if is_over.load(atomic::Ordering::SeqCst) {
+            return Poll::Ready(());
+        }
+        if !std::mem::replace(&mut has_begun, true) {
+            let (is_over, waker) = (Arc::clone(&is_over), context.waker().clone());
+            thread::spawn(move || {
+                waker.wake_by_ref();
+                is_over.store(true, atomic::Ordering::SeqCst);
+                waker.wake();
+            });
+        }
+        Poll::Pending
+    })
+    .await;
+    Err(Error::connect("a model has no network"))
 }
 
 /// Drives an attempt on an engine that blocks: polled once, it is complete.

@@ -144,6 +144,7 @@ impl Worker {
             };
             Ok((begun, sent_with))
         };
+        #[cfg_attr(not(feature = "hyper"), expect(unused_mut, reason = "for event loops"))]
         let (mut begun, sent_with) = sessions.with(request, start).await?;
         let response = match begun {
             Begun::Over(response) => response,

@@ -59,6 +59,7 @@ impl TransportBuilder for ClientBuilder {
             .no_brotli()
             .no_zstd()
             .no_deflate()
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
             .connector_layer(connecting.clone());
         if let Some(filter) = options.address_filter() {
             let resolver = FilteringResolver::new(filter.clone());

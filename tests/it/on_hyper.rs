@@ -32,6 +32,8 @@ use crate::support::pools;
 type PoolBuilder = threaded::PoolBuilder<HyperBuilder>;
 type Session = threaded::Session<HyperBuilder>;
 
+/// Its name in the cases of the corpus.
+const TRANSPORT: &str = "hyper";
 const THREADS_PER_CLIENT: usize = 0;
 /// Whether a response that arrives before the server stops reading the request body is always the outcome, and not at times
 /// the failed write.

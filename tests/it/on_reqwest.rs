@@ -16,6 +16,8 @@ use crate::support::pools;
 type PoolBuilder = threaded::PoolBuilder;
 type Session = threaded::Session;
 
+/// Its name in the cases of the corpus.
+const TRANSPORT: &str = "reqwest";
 const THREADS_PER_CLIENT: usize = 1;
 /// Whether a response that arrives before the server stops reading the request body is always the outcome, and not at times
 /// the failed write.

@@ -18,6 +18,8 @@ use crate::support::pools;
 type PoolBuilder = threaded::PoolBuilder<UreqConfigBuilder>;
 type Session = threaded::Session<UreqConfigBuilder>;
 
+/// Its name in the cases of the corpus.
+const TRANSPORT: &str = "ureq";
 const THREADS_PER_CLIENT: usize = 0;
 /// Whether a response that arrives before the server stops reading the request body is always the outcome, and not at times
 /// the failed write.

@@ -1,7 +1,7 @@
 //! The pool under the model checker, which runs each of these bodies on ten thousand schedules of its threads:
 //!
 //! ```sh
-//! RUSTFLAGS="--cfg shuttle" cargo test --no-default-features --test model --target-dir target/model
+//! RUSTFLAGS="--cfg shuttle" cargo test --no-default-features --features hyper --test model --target-dir target/model
 //! ```
 //!
 //! A thread that waits in vain is a deadlock to the checker, so each body also shows that none does. What is checked is
@@ -15,6 +15,9 @@
     reason = "a model fails by panicking"
 )]
 #![cfg(shuttle)]
+
+#[cfg(feature = "hyper")]
+mod event_driven;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -6,24 +6,37 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
+#[cfg(not(shuttle))]
 use tokio::runtime;
-use tokio::time::{Sleep, sleep};
 
-use super::{Worker, blocking};
+use super::Worker;
+#[cfg(not(shuttle))]
+use super::blocking;
 use crate::error::Error;
 use crate::panics;
 use crate::pool::core::{Core, Next};
 use crate::pool::job::RunningJob;
 use crate::pool::results::Unnotified;
 use crate::response::Response;
-use crate::sync::{Mutex, Parker};
+use crate::sync::Mutex;
+#[cfg(not(shuttle))]
+use crate::sync::Parker;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::time::{Sleep, sleep, sleep_until};
 
 pub(super) fn serve(worker: &Worker) {
+    let max = worker.threads.in_flight_at(worker.number);
+    // Attempts share the turn of one task: the loop itself lets connections take turns.
+    block_on(worker, tokio::task::unconstrained(drive(worker, max)));
+    worker.close_sessions();
+}
+
+#[cfg(not(shuttle))]
+fn block_on(worker: &Worker, event_loop: impl Future<Output = ()>) {
     let parker = Parker::new();
     let runtime = loop {
         match runtime::Builder::new_current_thread().enable_all().build() {
@@ -31,7 +44,7 @@ pub(super) fn serve(worker: &Worker) {
             // There are no descriptors for it now. The next job tries again.
             Err(error) => {
                 let Some(job) = blocking::next(worker, &parker) else {
-                    return worker.close_sessions();
+                    return;
                 };
                 if let Some(running) = worker.threads.core.start(worker.number, job) {
                     let error = Error::local_resource(error);
@@ -40,12 +53,14 @@ pub(super) fn serve(worker: &Worker) {
             }
         }
     };
-    let max = worker.threads.in_flight_at(worker.number);
-    // Attempts share the turn of one task: the loop itself lets connections take turns.
-    runtime.block_on(tokio::task::unconstrained(drive(worker, max)));
-    worker.close_sessions();
+    runtime.block_on(event_loop);
     // The tasks of connections end with it; it does not wait for the threads of the resolver.
     runtime.shutdown_background();
+}
+
+#[cfg(shuttle)]
+fn block_on(_: &Worker, event_loop: impl Future<Output = ()>) {
+    shuttle::future::block_on(event_loop);
 }
 
 /// What the attempts on an event loop share.
@@ -264,7 +279,6 @@ impl Drop for JobInFlight<'_> {
 }
 
 /// Wakes the event loop, unless it is awake, and remembers that it was called.
-#[derive(Default)]
 struct EventLoopWaker {
     was_called: AtomicBool,
     is_awake: AtomicBool,
@@ -273,7 +287,11 @@ struct EventLoopWaker {
 
 impl EventLoopWaker {
     fn new() -> (Arc<Self>, Waker) {
-        let new = Arc::new(Self::default());
+        let new = Arc::new(Self {
+            was_called: AtomicBool::new(false),
+            is_awake: AtomicBool::new(false),
+            event_loop: Mutex::default(),
+        });
         (Arc::clone(&new), Waker::from(new))
     }
 
@@ -348,7 +366,7 @@ impl QueueWatch {
 
     fn wait(&mut self, until: Option<Instant>) {
         self.is_waiting = true;
-        self.timer = until.map(|until| Box::pin(tokio::time::sleep_until(until.into())));
+        self.timer = until.map(|until| Box::pin(sleep_until(until.into())));
     }
 }
 

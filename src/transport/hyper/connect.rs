@@ -98,6 +98,10 @@ impl<'a> Target<'a> {
     pub(super) fn of(url: &'a Url) -> Result<Self, Error> {
         let host = url.host_str().filter(|host| !host.is_empty());
         match (host, url.port_or_known_default()) {
+            (Some(host), _) if !host.bytes().all(is_allowed_in_host) => {
+                let message = format!("no host can be named `{}`", Truncated(host));
+                Err(Error::invalid_request(message))
+            }
             (Some(host), Some(port)) => Ok(Self {
                 is_https: url.scheme() == "https",
                 host,
@@ -106,6 +110,11 @@ impl<'a> Target<'a> {
             _ => Err(Error::invalid_request("the URL has no host")),
         }
     }
+}
+
+/// A parsed URL may hold more characters in its host than RFC 3986, section 3.2.2, allows, such as the braces of a template.
+fn is_allowed_in_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)
 }
 
 impl ProxyChoice {

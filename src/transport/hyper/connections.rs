@@ -275,8 +275,11 @@ impl Connections {
             max_idle_per_origin,
             state: Mutex::default(),
         });
-        let holder: Weak<dyn IdleConnections> = Arc::downgrade(&connections) as _;
-        DESCRIPTORS.register(holder);
+        // A static outlives the schedule of a model.
+        if !cfg!(shuttle) {
+            let holder: Weak<dyn IdleConnections> = Arc::downgrade(&connections) as _;
+            DESCRIPTORS.register(holder);
+        }
         connections
     }
 

@@ -9,6 +9,7 @@ mod bombs;
 #[cfg(feature = "gzip")]
 mod compressing;
 mod connections;
+mod corpus;
 mod deadlines;
 mod decoding;
 mod dropping;
@@ -44,5 +45,5 @@ mod whole_runs;
 
 use super::{
     ACCEPTS_LENIENT_CHUNK_SIZES, PoolBuilder, REPORTS_EARLY_RESPONSES, Session, THREADS_PER_CLIENT,
-    outcome, pool, trusting_pool,
+    TRANSPORT, outcome, pool, trusting_pool,
 };

@@ -229,6 +229,14 @@ fn json_is_read_or_an_error() {
         read,
         BTreeMap::from([("a".to_owned(), 1), ("b".to_owned(), 2)])
     );
+    // A byte order mark is passed over (RFC 8259, section 8.1).
+    let marked: Vec<u8> = response_with(None, b"\xef\xbb\xbf[1]").json().unwrap();
+    assert_eq!(marked, [1]);
+    #[cfg(feature = "charset")]
+    for utf_16 in [b"\xff\xfe[\x001\x00]\0", b"\xfe\xff\0[\x001\0]"] {
+        let marked: Vec<u8> = response_with(None, utf_16).json().unwrap();
+        assert_eq!(marked, [1]);
+    }
     // Of another type, and none at all.
     for error in [
         response.json::<Vec<u8>>().unwrap_err(),
