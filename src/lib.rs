@@ -325,8 +325,8 @@
 //!
 //! With [`Session::hyper`](Session#method.hyper), a worker is an event loop: it has many requests in flight on one thread.
 //! [`concurrency`](PoolBuilder::concurrency) says how many, over all workers; the workers are as many as the machine has
-//! CPU cores, unless [`num_threads`](PoolBuilder::num_threads) is set. Everything else stays the same: attempts, retries,
-//! limits, outcomes and errors are this crate's own on each transport.
+//! CPU cores, or one for each 16 requests if those are fewer, unless [`num_threads`](PoolBuilder::num_threads) is set.
+//! Everything else stays the same: attempts, retries, limits, outcomes and errors are this crate's own on each transport.
 //!
 #![cfg_attr(feature = "hyper", doc = "```")]
 #![cfg_attr(not(feature = "hyper"), doc = "```ignore")]

@@ -295,6 +295,8 @@ impl RequestSpec {
 
     /// Sets whether to accept compressed bodies and to decode them. With `false`, no `Accept-Encoding` is sent, unless
     /// it is set as a header, and the body is returned as received. Defaults to `true`.
+    ///
+    /// A part of a body, in a response with status 206, is never decoded.
     pub fn decode(mut self, decode: bool) -> Self {
         self.options_mut().decode = Some(decode);
         self

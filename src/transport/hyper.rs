@@ -28,8 +28,8 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, Version};
 use url::{Position, Url};
 
-use self::body::Content;
 pub(crate) use self::body::HyperBody;
+use self::body::{Content, Failure};
 pub use self::builder::HyperBuilder;
 use self::connect::{ProxyChoice, Route, Target};
 use self::connections::{Connections, Found, Http1, InUse};
@@ -104,12 +104,13 @@ impl HyperTransport {
         let Some(response) = sent else {
             return Err(progress.timed_out());
         };
-        let (response, mut connection) = response?;
+        let (response, mut connection, unreadable) = response?;
         if response.body().is_end_stream() {
             // Nothing more is read, so nothing else would notice that the exchange is over.
             connection.release().await;
         }
-        Ok(response.map(|body| HyperBody::new(body, connection, deadline, stall_timeout)))
+        Ok(response
+            .map(|body| HyperBody::new(body, connection, unreadable, deadline, stall_timeout)))
     }
 }
 
@@ -148,7 +149,7 @@ impl Client {
         &self,
         exchange: &mut Exchange<'_>,
         progress: &Progress,
-    ) -> Result<(http::Response<Incoming>, InUse), Error> {
+    ) -> Result<(http::Response<Incoming>, InUse, Option<Failure>), Error> {
         let url = exchange.url();
         check_tls_is_built_in(url)?;
         let settings = &self.settings;
@@ -234,7 +235,7 @@ impl Client {
                     {
                         return Err(connect::refused_credentials());
                     }
-                    return Ok((self.take_in(response, url), connection));
+                    return Ok((self.take_in(response, url), connection, failure));
                 }
                 Err(failed) => failed,
             };

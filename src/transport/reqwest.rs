@@ -127,6 +127,7 @@ impl Transport for ReqwestTransport {
         }
         let before = self.connecting.as_ref().map(ConnectWatch::snapshot);
         let response = self.client.execute(request).map_err(|error| {
+            self.kept.forget(origin);
             let still_connecting = match (&self.connecting, before) {
                 (Some(watch), Some(before)) => is_new_origin && watch.is_connecting_since(before),
                 _ => false,

@@ -135,6 +135,8 @@ async fn drive(worker: &Worker, max: usize) {
                 event_loop.readers.borrow_mut().notify_all(worker);
                 return Poll::Ready(());
             }
+            // Slots that are woken from here on are polled in the next turn, without a detour through the system.
+            slots_wake.is_awake.store(true, Ordering::SeqCst);
             // Jobs are started together: so a server that has gone to sleep is woken once.
             let mut free = event_loop.free.take();
             let mut has_woken = false;
@@ -165,7 +167,11 @@ async fn drive(worker: &Worker, max: usize) {
                 free.drain(..).for_each(|slot| slot.goes_on(NextTurn::End));
             }
             *event_loop.free.borrow_mut() = free;
-            if !has_woken {
+            if has_woken {
+                continue;
+            }
+            slots_wake.is_awake.store(false, Ordering::SeqCst);
+            if !slots_wake.was_called.load(Ordering::SeqCst) {
                 let mut readers = event_loop.readers.borrow_mut();
                 // Without more to do, it may be up to the reader that there is.
                 if queue.is_waiting {
@@ -182,13 +188,14 @@ async fn drive(worker: &Worker, max: usize) {
     .await;
 }
 
-/// How often the slots are polled before the events of connections are looked at again.
+/// How often the slots are polled before jobs are started.
 const MAX_ROUNDS: usize = 4;
 
 /// How many jobs are started together.
 const MAX_STARTS: usize = 32;
 
-/// How often that is done before the events of connections are looked at again: starting a job may take 100 µs.
+/// How often both are done before the events of connections are looked at again: after 128 jobs at most, each of which may take
+/// 100 µs to start.
 const MAX_TURNS: usize = 4;
 
 impl<'a> EventLoop<'a> {

@@ -174,6 +174,8 @@ pub(crate) struct HyperBody {
     connection: InUse,
     deadline: Option<Instant>,
     stall_timeout: Option<Duration>,
+    /// Why the content of the request could not be read, as long as it is sent.
+    unreadable: Option<Failure>,
     /// How many pieces have come since it had to wait.
     pieces_in_turn: u32,
 }
@@ -185,6 +187,7 @@ impl HyperBody {
     pub(super) fn new(
         incoming: Incoming,
         connection: InUse,
+        unreadable: Option<Failure>,
         deadline: Option<Instant>,
         stall_timeout: Option<Duration>,
     ) -> Self {
@@ -193,6 +196,7 @@ impl HyperBody {
             connection,
             deadline,
             stall_timeout,
+            unreadable,
             pieces_in_turn: 0,
         }
     }
@@ -269,7 +273,11 @@ impl HyperBody {
                 }
                 Some(Err(error)) => {
                     self.connection.close();
-                    return Poll::Ready(Err(classify::body_error(error.into())));
+                    let unreadable = self.unreadable.take();
+                    return Poll::Ready(Err(match unreadable.and_then(|it| it.lock().take()) {
+                        Some(error) => error.sent(true),
+                        None => classify::body_error(error.into()),
+                    }));
                 }
                 None => {
                     // Over HTTP/2, a stream that is reset without an error counts as ended.

@@ -318,7 +318,9 @@ impl Settings {
             }
             #[cfg(feature = "socks")]
             (ProxyKind::Socks4 { resolves } | ProxyKind::Socks5 { resolves }, _) => {
-                return self.through_socks(stream, target, proxy, resolves).await;
+                return self
+                    .through_socks((stream, peer), target, proxy, resolves)
+                    .await;
             }
         };
         Ok((stream, peer))
@@ -328,7 +330,7 @@ impl Settings {
     #[cfg(feature = "socks")]
     async fn through_socks(
         &self,
-        stream: TcpStream,
+        connected: (TcpStream, SocketAddr),
         target: Target<'_>,
         proxy: &Proxy,
         proxy_resolves: bool,
@@ -346,18 +348,17 @@ impl Settings {
         if is_v4 {
             addresses.retain(|address| address.is_none_or(|address| address.is_ipv4()));
         }
-        let mut stream = Some(stream);
-        let mut first_error = None;
+        let mut connected = Some(connected);
+        let mut first_refusal = None;
         for address in addresses {
-            let stream = match stream.take() {
-                Some(stream) => stream,
+            let (stream, peer) = match connected.take() {
+                Some(connected) => connected,
                 // It has closed the connection with its refusal.
                 None => {
                     let connected = self.tcp(&proxy.host, proxy.port).await;
-                    connected.map_err(Error::at_proxy)?.0
+                    connected.map_err(Error::at_proxy)?
                 }
             };
-            let peer = stream.peer_addr().map_err(Error::proxy)?;
             let asked = match address {
                 Some(IpAddr::V4(address)) if is_v4 => {
                     socks::connect_v4(stream, target, Some(address), proxy).await
@@ -365,16 +366,14 @@ impl Settings {
                 _ if is_v4 => socks::connect_v4(stream, target, None, proxy).await,
                 address => socks::connect_v5(stream, target, address, proxy).await,
             };
-            match asked {
+            match asked? {
                 Ok(stream) => return Ok((Stream::Tcp(stream), peer)),
-                // Another address may be reachable, but no other credentials are there to be tried.
-                Err(error) if error.is_retryable() => {
-                    first_error.get_or_insert(error);
+                Err(refusal) => {
+                    first_refusal.get_or_insert(refusal);
                 }
-                Err(error) => return Err(error),
             }
         }
-        Err(first_error.unwrap_or_else(|| {
+        Err(first_refusal.unwrap_or_else(|| {
             Error::proxy("SOCKS4 connects to IPv4 addresses alone, and the host has none")
         }))
     }

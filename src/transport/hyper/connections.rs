@@ -357,7 +357,7 @@ impl Connections {
     }
 
     fn keep(self: &Arc<Self>, key: &Arc<str>, connection: Box<Http1>) {
-        if !DESCRIPTORS.may_idle() {
+        if !DESCRIPTORS.may_idle() || self.max_idle_per_origin == 0 {
             return;
         }
         let mut state = self.state();

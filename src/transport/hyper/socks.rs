@@ -10,13 +10,14 @@ use crate::error::Error;
 
 const CONNECT: u8 = 1;
 
-/// Asks a proxy of version 4 to connect to the server: to an IPv4 address, or by its name (4a).
+/// Asks a proxy of version 4 to connect to the server: to an IPv4 address, or by its name (4a). The inner error is
+/// that it has refused this address.
 pub(super) async fn connect_v4(
     mut stream: TcpStream,
     target: Target<'_>,
     address: Option<Ipv4Addr>,
     proxy: &Proxy,
-) -> Result<TcpStream, Error> {
+) -> Result<Result<TcpStream, Error>, Error> {
     /// Stands for the address of a server that the proxy resolves.
     const BY_NAME: [u8; 4] = [0, 0, 0, 1];
     const GRANTED: u8 = 90;
@@ -32,20 +33,20 @@ pub(super) async fn connect_v4(
     stream.write_all(&request).await.map_err(Error::proxy)?;
     let [_, code, ..] = read::<8>(&mut stream).await?;
     if code != GRANTED {
-        return Err(Error::proxy(format!(
-            "it has refused the connection (SOCKS4 code {code})"
-        )));
+        let message = format!("it has refused the connection (SOCKS4 code {code})");
+        return Ok(Err(Error::proxy(message)));
     }
-    Ok(stream)
+    Ok(Ok(stream))
 }
 
-/// Asks a proxy of version 5 to connect to the server: to this address, or by its name.
+/// Asks a proxy of version 5 to connect to the server: to this address, or by its name. The inner error is that it
+/// has refused this address.
 pub(super) async fn connect_v5(
     mut stream: TcpStream,
     target: Target<'_>,
     address: Option<IpAddr>,
     proxy: &Proxy,
-) -> Result<TcpStream, Error> {
+) -> Result<Result<TcpStream, Error>, Error> {
     const NO_AUTHENTICATION: u8 = 0;
     const PASSWORD: u8 = 2;
 
@@ -99,9 +100,8 @@ pub(super) async fn connect_v5(
     }
     if code != 0 {
         let reason = reply(code);
-        return Err(Error::proxy(format!(
-            "it has refused the connection: {reason}"
-        )));
+        let message = format!("it has refused the connection: {reason}");
+        return Ok(Err(Error::proxy(message)));
     }
     // The address that the proxy is bound to, which does not matter, and the port.
     let length = match kind {
@@ -116,7 +116,7 @@ pub(super) async fn connect_v5(
     };
     let mut bound = vec![0; length + 2];
     stream.read_exact(&mut bound).await.map_err(Error::proxy)?;
-    Ok(stream)
+    Ok(Ok(stream))
 }
 
 /// What the codes of a reply mean (RFC 1928, section 6).

@@ -1,4 +1,4 @@
-//! Promise 19: a pool keeps to its file descriptors. The servers run in the process of the test, and the pools in a subprocess
+//! Promises 18 and 20: a pool keeps to its file descriptors. The servers run in the process of the test, and the pools in a subprocess
 //! with few descriptors.
 #![cfg(target_os = "linux")]
 
