@@ -5,18 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use shuttle::scheduler::RandomScheduler;
-use shuttle::{Config, Runner, thread};
+use shuttle::thread;
 use threaded::{ErrorKind, HyperBuilder, Outcome, Pool, PoolBuilder, Retry, Session};
 
-use super::{SCHEDULES, all_of, assert_complete, nothing_is_lost_in_a_race, urls};
+use super::{SCHEDULES, all_of, assert_complete, nothing_is_lost_in_a_race, run, urls};
 
 /// On a schedule that is unfair on purpose, nothing but time might pass. There are more steps in one than on workers that block,
 /// and so fewer of them.
 fn on_every_fair_schedule(body: impl Fn() + Send + Sync + 'static) {
-    let mut config = Config::new();
-    // The futures of debug builds are large.
-    config.stack_size = 256 << 10;
-    Runner::new(RandomScheduler::new(SCHEDULES / 4), config).run(body);
+    run(RandomScheduler::new(SCHEDULES / 4), body);
 }
 
 /// Event loops that have this many requests in flight, all together.

@@ -24,8 +24,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shuttle::rand::{Rng, thread_rng};
+use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::sync::atomic::{AtomicUsize, Ordering};
-use shuttle::thread;
+use shuttle::{Config, Runner, thread};
 use threaded::crossbeam_channel::unbounded;
 use threaded::{
     Error, Exchange, Limits, Outcome, OutcomeExt, Pool, PoolBuilder, RequestSpec, ResponseBody,
@@ -38,13 +39,20 @@ const SCHEDULES: usize = 10_000;
 fn on_every_schedule(body: impl Fn() + Send + Sync + 'static) {
     let body = Arc::new(body);
     let again = Arc::clone(&body);
-    shuttle::check_random(move || body(), SCHEDULES / 2);
-    shuttle::check_pct(move || again(), SCHEDULES / 2, 3);
+    run(RandomScheduler::new(SCHEDULES / 2), move || body());
+    run(PctScheduler::new(3, SCHEDULES / 2), move || again());
+}
+
+fn run(scheduler: impl Scheduler + 'static, body: impl Fn() + Send + Sync + 'static) {
+    let mut config = Config::new();
+    // The futures of debug builds are large.
+    config.stack_size = 256 << 10;
+    Runner::new(scheduler, config).run(body);
 }
 
 /// For bodies in which time passes: on a schedule that is unfair on purpose, nothing but time might.
 fn on_every_fair_schedule(body: impl Fn() + Send + Sync + 'static) {
-    shuttle::check_random(body, SCHEDULES);
+    run(RandomScheduler::new(SCHEDULES), body);
 }
 
 fn respond_ok(_: Exchange<'_>) -> Result<http::Response<ResponseBody>, Error> {
