@@ -1,11 +1,11 @@
-//! The character encoding of a text, as its `Content-Type` names it. Read as the WHATWG standards MIME Sniffing (section 4.4)
-//! and Fetch (section 3.4) have it, which take what RFC 9110, section 8.3.1, allows, and what servers send besides.
+//! The character encoding of a text, as its `Content-Type` names it. Read as the WHATWG standards MIME Sniffing ("parse a MIME
+//! type") and Fetch ("extract a MIME type") have it, which take what RFC 9110, section 8.3.1, allows, and what servers send besides.
 
 use std::borrow::Cow;
 
 use encoding_rs::{Encoding, UTF_8};
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, HeaderName};
 
 /// The encoding that a `Content-Type` names; UTF-8 if none does. Of several, the last one that is a media type counts, with
 /// the charset of one before it if that is of the same type.
@@ -39,7 +39,6 @@ pub(crate) fn has_mark_of_utf_16(body: &[u8]) -> bool {
     })
 }
 
-#[derive(Debug, PartialEq)]
 struct MediaType {
     /// Type and subtype, in lower case.
     essence: String,
@@ -69,10 +68,9 @@ impl MediaType {
 
 const WHITE_SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
+/// The names of fields are tokens, too.
 fn is_token(text: &str) -> bool {
-    let is_token_byte =
-        |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(is_token_byte)
+    HeaderName::from_bytes(text.as_bytes()).is_ok()
 }
 
 /// Splits a text at each separator that is not within quotes. Quotes begin right behind a `=`.

@@ -157,12 +157,12 @@ impl Context {
         hop: &mut Hop<'_>,
         history: &mut Vec<RedirectHop>,
     ) -> Result<http::Response<E::Body>, Error> {
-        #[cfg(feature = "gzip")]
-        hop.compress(engine).await?;
         if let Some(BodyDestination::File(path)) = hop.destination() {
             let path = Arc::clone(path);
             Box::pin(engine.unblock(move || part::check_place(&path))).await??;
         }
+        #[cfg(feature = "gzip")]
+        hop.compress(engine).await?;
         loop {
             self.deadline.check(!history.is_empty())?;
             let response = self.send(engine, hop).await;

@@ -141,9 +141,7 @@ impl Engine for HyperTransport {
         exchange: &mut Exchange<'_>,
     ) -> Result<http::Response<HyperBody>, Error> {
         #[cfg(shuttle)]
-        if let Err(error) = modelled().await {
-            return Err(error);
-        }
+        modelled().await?;
         HyperTransport::exchange(self, exchange).await
     }
 

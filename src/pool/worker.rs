@@ -140,18 +140,19 @@ impl Worker {
             let begun = match session.transport.by_engine() {
                 ByEngine::Blocking(transport) => Begun::Over(fetch.complete(transport)?),
                 #[cfg(feature = "hyper")]
-                ByEngine::EventDriven(transport) => Begun::Ready(fetch, transport.clone()),
+                ByEngine::EventDriven(transport) => Begun::Waits(transport.clone()),
             };
-            Ok((begun, sent_with))
+            Ok((fetch, begun, sent_with))
         };
-        #[cfg_attr(not(feature = "hyper"), expect(unused_mut, reason = "for event loops"))]
-        let (mut begun, sent_with) = sessions.with(request, start).await?;
+        #[cfg_attr(
+            not(feature = "hyper"),
+            expect(unused_variables, unused_mut, reason = "for event loops")
+        )]
+        let (mut fetch, begun, sent_with) = sessions.with(request, start).await?;
         let response = match begun {
             Begun::Over(response) => response,
             #[cfg(feature = "hyper")]
-            Begun::Ready(ref mut fetch, ref mut transport) => fetch.run(transport).await?,
-            #[cfg(not(feature = "hyper"))]
-            Begun::Never(never) => match *never {},
+            Begun::Waits(mut transport) => fetch.run(&mut transport).await?,
         };
         Ok((response, sent_with))
     }
@@ -210,20 +211,11 @@ impl Worker {
     }
 }
 
-/// An attempt that has begun.
-#[cfg_attr(
-    feature = "hyper",
-    expect(
-        clippy::large_enum_variant,
-        reason = "a box would be an allocation for each request"
-    )
-)]
-enum Begun<'a> {
+/// How far an attempt is once its session has been asked.
+enum Begun {
     /// On a transport that blocks, it is over.
     Over(Response),
+    /// It will wait for this transport, while the session serves others.
     #[cfg(feature = "hyper")]
-    Ready(Fetch<'a>, HyperTransport),
-    #[cfg(not(feature = "hyper"))]
-    #[expect(dead_code, reason = "for the lifetime")]
-    Never(&'a std::convert::Infallible),
+    Waits(HyperTransport),
 }

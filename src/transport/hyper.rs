@@ -104,13 +104,12 @@ impl HyperTransport {
         let Some(response) = sent else {
             return Err(progress.timed_out());
         };
-        let (response, mut connection, unreadable) = response?;
+        let (response, mut connection, failure) = response?;
         if response.body().is_end_stream() {
             // Nothing more is read, so nothing else would notice that the exchange is over.
             connection.release().await;
         }
-        Ok(response
-            .map(|body| HyperBody::new(body, connection, unreadable, deadline, stall_timeout)))
+        Ok(response.map(|body| HyperBody::new(body, connection, failure, deadline, stall_timeout)))
     }
 }
 
@@ -252,11 +251,10 @@ impl Client {
                     request = unsent;
                 }
                 None => {
-                    let unreadable = failure.and_then(|failure| failure.lock().take());
-                    return Err(match unreadable {
-                        Some(error) => error.sent(true),
-                        None => classify::exchange_error(failed.into_error()),
-                    });
+                    let unreadable = body::unreadable(failure);
+                    return Err(
+                        unreadable.unwrap_or_else(|| classify::exchange_error(failed.into_error()))
+                    );
                 }
             }
         }

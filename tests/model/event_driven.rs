@@ -8,7 +8,9 @@ use shuttle::scheduler::RandomScheduler;
 use shuttle::thread;
 use threaded::{ErrorKind, HyperBuilder, Outcome, Pool, PoolBuilder, Retry, Session};
 
-use super::{SCHEDULES, all_of, assert_complete, nothing_is_lost_in_a_race, run, urls};
+use super::{
+    SCHEDULES, assert_complete, assert_complete_when_joined, nothing_is_lost_in_a_race, run, urls,
+};
 
 /// On a schedule that is unfair on purpose, nothing but time might pass. There are more steps in one than on workers that block,
 /// and so fewer of them.
@@ -26,14 +28,7 @@ fn pool(event_loops: usize, concurrency: usize) -> PoolBuilder<HyperBuilder> {
 
 #[test]
 fn join_all_returns_when_each_job_has_its_outcome() {
-    on_every_fair_schedule(|| {
-        let pool = pool(1, 2).build().unwrap();
-        for url in urls(3) {
-            pool.submit(url).unwrap();
-        }
-        pool.join_all();
-        assert_complete(all_of(&pool), 3);
-    });
+    on_every_fair_schedule(|| assert_complete_when_joined(pool(1, 2)));
 }
 
 #[test]

@@ -98,16 +98,18 @@ fn all_of(pool: &Pool) -> Vec<Outcome> {
     responses.chain(pool.exceptions().map(Err)).collect()
 }
 
+fn assert_complete_when_joined<B: TransportBuilder + 'static>(builder: PoolBuilder<B>) {
+    let pool = builder.build().unwrap();
+    for url in urls(3) {
+        pool.submit(url).unwrap();
+    }
+    pool.join_all();
+    assert_complete(all_of(&pool), 3);
+}
+
 #[test]
 fn join_all_returns_when_each_job_has_its_outcome() {
-    on_every_schedule(|| {
-        let pool = pool(2).build().unwrap();
-        for url in urls(3) {
-            pool.submit(url).unwrap();
-        }
-        pool.join_all();
-        assert_complete(all_of(&pool), 3);
-    });
+    on_every_schedule(|| assert_complete_when_joined(pool(2)));
 }
 
 #[test]

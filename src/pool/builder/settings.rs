@@ -120,14 +120,13 @@ impl Settings {
     }
 
     pub(super) fn window(&self, concurrency: usize, is_event_driven: bool) -> usize {
-        self.window.unwrap_or_else(|| {
-            let window = concurrency.saturating_mul(JOBS_PER_WORKER);
-            if is_event_driven {
-                window.max(MIN_EVENT_DRIVEN_WINDOW)
-            } else {
-                window
-            }
-        })
+        let min = if is_event_driven {
+            MIN_EVENT_DRIVEN_WINDOW
+        } else {
+            0
+        };
+        self.window
+            .unwrap_or_else(|| concurrency.saturating_mul(JOBS_PER_WORKER).max(min))
     }
 }
 

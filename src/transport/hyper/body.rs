@@ -49,6 +49,12 @@ pub(super) enum Reading {
 
 type ReadPiece = (Box<dyn Read + Send>, std::io::Result<Bytes>);
 
+/// The error that the content of a request has led to, if it could not be read.
+pub(super) fn unreadable(failure: Option<Failure>) -> Option<Error> {
+    let error = failure?.lock().take()?;
+    Some(error.sent(true))
+}
+
 impl Content {
     /// Where it is noted why it could not be read.
     pub(super) fn failure(&self) -> Option<Failure> {
@@ -174,8 +180,8 @@ pub(crate) struct HyperBody {
     connection: InUse,
     deadline: Option<Instant>,
     stall_timeout: Option<Duration>,
-    /// Why the content of the request could not be read, as long as it is sent.
-    unreadable: Option<Failure>,
+    /// Of the request, whose content may still be on its way.
+    failure: Option<Failure>,
     /// How many pieces have come since it had to wait.
     pieces_in_turn: u32,
 }
@@ -187,7 +193,7 @@ impl HyperBody {
     pub(super) fn new(
         incoming: Incoming,
         connection: InUse,
-        unreadable: Option<Failure>,
+        failure: Option<Failure>,
         deadline: Option<Instant>,
         stall_timeout: Option<Duration>,
     ) -> Self {
@@ -196,7 +202,7 @@ impl HyperBody {
             connection,
             deadline,
             stall_timeout,
-            unreadable,
+            failure,
             pieces_in_turn: 0,
         }
     }
@@ -273,11 +279,9 @@ impl HyperBody {
                 }
                 Some(Err(error)) => {
                     self.connection.close();
-                    let unreadable = self.unreadable.take();
-                    return Poll::Ready(Err(match unreadable.and_then(|it| it.lock().take()) {
-                        Some(error) => error.sent(true),
-                        None => classify::body_error(error.into()),
-                    }));
+                    let unreadable = unreadable(self.failure.take());
+                    let error = unreadable.unwrap_or_else(|| classify::body_error(error.into()));
+                    return Poll::Ready(Err(error));
                 }
                 None => {
                     // Over HTTP/2, a stream that is reset without an error counts as ended.

@@ -300,8 +300,7 @@ impl Settings {
             }
             Route::Forward(proxy) | Route::Through(proxy) => proxy,
         };
-        let connected = self.tcp(&proxy.host, proxy.port).await;
-        let (stream, peer) = connected.map_err(Error::at_proxy)?;
+        let (stream, peer) = self.tcp_to(proxy).await?;
         let stream = match (proxy.kind, route) {
             (ProxyKind::Http, Route::Forward(_)) => Stream::Tcp(stream),
             (ProxyKind::Http, _) => tunnel(Stream::Tcp(stream), target, proxy).await?,
@@ -354,10 +353,7 @@ impl Settings {
             let (stream, peer) = match connected.take() {
                 Some(connected) => connected,
                 // It has closed the connection with its refusal.
-                None => {
-                    let connected = self.tcp(&proxy.host, proxy.port).await;
-                    connected.map_err(Error::at_proxy)?
-                }
+                None => self.tcp_to(proxy).await?,
             };
             let asked = match address {
                 Some(IpAddr::V4(address)) if is_v4 => {
@@ -424,6 +420,11 @@ impl Settings {
                 Error::connect(error)
             }
         })
+    }
+
+    async fn tcp_to(&self, proxy: &Proxy) -> Result<(TcpStream, SocketAddr), Error> {
+        let connected = self.tcp(&proxy.host, proxy.port).await;
+        connected.map_err(Error::at_proxy)
     }
 
     async fn race(&self, addresses: Vec<SocketAddr>) -> io::Result<(TcpStream, SocketAddr)> {

@@ -100,108 +100,58 @@ impl Case {
             ..Self::default()
         };
         for line in text.lines() {
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let (transport, line) = match line.split_once(": ") {
-                Some((name @ ("reqwest" | "hyper" | "ureq"), rest)) => (Some(name), rest),
-                _ => (None, line),
-            };
-            let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-            let number = || rest.parse::<u64>().map_err(|_| line.to_owned());
-            let expected = match word {
-                "request" => {
-                    let (method, path) = rest.split_once(' ').ok_or(line)?;
-                    case.method = Some(method.to_owned());
-                    case.path = Some(path.to_owned());
-                    continue;
-                }
-                "request-field" => {
-                    let (name, value) = rest.split_once(": ").ok_or(line)?;
-                    case.fields.push((name.to_owned(), value.to_owned()));
-                    continue;
-                }
-                "request-body" => {
-                    case.body = Some(rest.to_owned());
-                    continue;
-                }
-                "timeout" => {
-                    case.timeout = Some(Duration::from_millis(number()?));
-                    continue;
-                }
-                "max-body" => {
-                    case.max_body = Some(number()?);
-                    continue;
-                }
-                "no-decoding" => {
-                    case.raw = true;
-                    continue;
-                }
-                "needs" => {
-                    case.is_needed &= match rest {
-                        "gzip" => cfg!(feature = "gzip"),
-                        "charset" => cfg!(feature = "charset"),
-                        _ => return Err(line.to_owned()),
-                    };
-                    continue;
-                }
-                "send" => {
-                    case.steps.push(Step::Send(unescaped(rest).ok_or(line)?));
-                    continue;
-                }
-                "send-times" => {
-                    let (times, bytes) = rest.split_once(' ').ok_or(line)?;
-                    let times = times.parse().map_err(|_| line.to_owned())?;
-                    let bytes = unescaped(bytes).ok_or(line)?.repeat(times);
-                    case.steps.push(Step::Send(bytes));
-                    continue;
-                }
-                "next-request" => {
-                    case.steps.push(Step::Request);
-                    continue;
-                }
-                "pause" => {
-                    case.steps
-                        .push(Step::Pause(Duration::from_millis(number()?)));
-                    continue;
-                }
-                "reset" => {
-                    case.steps.push(Step::Reset);
-                    continue;
-                }
-                "hold" => {
-                    case.steps.push(Step::Hold);
-                    continue;
-                }
-                "status" => Expected::Status(rest.parse().map_err(|_| line.to_owned())?),
-                "body" => Expected::Body(unescaped(rest).ok_or(line)?),
-                "text" => Expected::Text(rest.to_owned()),
-                "field" => {
-                    let (name, value) = rest.split_once(':').ok_or(line)?;
-                    Expected::Field(name.to_owned(), Some(value.trim_start().to_owned()))
-                }
-                "no-field" => Expected::Field(rest.to_owned(), None),
-                "length" if rest == "none" => Expected::Length(None),
-                "length" => Expected::Length(Some(number()?)),
-                "redirects" => Expected::Redirects(rest.parse().map_err(|_| line.to_owned())?),
-                "error" => Expected::Error(rest.to_owned()),
-                "sent" => Expected::Sent(true),
-                "not-sent" => Expected::Sent(false),
-                "retryable" => Expected::Retryable(true),
-                "not-retryable" => Expected::Retryable(false),
-                "connections" => Expected::Connections(rest.parse().map_err(|_| line.to_owned())?),
-                _ => return Err(line.to_owned()),
-            };
-            match transport {
-                None => case.expected.push(expected),
-                Some(name) if name == TRANSPORT => case.expected_here.push(expected),
-                Some(_) => {}
+            if !line.is_empty() && !line.starts_with('#') {
+                case.add(line).ok_or(line)?;
             }
         }
         if case.steps.is_empty() || case.expected.is_empty() {
             return Err("it sends nothing, or expects nothing".to_owned());
         }
         Ok(case)
+    }
+
+    /// `None` if the line is not understood.
+    fn add(&mut self, line: &str) -> Option<()> {
+        if let Some((transport @ ("reqwest" | "hyper" | "ureq"), line)) = line.split_once(": ") {
+            let expected = Expected::parse(line)?;
+            if transport == TRANSPORT {
+                self.expected_here.push(expected);
+            }
+            return Some(());
+        }
+        if let Some(expected) = Expected::parse(line) {
+            self.expected.push(expected);
+            return Some(());
+        }
+        if let Some(step) = Step::parse(line) {
+            self.steps.push(step);
+            return Some(());
+        }
+        let (word, rest) = words(line);
+        match word {
+            "request" => {
+                let (method, path) = rest.split_once(' ')?;
+                self.method = Some(method.to_owned());
+                self.path = Some(path.to_owned());
+            }
+            "request-field" => {
+                let (name, value) = rest.split_once(": ")?;
+                self.fields.push((name.to_owned(), value.to_owned()));
+            }
+            "request-body" => self.body = Some(rest.to_owned()),
+            "timeout" => self.timeout = Some(Duration::from_millis(rest.parse().ok()?)),
+            "max-body" => self.max_body = Some(rest.parse().ok()?),
+            "no-decoding" => self.raw = true,
+            "needs" => {
+                self.is_needed &= match rest {
+                    "gzip" => cfg!(feature = "gzip"),
+                    "charset" => cfg!(feature = "charset"),
+                    _ => return None,
+                };
+            }
+            _ => return None,
+        }
+        Some(())
     }
 
     fn check(&self) -> Result<(), String> {
@@ -264,7 +214,50 @@ fn play(mut stream: TcpStream, steps: &[Step]) -> io::Result<()> {
     Ok(())
 }
 
+/// The first word of a line, and what it says.
+fn words(line: &str) -> (&str, &str) {
+    line.split_once(' ').unwrap_or((line, ""))
+}
+
+impl Step {
+    fn parse(line: &str) -> Option<Self> {
+        let (word, rest) = words(line);
+        Some(match word {
+            "send" => Self::Send(unescaped(rest)?),
+            "next-request" => Self::Request,
+            "pause" => Self::Pause(Duration::from_millis(rest.parse().ok()?)),
+            "reset" => Self::Reset,
+            "hold" => Self::Hold,
+            _ => return None,
+        })
+    }
+}
+
 impl Expected {
+    fn parse(line: &str) -> Option<Self> {
+        let (word, rest) = words(line);
+        Some(match word {
+            "status" => Self::Status(rest.parse().ok()?),
+            "body" => Self::Body(unescaped(rest)?),
+            "text" => Self::Text(rest.to_owned()),
+            "field" => {
+                let (name, value) = rest.split_once(':')?;
+                Self::Field(name.to_owned(), Some(value.trim_start().to_owned()))
+            }
+            "no-field" => Self::Field(rest.to_owned(), None),
+            "length" if rest == "none" => Self::Length(None),
+            "length" => Self::Length(Some(rest.parse().ok()?)),
+            "redirects" => Self::Redirects(rest.parse().ok()?),
+            "error" => Self::Error(rest.to_owned()),
+            "sent" => Self::Sent(true),
+            "not-sent" => Self::Sent(false),
+            "retryable" => Self::Retryable(true),
+            "not-retryable" => Self::Retryable(false),
+            "connections" => Self::Connections(rest.parse().ok()?),
+            _ => return None,
+        })
+    }
+
     fn is_met(&self, outcome: &Outcome, server: &RawServer) -> bool {
         if let Self::Connections(count) = self {
             return server.connections() == *count;

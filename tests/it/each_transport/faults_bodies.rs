@@ -79,10 +79,9 @@ fn a_file_that_shrinks_while_it_is_sent_is_a_local_fault() {
     });
     let spec = RequestSpec::post(server.url("/")).body_from_file(file.path());
     let exception = outcome_before_another(pool(), spec).unwrap_err();
-    let is_local = exception.kind() == ErrorKind::LocalResource;
-    assert!(is_local && exception.was_sent(), "{exception:?}");
     let message = exception.to_string();
     assert!(message.contains("truncated while it was sent"), "{message}");
+    assert_kind!(exception, LocalResource, sent: true);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Promises 18 and 20: a pool keeps to its file descriptors. The servers run in the process of the test, and the pools in a subprocess
-//! with few descriptors.
+//! Promises 18 and 20: a pool keeps to its file descriptors. The servers run in the process of the test, and the pools in a
+//! subprocess with few descriptors.
 #![cfg(target_os = "linux")]
 
 use std::net::SocketAddr;

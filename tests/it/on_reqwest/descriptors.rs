@@ -1,5 +1,5 @@
-//! Promise 18 on reqwest: idle connections do not take all file descriptors. The server runs in the process of the test, and the
-//! pool in a subprocess with few descriptors.
+//! Promise 18 on reqwest: idle connections do not take all file descriptors. The server runs in the process of the test, and
+//! the pool in a subprocess with few descriptors.
 #![cfg(target_os = "linux")]
 
 use std::time::Duration;
