@@ -17,7 +17,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -34,6 +34,7 @@ use crate::error::{Error, ErrorKind, chain};
 use crate::history::RedirectHop;
 use crate::request::{BodyDestination, BodySourceError, RequestSpec};
 use crate::response::{Response, ResponseHead};
+use crate::retry;
 use crate::session::{OpenSession, SessionDefaults};
 use crate::sync::CancelFlag;
 #[cfg(feature = "hyper")]
@@ -173,11 +174,17 @@ impl Context {
                 return Ok(response);
             };
             let sent = std::mem::replace(hop, next);
+            let is_absent = body::is_absent(&sent.method, response.status())
+                || body::content_length(response.headers()) == Some(0);
             history.push(RedirectHop::new(sent.url, response.status()));
+            let wait = retry::retry_after(response.headers(), SystemTime::now());
             let body = response.into_body();
-            Incoming::new(engine, body, false, &self.deadline)
-                .drain()
+            Incoming::new(engine, body, is_absent, &self.deadline)
+                .discard()
                 .await;
+            if let Some(until) = wait.and_then(|wait| self.deadline.pause_until(wait)) {
+                Box::pin(engine.pause(&self.deadline, until)).await;
+            }
         }
     }
 

@@ -111,31 +111,35 @@ fn marked(name: &HeaderName, mut value: HeaderValue) -> HeaderValue {
 }
 
 /// Whether a header with this name carries a credential, such as `X-Api-Key` or `X-Auth-Token`.
-fn carries_credentials(name: &HeaderName) -> bool {
-    const SIGNS: [&str; 15] = [
+pub(crate) fn carries_credentials(name: &HeaderName) -> bool {
+    const SIGNS: [&str; 13] = [
         "authorization",
         "authenticat",
         "cookie",
         "token",
         "secret",
         "password",
-        "apikey",
+        "passphrase",
+        "passwd",
         "credential",
         "session",
         "signature",
-        "accesskey",
-        "privatekey",
-        "subscriptionkey",
         "bearer",
-        "passwd",
+        "apikey",
     ];
-    // Names with a `key` that is not a credential.
-    const HARMLESS_KEYS: [&str; 2] = ["idempotencykey", "surrogatekey"];
+    const WORDS: [&str; 9] = [
+        "jwt", "pwd", "pass", "passcode", "pin", "otp", "sig", "hmac", "creds",
+    ];
+    // Names with a key that is not a credential.
+    const HARMLESS_KEYS: [&str; 3] = ["idempotencykey", "surrogatekey", "cachekey"];
 
     let words = || name.as_str().split(|c: char| !c.is_ascii_alphanumeric());
     let letters: String = words().collect();
-    let has_key = || !HARMLESS_KEYS.iter().any(|name| letters.ends_with(name));
-    words().any(|word| matches!(word, "auth" | "jwt") || (word == "key" && has_key()))
+    let has_harmless_key = || HARMLESS_KEYS.iter().any(|name| letters.ends_with(name));
+    // Also of a word that was put together, such as `X-AuthKey` or `X-ProxyAuth`.
+    let ends_like_one =
+        |word: &str| word.ends_with("auth") || (word.ends_with("key") && !has_harmless_key());
+    words().any(|word| ends_like_one(word) || WORDS.contains(&word))
         || SIGNS.iter().any(|sign| letters.contains(sign))
 }
 
@@ -239,6 +243,14 @@ mod tests {
             "x-passwd",
             "x-private-key",
             "x-auth-idempotency-key",
+            "x-authkey",
+            "x-appkey",
+            "x-servicekey",
+            "x-proxyauth",
+            "x-pwd",
+            "x-pass",
+            "x-pin",
+            "x-hub-sig",
         ] {
             assert!(
                 carries_credentials(&HeaderName::from_static(name)),
@@ -254,6 +266,10 @@ mod tests {
             "content-type",
             "x-keyboard",
             "surrogate-key",
+            "x-cache-key",
+            "x-passenger",
+            "x-pinned",
+            "x-design",
         ] {
             assert!(
                 !carries_credentials(&HeaderName::from_static(name)),

@@ -60,3 +60,26 @@ pub(crate) fn check_environment() -> Result<(), String> {
     }
     Ok(())
 }
+
+/// Whether a proxy of the environment may pass on requests to `http` URLs.
+pub(crate) fn environment_may_forward() -> bool {
+    let forwards = |name: &str| {
+        let url = variable(name).and_then(|value| parse(&value).ok());
+        url.is_some_and(|url| url.scheme().starts_with("http"))
+    };
+    cfg!(feature = "system-proxy") && (forwards("http_proxy") || forwards("all_proxy"))
+}
+
+/// Whether the environment excepts all hosts from its proxies.
+pub(crate) fn environment_excepts_all() -> bool {
+    let exceptions = variable("no_proxy").unwrap_or_default();
+    exceptions
+        .split(',')
+        .any(|exception| exception.trim() == "*")
+}
+
+/// A variable of the environment, by its name in lower case; the one in upper case comes first. An empty one is none.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    let non_empty = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    non_empty(&name.to_ascii_uppercase()).or_else(|| non_empty(name))
+}

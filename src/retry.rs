@@ -11,8 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 
-pub(crate) use self::after::cool_down;
-use self::after::retry_after;
+pub(crate) use self::after::{cool_down, retry_after};
 use self::backoff::Backoff;
 pub use self::budget::RetryBudget;
 pub(crate) use self::budget::TokenBucket;

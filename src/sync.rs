@@ -131,7 +131,6 @@ impl CancelFlag {
     }
 
     /// Calls the waker when the flag is set. If it was set before, the caller sees that from now on.
-    #[cfg(feature = "hyper")]
     pub(crate) fn wake_on_set(&self, waker: &Waker) {
         *self.waker.lock() = Some(waker.clone());
     }

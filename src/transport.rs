@@ -19,9 +19,7 @@ pub use exchange::Exchange;
 pub(crate) use exchange::check_tls_is_built_in;
 pub use options::TransportOptions;
 pub use response_body::ResponseBody;
-#[cfg(feature = "hyper")]
 pub(crate) use response_body::expected_length;
-pub(crate) use response_body::{ReadWhole, room_for};
 
 use crate::error::{BoxError, Error};
 

@@ -98,9 +98,11 @@ impl<'a, E: Engine + ?Sized> Incoming<'a, E> {
         decoded: &mut Decoded,
         into: &mut Vec<u8>,
     ) -> Result<bool, Error> {
+        let stall = self.deadline.stall();
         loop {
             match decoded.next(STEP, |part| into.extend_from_slice(part))? {
                 None => {
+                    stall.check()?;
                     self.fill().await?;
                     let piece = self.rest.split_to(self.rest.len().min(STEP));
                     self.keep(&piece);
@@ -126,11 +128,28 @@ impl<'a, E: Engine + ?Sized> Incoming<'a, E> {
         }
     }
 
-    /// Reads a body without a reader, or the rest after the end of its content (some formats end before the body does), so
-    /// that the connection can be used again. Faults no longer matter.
+    /// Reads the rest after the end of its content (some formats end before the body does), so that the connection can be
+    /// used again. Faults no longer matter.
     pub(super) async fn drain(&mut self) {
         let until = Instant::now() + DRAIN_TIME;
         E::end_by(&mut self.body, until);
+        self.drain_until(until).await;
+    }
+
+    /// Likewise for a body without a reader, of which no more may come.
+    pub(super) async fn discard(mut self) {
+        let until = Instant::now() + DRAIN_TIME;
+        if self.is_over {
+            return;
+        }
+        if E::end_by(&mut self.body, until) {
+            self.drain_until(until).await;
+        } else {
+            E::discard(self.body, MAX_DRAIN, until);
+        }
+    }
+
+    async fn drain_until(&mut self, until: Instant) {
         let mut left = MAX_DRAIN;
         while left > 0 && Instant::now() < until && !self.is_over {
             match self.fill().await {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::AttemptLimits;
 use crate::error::Error;
-use crate::sync::CancelFlag;
+use crate::sync::{CancelFlag, Parker};
 
 /// The timeout of an attempt whose body goes into memory, where neither the spec nor the pool sets one.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -53,6 +53,29 @@ impl Deadline {
         self.stall_timeout
     }
 
+    /// The end of a pause of this length, if the attempt has time for it: of a download, as for any other wait.
+    pub(super) fn pause_until(&self, pause: Duration) -> Option<Instant> {
+        let until = Instant::now().checked_add(pause)?;
+        let is_within = self.at.is_none_or(|at| until < at)
+            && self.stall_timeout.is_none_or(|limit| pause < limit);
+        is_within.then_some(until)
+    }
+
+    /// Blocks until that time, or until the job is cancelled.
+    pub(super) fn pause(&self, until: Instant) {
+        let parker = Parker::new();
+        self.cancel_flag.wake_on_set(parker.waker());
+        while !self.cancel_flag.is_set() && Instant::now() < until {
+            parker.park(Some(until));
+        }
+    }
+
+    /// Begins a wait for content.
+    pub(super) fn stall(&self) -> Stall {
+        let ends_at = |limit| Instant::now().checked_add(limit);
+        Stall(self.stall_timeout.and_then(ends_at))
+    }
+
     /// The limit if it was reached, otherwise the time until now.
     pub(super) fn time_taken(&self) -> Duration {
         let taken = self.started.elapsed();
@@ -70,5 +93,19 @@ impl Deadline {
             return Err(Error::timeout().sent(sent));
         }
         Ok(())
+    }
+}
+
+/// A wait for content. The transport limits each wait for bytes; but they may be framing, or tell a decoder nothing yet.
+#[derive(Clone, Copy)]
+pub(super) struct Stall(Option<Instant>);
+
+impl Stall {
+    /// Returns an error if it has lasted too long.
+    pub(super) fn check(self) -> Result<(), Error> {
+        match self.0 {
+            Some(end) if Instant::now() >= end => Err(Error::timeout().sent(true)),
+            _ => Ok(()),
+        }
     }
 }

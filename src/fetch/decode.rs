@@ -247,7 +247,16 @@ fn deflate(mut source: Box<dyn BufRead>) -> io::Result<Box<dyn Read>> {
 }
 
 #[cfg(feature = "brotli")]
-fn brotli(source: Box<dyn BufRead>) -> io::Result<Box<dyn Read>> {
+fn brotli(mut source: Box<dyn BufRead>) -> io::Result<Box<dyn Read>> {
+    /// Begins a stream with a window of up to 1 GiB, an extension that the library reads. RFC 7932, section 9.1, has no
+    /// windows of more than 16 MiB, and no stream that begins with these seven bits.
+    const LARGE_WINDOW: u8 = 0b001_0001;
+
+    let first = source.fill_buf()?.first().copied().unwrap_or_default();
+    if first & 0x7f == LARGE_WINDOW {
+        let message = "its window is larger than the 16 MiB that brotli has (RFC 7932)";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
     let decoder = brotli_decompressor::Decompressor::new(source, 8 << 10);
     Ok(Box::new(decoder))
 }

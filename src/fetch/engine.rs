@@ -11,9 +11,12 @@ use bytes::Bytes;
 #[cfg(feature = "hyper")]
 use futures_util::future::{Either, select};
 
+use super::deadline::Deadline;
 #[cfg(feature = "hyper")]
 use crate::blocking_threads::{FILES, HANDLERS};
 use crate::error::Error;
+#[cfg(feature = "hyper")]
+use crate::sync::time::sleep_until;
 #[cfg(feature = "hyper")]
 use crate::transport::descriptors::DESCRIPTORS;
 #[cfg(feature = "hyper")]
@@ -39,11 +42,12 @@ pub(super) trait Engine {
     /// The address of the server or proxy that a body comes from, if it is known.
     fn remote_addr(body: &Self::Body) -> Option<SocketAddr>;
 
-    /// Takes a whole body at once, if that needs no copy. It may read it for this if the length is announced.
+    /// Takes a whole body at once, if all of it is there, or reads it into one buffer if its length is announced.
     async fn whole(
         &mut self,
         body: &mut Self::Body,
-        is_length_known: bool,
+        length: Option<u64>,
+        deadline: &Deadline,
     ) -> Option<Result<Bytes, Error>>;
 
     /// Waits for the next piece of a body; an empty one is its end.
@@ -65,8 +69,14 @@ pub(super) trait Engine {
     /// Waits until a file descriptor may be available, after the system has refused one. Returns whether it may.
     async fn relieved(&mut self) -> bool;
 
-    /// Waits for pieces of a body until this time at most, if it does not block while it waits.
-    fn end_by(body: &mut Self::Body, until: Instant);
+    /// Waits until this time, or until the attempt is cancelled.
+    async fn pause(&mut self, deadline: &Deadline, until: Instant);
+
+    /// Waits for pieces of a body until this time at most. Returns `false` if it cannot, because it blocks while it waits.
+    fn end_by(body: &mut Self::Body, until: Instant) -> bool;
+
+    /// Reads a body that waiting would block for, at most this much of it and until this time, and drops it.
+    fn discard(body: Self::Body, max: usize, until: Instant);
 
     /// Lets other attempts on the same thread go on, between two steps of a long computation.
     async fn yield_now(&mut self);
@@ -97,10 +107,10 @@ impl Engine for dyn Transport + '_ {
     async fn whole(
         &mut self,
         body: &mut ResponseBody,
-        is_length_known: bool,
+        length: Option<u64>,
+        deadline: &Deadline,
     ) -> Option<Result<Bytes, Error>> {
-        let whole = body.take_whole(is_length_known)?;
-        Some(whole.map_err(Error::from_body_read))
+        body.take_whole(length, || deadline.check(true))
     }
 
     async fn piece(&mut self, body: &mut ResponseBody) -> Result<Bytes, Error> {
@@ -126,7 +136,17 @@ impl Engine for dyn Transport + '_ {
         false
     }
 
-    fn end_by(_: &mut ResponseBody, _: Instant) {}
+    async fn pause(&mut self, deadline: &Deadline, until: Instant) {
+        deadline.pause(until);
+    }
+
+    fn end_by(_: &mut ResponseBody, _: Instant) -> bool {
+        false
+    }
+
+    fn discard(body: ResponseBody, max: usize, until: Instant) {
+        body.discard(max, until);
+    }
 
     async fn yield_now(&mut self) {}
 }
@@ -152,12 +172,12 @@ impl Engine for HyperTransport {
     async fn whole(
         &mut self,
         body: &mut HyperBody,
-        is_length_known: bool,
+        length: Option<u64>,
+        _: &Deadline,
     ) -> Option<Result<Bytes, Error>> {
-        if is_length_known {
-            Some(body.whole().await)
-        } else {
-            None
+        match length {
+            Some(_) => Some(body.whole().await),
+            None => None,
         }
     }
 
@@ -208,9 +228,17 @@ impl Engine for HyperTransport {
         DESCRIPTORS.relieved().await
     }
 
-    fn end_by(body: &mut HyperBody, until: Instant) {
-        body.end_by(until);
+    /// An attempt that is cancelled is dropped.
+    async fn pause(&mut self, _: &Deadline, until: Instant) {
+        sleep_until(until.into()).await;
     }
+
+    fn end_by(body: &mut HyperBody, until: Instant) -> bool {
+        body.end_by(until);
+        true
+    }
+
+    fn discard(_: HyperBody, _: usize, _: Instant) {}
 
     async fn yield_now(&mut self) {
         tokio::task::yield_now().await;

@@ -22,10 +22,29 @@ pub(super) fn check_place(path: &Path) -> Result<(), Error> {
         Ok(there) if !there.is_file() => return refused("it is there and not a file"),
         _ => {}
     }
-    if !folder(path).is_dir() {
+    let target = behind_links(path).map_err(|error| Error::file(path, error).sent(false))?;
+    if !folder(&target).is_dir() {
         return refused("its folder does not exist");
     }
     Ok(())
+}
+
+/// How many symbolic links that lead nowhere yet are followed, as by Linux.
+const MAX_LINKS: u32 = 40;
+
+/// What the path names behind symbolic links, whether it is there or not.
+fn behind_links(path: &Path) -> io::Result<PathBuf> {
+    let mut target = path.to_path_buf();
+    for _ in 0..MAX_LINKS {
+        if let Ok(there) = fs::canonicalize(&target) {
+            return Ok(there);
+        }
+        match fs::read_link(&target) {
+            Ok(link) => target = folder(&target).join(link),
+            Err(_) => return Ok(target),
+        }
+    }
+    Err(io::Error::other("it is a symbolic link to itself"))
 }
 
 /// A file that is not complete. Deletes itself unless it becomes the target.
@@ -41,8 +60,8 @@ pub(super) struct PartialFile {
 
 impl PartialFile {
     pub(super) fn create(path: Arc<Path>) -> Result<Self, Error> {
-        let target = fs::canonicalize(&path).unwrap_or_else(|_| path.to_path_buf());
-        let file = create_part(&target).map_err(|error| Error::file(&path, error))?;
+        let created = behind_links(&path).and_then(|target| Ok((create_part(&target)?, target)));
+        let (file, target) = created.map_err(|error| Error::file(&path, error))?;
         Ok(Self {
             file,
             buffer: Vec::new(),

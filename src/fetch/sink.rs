@@ -9,13 +9,14 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::body::Incoming;
+use super::deadline::Deadline;
 use super::decode::{Decoded, Decoder};
 use super::engine::{Engine, NextPiece};
 use super::part::PartialFile;
 use crate::error::{Error, is_out_of_resources};
 use crate::request::Handler;
 use crate::response::ResponseHead;
-use crate::transport::room_for;
+use crate::transport::expected_length;
 
 /// Maximum length of a body in memory, where neither the spec nor the pool sets one.
 const DEFAULT_MAX_BODY: u64 = 64 << 20;
@@ -44,8 +45,10 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
             if content_length.is_some_and(|length| length > limit) {
                 return Err(Error::body_too_large(limit));
             }
-            let is_length_known = content_length.is_some();
-            if let Some(whole) = self.engine.whole(&mut self.body, is_length_known).await {
+            let whole = self
+                .engine
+                .whole(&mut self.body, content_length, self.deadline);
+            if let Some(whole) = whole.await {
                 return match whole? {
                     whole if whole.len() as u64 > limit => Err(Error::body_too_large(limit)),
                     whole => Ok(whole),
@@ -65,7 +68,7 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
         let is_encoded = !decoders.is_empty();
         let mut decoded = Decoded::new(decoders, limit);
         let mut collected = match content_length {
-            Some(length) if !is_encoded => room_for(length),
+            Some(length) if !is_encoded => Vec::with_capacity(expected_length(length)),
             _ => Vec::new(),
         };
         self.kept = is_encoded.then(Vec::new);
@@ -137,7 +140,9 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
                 file = self.engine.unblock(|| file.write()).await??;
             }
         }
-        let saved = self.engine.unblock(|| file.complete()).await?;
+        let deadline = self.deadline.clone();
+        let complete = move || deadline.check(true).and_then(|()| file.complete());
+        let saved = self.engine.unblock(complete).await?;
         self.drain().await;
         saved
     }
@@ -160,7 +165,8 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
             decoded.feed(first);
             let mut content = Content {
                 decoded,
-                next: || deadline.check(true).and_then(|()| next()),
+                deadline,
+                next,
                 fault: None,
                 is_at_end: false,
             };
@@ -183,6 +189,7 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
 /// The content of a body as a handler reads it. Remembers the fault of the body, to tell it from one of the handler.
 struct Content<F> {
     decoded: Decoded,
+    deadline: Deadline,
     /// Waits for the next piece of the body.
     next: F,
     fault: Option<Error>,
@@ -191,6 +198,7 @@ struct Content<F> {
 
 impl<F: FnMut() -> Result<Bytes, Error>> Content<F> {
     fn read_next(&mut self, mut buffer: &mut [u8]) -> Result<usize, Error> {
+        let stall = self.deadline.stall();
         loop {
             let max = buffer.len();
             let take = |part: &[u8]| buffer.write_all(part).unwrap_or_default();
@@ -198,6 +206,8 @@ impl<F: FnMut() -> Result<Bytes, Error>> Content<F> {
                 self.is_at_end = read == 0;
                 return Ok(read);
             }
+            self.deadline.check(true)?;
+            stall.check()?;
             self.decoded.feed((self.next)()?);
         }
     }

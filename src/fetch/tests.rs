@@ -186,7 +186,8 @@ impl Engine for Pending {
     async fn whole(
         &mut self,
         body: &mut Script,
-        _is_length_known: bool,
+        _: Option<u64>,
+        _: &Deadline,
     ) -> Option<Result<Bytes, Error>> {
         self.pause().await;
         let is_possible = self.gives_whole && body.fault.is_none();
@@ -238,7 +239,13 @@ impl Engine for Pending {
         false
     }
 
-    fn end_by(_: &mut Script, _: Instant) {}
+    async fn pause(&mut self, _: &Deadline, _: Instant) {}
+
+    fn end_by(_: &mut Script, _: Instant) -> bool {
+        true
+    }
+
+    fn discard(_: Script, _: usize, _: Instant) {}
 
     async fn yield_now(&mut self) {
         self.yields += 1;

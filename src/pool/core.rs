@@ -197,7 +197,7 @@ impl Core {
                 self.cancel_spawned(spawned);
             }
         }
-        if self.mode.get() == ShutdownMode::Cancelled {
+        if self.mode.get() >= ShutdownMode::Cancelled {
             // The cancellation may have gone through the table before the job was in it.
             self.sweep();
         }
@@ -339,7 +339,8 @@ impl Core {
         unsent
     }
 
-    /// Completes all jobs now. Workers go on with the attempts that they are at, without an effect on the outcomes.
+    /// Completes all jobs now. Attempts that workers are at stop as soon as their transport can be interrupted, without an
+    /// effect on the outcomes.
     pub(super) fn cancel(&self) {
         self.advance_to(ShutdownMode::Cancelled);
         self.results.lift_limit();
@@ -347,7 +348,8 @@ impl Core {
         self.sweep();
     }
 
-    /// The pool was dropped: ends the work. Outcomes of its channels have no reader any more, so queued jobs are dropped.
+    /// The pool was dropped: ends the work, as a cancellation does. Outcomes of its channels have no reader any more, so queued
+    /// jobs are dropped.
     pub(super) fn abandon(&self) {
         self.advance_to(ShutdownMode::Dropped);
         self.close_user_channel();

@@ -21,7 +21,7 @@ pub(crate) fn cool_down(response: &Response, now: SystemTime) -> Option<Duration
 }
 
 /// The delay that the header asks for, counted from now. Of several values, the longest; invalid ones are ignored.
-pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     headers
         .get_all(RETRY_AFTER)
         .iter()
@@ -35,9 +35,48 @@ fn parse(value: &str, now: SystemTime) -> Option<Duration> {
         // A number too large for a u64 is still valid.
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
-    // All three date formats of section 5.6.7; a date in the past means no delay.
-    let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(now).unwrap_or_default())
+    // A date in the past means no delay.
+    Some(date(value)?.duration_since(now).unwrap_or_default())
+}
+
+/// A date in one of the three formats of section 5.6.7, or in one that servers send instead: with another name of the zone or
+/// its offset (RFC 5322, section 3.3), and with a day or an hour of one digit.
+fn date(value: &str) -> Option<SystemTime> {
+    if let Ok(date) = httpdate::parse_http_date(value) {
+        return Some(date);
+    }
+    let (date, zone) = value.rsplit_once(' ')?;
+    let offset = match zone {
+        "GMT" | "UTC" | "UT" | "Z" => 0,
+        _ => offset(zone)?,
+    };
+    let is_one_digit = |word: &str| {
+        let digits = word.bytes().take_while(u8::is_ascii_digit).count();
+        digits == 1 && matches!(word.as_bytes().get(1), None | Some(b':' | b'-'))
+    };
+    let words = date.split_whitespace().map(|word| {
+        let zero = if is_one_digit(word) { "0" } else { "" };
+        format!("{zero}{word} ")
+    });
+    let date = words.collect::<String>() + "GMT";
+    let local = httpdate::parse_http_date(&date).ok()?;
+    let distance = Duration::from_secs(60 * u64::from(offset.unsigned_abs()));
+    if offset < 0 {
+        local.checked_add(distance)
+    } else {
+        local.checked_sub(distance)
+    }
+}
+
+/// Minutes east of UTC, written as `+hhmm` or `-hhmm`.
+fn offset(zone: &str) -> Option<i16> {
+    let (sign, digits) = match (zone.strip_prefix('+'), zone.strip_prefix('-')) {
+        (Some(digits), _) => (1, digits),
+        (_, digits) => (-1, digits?),
+    };
+    let is_offset = digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let number: i16 = digits.parse().ok().filter(|_| is_offset)?;
+    (number % 100 < 60).then_some(sign * (number / 100 * 60 + number % 100))
 }
 
 #[cfg(test)]
@@ -77,6 +116,22 @@ mod tests {
     }
 
     #[test]
+    fn dates_are_read_as_what_they_mean() {
+        for (value, seconds) in [
+            ("Sun, 06 Nov 1994 08:49:47 UTC", 10),
+            ("Sun, 06 Nov 1994 08:49:47 +0000", 10),
+            ("Sun, 06 Nov 1994 08:49:47 -0000", 10),
+            ("Sun, 6 Nov 1994 08:49:47 GMT", 10),
+            ("Sun, 6 Nov 1994 8:49:47 UTC", 10),
+            ("Sunday, 6-Nov-94 08:49:47 UTC", 10),
+            ("Sun, 06 Nov 1994 09:49:47 +0100", 10),
+            ("Sun, 06 Nov 1994 03:19:47 -0530", 10),
+        ] {
+            assert_eq!(delay(&[value]), Some(seconds), "{value}");
+        }
+    }
+
+    #[test]
     fn a_date_in_the_past_means_no_delay() {
         for value in [
             "Sun, 06 Nov 1994 08:49:37 GMT",
@@ -102,6 +157,12 @@ mod tests {
             "Wed, 32 Dec 1994 08:49:37 GMT",
             "Sun, 06 Nov 1994 24:60:61 GMT",
             "Sun, 06 Nov 1994",
+            "Sun, 06 Nov 1994 08:49:47",
+            "Sun, 06 Nov 1994 08:49:47 CET",
+            "Sun, 06 Nov 1994 08:49:47 +01:00",
+            "Sun, 06 Nov 1994 08:49:47 +0199",
+            "Sun, 06 Nov 1994 08:49:47 ++100",
+            "UTC",
             "\u{661}\u{662}",
             "5, 6",
         ] {

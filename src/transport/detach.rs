@@ -3,13 +3,17 @@
 //! As hyper hands them over, header values and bodies are slices of the connection's read buffer, 8 KiB or more, and keep
 //! all of it alive. Measured with bodies of 1 KiB: 12 KiB for each response that is kept, 3 KiB when it is detached.
 
-use bytes::{Bytes, BytesMut};
+#[cfg(feature = "hyper")]
+use bytes::Bytes;
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue};
 
 /// Larger bodies come in several pieces, which are put together in memory of their own already.
+#[cfg(feature = "hyper")]
 const LARGEST_COPY: usize = 64 << 10;
 
 /// A body, or a piece of one, in memory of its own.
+#[cfg(feature = "hyper")]
 pub(super) fn detached(body: Bytes) -> Bytes {
     if body.len() <= LARGEST_COPY {
         Bytes::copy_from_slice(&body)

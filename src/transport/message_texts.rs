@@ -23,6 +23,8 @@ pub(super) fn is_proxy_refusal(error: &(dyn StdError + 'static)) -> bool {
     // hyper-util: its connectors through proxies have no public error type.
     any_message(error, |message| {
         message.contains("proxy authorization required")
+            // ureq: it tells all faults of CONNECT with a text.
+            || message.contains("proxy server responded 407/")
     })
 }
 
@@ -31,6 +33,14 @@ pub(super) fn is_proxy_failure(error: &(dyn StdError + 'static)) -> bool {
     // hyper-util: its connectors through proxies have no public error type.
     any_message(error, |message| {
         message.starts_with("tunnel error") || message.to_lowercase().starts_with("socks")
+    })
+}
+
+/// Whether a host name could not be resolved.
+pub(super) fn is_resolution_failure(error: &(dyn StdError + 'static)) -> bool {
+    // reqwest and hyper-util: neither of their types is public, and reqwest asks only its own errors for it.
+    any_message(error, |message| {
+        matches!(message, "error resolving DNS" | "dns error")
     })
 }
 

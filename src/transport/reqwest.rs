@@ -2,6 +2,7 @@
 
 mod classify;
 mod connecting;
+mod default_headers;
 mod kept_connections;
 mod response;
 
@@ -13,13 +14,13 @@ pub(crate) use ::reqwest::blocking::ClientBuilder;
 use ::reqwest::blocking::{Body, Client, Request, Response as BlockingResponse};
 use ::reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use ::reqwest::{Proxy, redirect};
-use http::HeaderValue;
 use http::header::CONNECTION;
+use http::{HeaderValue, StatusCode};
 use hyper_util::client::legacy::connect::dns::GaiResolver;
 use tower_service::Service;
 use url::Position;
 
-use self::connecting::ConnectWatch;
+use self::connecting::{ConnectWatch, Connecting};
 use self::kept_connections::KeptConnections;
 use super::options::unusable_proxy;
 use super::{
@@ -27,6 +28,7 @@ use super::{
 };
 use crate::addresses::AddressFilter;
 use crate::error::{BoxError, Error};
+use crate::proxy;
 use crate::request::OpenBody;
 use crate::response::Response;
 
@@ -45,6 +47,8 @@ pub struct ReqwestTransport {
     /// established, and be used instead.
     previous_origin: String,
     kept: KeptConnections,
+    /// Whether a proxy may pass on requests to `http` URLs, and refuse to.
+    may_forward: bool,
 }
 
 impl TransportBuilder for ClientBuilder {
@@ -52,6 +56,11 @@ impl TransportBuilder for ClientBuilder {
 
     fn build(self, options: &TransportOptions) -> Result<ReqwestTransport, BoxError> {
         let connecting = ConnectWatch::default();
+        let may_forward = match options.proxy() {
+            Some(proxy) => proxy.scheme().starts_with("http"),
+            None => proxy::environment_may_forward(),
+        };
+        default_headers::check(&self)?;
         let mut client = self
             .redirect(redirect::Policy::none())
             .referer(false)
@@ -78,6 +87,7 @@ impl TransportBuilder for ClientBuilder {
             connecting: Some(connecting),
             previous_origin: String::new(),
             kept: KeptConnections::default(),
+            may_forward,
         })
     }
 }
@@ -90,6 +100,7 @@ impl Clone for ReqwestTransport {
             connecting: None,
             previous_origin: String::new(),
             kept: KeptConnections::default(),
+            may_forward: self.may_forward,
         }
     }
 }
@@ -107,7 +118,9 @@ impl Transport for ReqwestTransport {
             (None, Some(_)) => None,
             (limit, _) => Some(limit.unwrap_or(Duration::MAX)),
         };
-        *request.body_mut() = exchange.content()?.map(|content| match content {
+        let content = exchange.content()?;
+        let is_streamed = matches!(content, Some(OpenBody::Reader { .. }));
+        *request.body_mut() = content.map(|content| match content {
             OpenBody::Bytes(bytes) => Body::from(bytes),
             OpenBody::Reader { reader, length } => match length {
                 Some(length) => Body::sized(reader, length),
@@ -125,15 +138,23 @@ impl Transport for ReqwestTransport {
             self.previous_origin.clear();
             self.previous_origin.push_str(origin);
         }
-        let before = self.connecting.as_ref().map(ConnectWatch::snapshot);
+        let before = (self.connecting.as_ref()).map(|watch| watch.begin(is_streamed));
         let response = self.client.execute(request).map_err(|error| {
             self.kept.forget(origin);
-            let still_connecting = match (&self.connecting, before) {
-                (Some(watch), Some(before)) => is_new_origin && watch.is_connecting_since(before),
-                _ => false,
+            let connecting = match (&self.connecting, before) {
+                (Some(watch), Some(before)) if is_new_origin => watch.since(before),
+                _ => Connecting::Unknown,
             };
-            classify::head_error(error, still_connecting)
+            classify::head_error(error, connecting)
         })?;
+        if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            && exchange.url().scheme() == "http"
+            && self.may_forward
+        {
+            return Err(Error::proxy_credentials(
+                "the proxy has refused the request (407)",
+            ));
+        }
         Ok(response::take_in(response))
     }
 }
@@ -178,10 +199,36 @@ impl Resolve for FilteringResolver {
 /// nothing, measured: one system call of a good four, and 20 % of the speed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long making a connection may take in all. The client shares the time out among the addresses of a host, so one that
+/// swallows what it is sent leaves time for the others. A lost packet is sent again after one, three and seven seconds.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an HTTP/2 connection with requests in flight may be silent before it is asked for a sign of life, and how long
+/// that may take. A dead one is closed then.
+#[cfg(feature = "http2")]
+const PING_AFTER: Duration = Duration::from_secs(10);
+
+/// How much of all its bodies an HTTP/2 connection takes in that are not read yet: so much that the windows of the streams,
+/// 2 MiB each, limit them alone, and some that are read slowly do not keep the others waiting.
+#[cfg(feature = "http2")]
+const CONNECTION_WINDOW: u32 = 1 << 30;
+
 /// The settings of [`Session::default`](crate::Session::default).
 pub(crate) fn default_builder() -> ClientBuilder {
     let name = concat!("reqwest-threaded/", env!("CARGO_PKG_VERSION"));
-    ClientBuilder::new()
+    let client = ClientBuilder::new()
         .user_agent(name)
-        .pool_idle_timeout(IDLE_TIMEOUT)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT);
+    #[cfg(feature = "http2")]
+    let client = client
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keep_alive_interval(PING_AFTER)
+        .http2_keep_alive_timeout(PING_AFTER);
+    // The client takes the wildcard for names alone, not for addresses.
+    if proxy::environment_excepts_all() {
+        client.no_proxy()
+    } else {
+        client
+    }
 }

@@ -3,8 +3,14 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+
+use crate::error::Error;
 
 /// The body of a response as received: neither decoded nor limited in size.
 ///
@@ -19,7 +25,8 @@ pub struct ResponseBody {
 enum Content {
     Bytes(Bytes),
     Reader(Box<dyn Read + Send>),
-    Whole(Box<dyn ReadWhole>),
+    /// Yields as much as the response has announced, if it has, or an error.
+    Announced(Box<dyn Read + Send>),
 }
 
 /// Maximum that is allocated for a body on the word of its `Content-Length`, before any of it has come.
@@ -29,19 +36,9 @@ const MAX_ADVANCE: u64 = 1 << 20;
 const PIECE: usize = 16 << 10;
 const MIN_PIECE: usize = 4 << 10;
 
-/// Memory for a body that is expected to have this length.
-pub(crate) fn room_for(expected: u64) -> Vec<u8> {
-    Vec::with_capacity(expected_length(expected))
-}
-
 /// How much of an announced length is allocated for.
 pub(crate) fn expected_length(announced: u64) -> usize {
     usize::try_from(announced.min(MAX_ADVANCE)).unwrap_or(0)
-}
-
-/// A reader that can also return the whole body at once, without a copy.
-pub(crate) trait ReadWhole: Read + Send {
-    fn read_whole(self: Box<Self>) -> io::Result<Bytes>;
 }
 
 impl ResponseBody {
@@ -73,19 +70,50 @@ impl ResponseBody {
         self.remote_addr
     }
 
-    pub(crate) fn from_whole(body: impl ReadWhole + 'static) -> Self {
-        Content::Whole(Box::new(body)).into()
+    /// A body that a client reads, which keeps to the length that the response has announced.
+    pub(crate) fn announced(reader: impl Read + Send + 'static) -> Self {
+        Content::Announced(Box::new(reader)).into()
     }
 
-    /// Takes all of it at once, without a copy, if that is possible within the length that is known of it.
-    pub(crate) fn take_whole(&mut self, is_length_known: bool) -> Option<io::Result<Bytes>> {
-        match std::mem::replace(&mut self.content, Content::Bytes(Bytes::new())) {
-            Content::Bytes(bytes) => Some(Ok(bytes)),
-            Content::Whole(body) if is_length_known => Some(body.read_whole()),
-            other => {
-                self.content = other;
-                None
+    /// Takes all of it at once if that takes no more than one buffer: because it is there, or because its length is known. Before
+    /// each wait, `check` tells whether to go on.
+    pub(crate) fn take_whole(
+        &mut self,
+        length: Option<u64>,
+        check: impl Fn() -> Result<(), Error>,
+    ) -> Option<Result<Bytes, Error>> {
+        match (&mut self.content, length) {
+            (Content::Bytes(bytes), _) => Some(Ok(std::mem::take(bytes))),
+            (Content::Announced(reader), Some(length)) => {
+                Some(read_announced(&mut **reader, length, check))
             }
+            _ => None,
+        }
+    }
+
+    /// Reads the rest on another thread, and waits for its end until this time at most, so that the connection can be used
+    /// again. Reads that never end occupy a bounded number of threads, until their own time limits.
+    pub(crate) fn discard(mut self, max: usize, until: Instant) {
+        if let Content::Bytes(_) = self.content {
+            return;
+        }
+        let Some(reading) = Reading::begin() else {
+            return;
+        };
+        let (over_tx, over) = mpsc::channel::<()>();
+        let read = move || {
+            let mut left = max;
+            while left > 0 && Instant::now() < until {
+                match self.piece() {
+                    Ok(piece) if !piece.is_empty() => left = left.saturating_sub(piece.len()),
+                    _ => break,
+                }
+            }
+            drop((self, reading, over_tx));
+        };
+        // Without a thread, the body is dropped, and its connection with it.
+        if thread::Builder::new().spawn(read).is_ok() {
+            let _ = over.recv_timeout(until.saturating_duration_since(Instant::now()));
         }
     }
 
@@ -99,15 +127,63 @@ impl ResponseBody {
         if buffer.len() < MIN_PIECE {
             buffer = BytesMut::zeroed(PIECE);
         }
-        let read = loop {
-            match self.read(&mut buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => break other?,
-            }
-        };
+        let read = read_some(self, &mut buffer)?;
         let piece = buffer.split_to(read.min(buffer.len())).freeze();
         self.buffer = buffer;
         Ok(piece)
+    }
+}
+
+fn read_announced(
+    reader: &mut dyn Read,
+    length: u64,
+    check: impl Fn() -> Result<(), Error>,
+) -> Result<Bytes, Error> {
+    let mut whole = vec![0; expected_length(length)];
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let mut filled = 0;
+    while filled < length {
+        check()?;
+        if filled == whole.len() {
+            whole.resize(length.min(2 * filled), 0);
+        }
+        let free = whole.get_mut(filled..).unwrap_or_default();
+        match read_some(reader, free).map_err(Error::from_body_read)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    whole.truncate(filled);
+    Ok(whole.into())
+}
+
+fn read_some(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match reader.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// One of the threads that read what is discarded.
+struct Reading;
+
+static READING: AtomicUsize = AtomicUsize::new(0);
+
+impl Reading {
+    /// `None` if there are too many.
+    fn begin() -> Option<Self> {
+        const MOST: usize = 64;
+
+        let this = Self;
+        (READING.fetch_add(1, Ordering::Relaxed) < MOST).then_some(this)
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        READING.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -119,8 +195,7 @@ impl Read for ResponseBody {
                 drop(bytes.split_to(read));
                 Ok(read)
             }
-            Content::Reader(reader) => reader.read(buffer),
-            Content::Whole(body) => body.read(buffer),
+            Content::Reader(reader) | Content::Announced(reader) => reader.read(buffer),
         }
     }
 }
@@ -129,7 +204,7 @@ impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.content {
             Content::Bytes(bytes) => write!(f, "ResponseBody({} bytes)", bytes.len()),
-            Content::Reader(_) | Content::Whole(_) => f.write_str("ResponseBody(reader)"),
+            Content::Reader(_) | Content::Announced(_) => f.write_str("ResponseBody(reader)"),
         }
     }
 }

@@ -21,7 +21,7 @@ use ::ureq::config::{AutoHeaderValue, ConfigBuilder};
 use ::ureq::typestate::AgentScope;
 use ::ureq::{Agent, Proxy, SendBody};
 use http::header::{CONTENT_LENGTH, HOST};
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use url::{Position, Url};
 
 use self::body::IncomingBody;
@@ -139,24 +139,39 @@ impl Transport for UreqTransport {
         *request.headers_mut() = headers;
         self.check_lines(&request)?;
 
-        let (until_head, from_then_on) = match (exchange.deadline(), exchange.stall_timeout()) {
-            (Some(deadline), _) => (Limit::Until(deadline), Limit::Until(deadline)),
-            (None, Some(stall)) => (Limit::until_after(stall), Limit::Each(stall)),
-            (None, None) => (Limit::None, Limit::None),
+        let stall_timeout = exchange.stall_timeout();
+        let limit = match (exchange.deadline(), stall_timeout) {
+            (Some(deadline), _) => Limit::Until(deadline),
+            (None, Some(stall)) => Limit::until_after(stall),
+            (None, None) => Limit::None,
         };
-        current::begin(until_head);
+        current::begin(limit);
         let answer = self.agent.run(request).map_err(|error| {
             classify::head_error(error, exchange.url().as_str(), current::has_sent())
         })?;
         check_size(answer.headers())?;
         let (parts, body) = answer.into_parts();
-        let body = ResponseBody::from_whole(IncomingBody::new(body, from_then_on));
-        let body = body.with_remote_addr(current::peer());
+        let is_refusal = parts.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
+        if is_refusal && self.is_forwarded(exchange.url())? {
+            return Err(Error::proxy_credentials(
+                "the proxy has refused the request (407)",
+            ));
+        }
+        let stall_timeout = stall_timeout.filter(|_| exchange.deadline().is_none());
+        let body = IncomingBody::new(body, limit, stall_timeout);
+        let body = ResponseBody::announced(body).with_remote_addr(current::peer());
         Ok(http::Response::from_parts(parts, body))
     }
 }
 
 impl UreqTransport {
+    /// Whether a proxy passes on requests to this URL.
+    fn is_forwarded(&self, url: &Url) -> Result<bool, Error> {
+        let proxy = self.agent.config().proxy();
+        let uri = uri(url)?;
+        Ok(proxy.is_some_and(|proxy| forward::forwards(proxy, &uri)))
+    }
+
     /// Refuses what ureq would find too long, maybe only when it has sent the lines before.
     fn check_lines<B>(&self, request: &http::Request<B>) -> Result<(), Error> {
         // Spaces, the version, line breaks: `GET / HTTP/1.1`, `name: value`.

@@ -13,7 +13,6 @@ mod support;
 
 mod api;
 mod attempts;
-mod environment;
 mod feeding;
 mod handles;
 mod imap;
@@ -39,4 +38,4 @@ mod on_reqwest;
 #[cfg(feature = "ureq")]
 mod on_ureq;
 
-use on_reqwest::{outcome, pool};
+use on_reqwest::pool;

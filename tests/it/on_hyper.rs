@@ -4,26 +4,29 @@
 #[expect(clippy::duplicate_mod, reason = "the same tests, on another transport")]
 mod each_transport;
 
-mod cancelling;
 mod connecting;
 #[cfg(feature = "cookies")]
 mod cookies;
 mod descriptors;
 mod dns;
-#[cfg(feature = "system-proxy")]
-mod environment;
 mod fairness;
 mod handlers;
 mod heads;
 #[cfg(feature = "http2")]
 mod http2;
-mod memory;
 mod proxies;
+#[cfg(feature = "system-proxy")]
+#[path = "proxies_of_environment.rs"]
+#[expect(clippy::duplicate_mod, reason = "the same tests, on another transport")]
+mod proxies_of_environment;
 mod reuse;
 mod settings;
 #[cfg(feature = "socks")]
 mod socks;
+mod thousands;
 mod tls;
+
+use std::net::SocketAddr;
 
 use threaded::{HyperBuilder, Outcome, Pool, RequestSpec};
 
@@ -38,8 +41,6 @@ const THREADS_PER_CLIENT: usize = 0;
 /// Whether a response that arrives before the server stops reading the request body is always the outcome, and not at times
 /// the failed write.
 const REPORTS_EARLY_RESPONSES: bool = false;
-/// Whether a sign or a space before the size of a chunk is accepted.
-const ACCEPTS_LENIENT_CHUNK_SIZES: bool = false;
 
 /// A builder on the real transport that ignores the system's settings: proxies of the environment, and certificates.
 fn pool() -> PoolBuilder {
@@ -54,6 +55,35 @@ fn isolated(trusted: &[&str]) -> Session {
 fn trusting_pool(pem: &str) -> PoolBuilder {
     let trusted = pem.to_owned();
     Pool::builder().session(move || isolated(&[&trusted]))
+}
+
+const CGI_HIDES_ALL_PROXIES: bool = false;
+
+fn new_session() -> Session {
+    Session::hyper()
+}
+
+/// Pools that use the proxies of the environment, and that reach the server at each of these names.
+fn system_pool(names: &[&'static str], server: SocketAddr) -> PoolBuilder {
+    let names = names.to_vec();
+    Pool::builder().session(move || {
+        Session::hyper().client(|client| {
+            let client = client.tls_certs_only([""; 0]);
+            names
+                .iter()
+                .fold(client, |client, name| client.resolve(name, server))
+        })
+    })
+}
+
+fn trusting_system_pool(pem: &str) -> PoolBuilder {
+    let pem = pem.to_owned();
+    Pool::builder().session(move || Session::hyper().client(|client| client.tls_certs_only([&pem])))
+}
+
+fn pool_with_proxy(url: &str) -> PoolBuilder {
+    let url = url.to_owned();
+    Pool::builder().session(move || Session::hyper().client(|client| client.proxy(&url)))
 }
 
 /// The outcome of one request, by a pool of its own.

@@ -24,8 +24,6 @@ const THREADS_PER_CLIENT: usize = 0;
 /// Whether a response that arrives before the server stops reading the request body is always the outcome, and not at times
 /// the failed write.
 const REPORTS_EARLY_RESPONSES: bool = true;
-/// Whether a sign or a space before the size of a chunk is accepted.
-const ACCEPTS_LENIENT_CHUNK_SIZES: bool = true;
 
 /// A builder on the real transport that ignores the system's settings: proxies of the environment, and certificates.
 fn pool() -> PoolBuilder {

@@ -328,7 +328,7 @@ fn each_handle_has_an_outcome_when_the_pool_ends() {
             .all(|outcome| matches!(kind(outcome), None | Some(ErrorKind::Cancelled)))
     );
 
-    // Dropped: likewise, although the pool is gone.
+    // Dropped: all of it is cancelled, what is in flight as well.
     let (builder, begun, open) = gated();
     let pool = builder.num_threads(1).build().unwrap();
     let jobs: Vec<JobHandle> = (0..3)
@@ -336,13 +336,16 @@ fn each_handle_has_an_outcome_when_the_pool_ends() {
         .collect();
     begun.recv().unwrap();
     drop(pool);
-    let mut jobs = jobs.into_iter();
-    let first = jobs.next().unwrap();
-    for job in jobs {
-        assert_eq!(kind(&job.join()), Some(ErrorKind::Cancelled));
-    }
+    let sent: Vec<bool> = jobs
+        .into_iter()
+        .map(|job| {
+            let exception = job.join().unwrap_err();
+            assert_eq!(exception.kind(), ErrorKind::Cancelled);
+            exception.was_sent()
+        })
+        .collect();
+    assert_eq!(sent, [true, false, false]);
     drop(open);
-    assert!(first.join().is_ok());
 }
 
 #[test]

@@ -41,6 +41,14 @@ pub(crate) fn brotli(content: &[u8]) -> Vec<u8> {
     [&header.to_le_bytes()[..3], content, &[3]].concat()
 }
 
+/// The same, with the window of 1 GiB that only an extension of the format has.
+#[cfg(feature = "brotli")]
+pub(crate) fn brotli_with_large_window(content: &[u8]) -> Vec<u8> {
+    let length = content.len() as u64 - 1;
+    let header = 0b001_0001 | 30 << 8 | length << 17 | 1 << 33;
+    [&header.to_le_bytes()[..5], content, &[3]].concat()
+}
+
 /// Each content encoding, with the text encoded in it.
 pub(crate) fn encodings() -> Vec<(&'static str, Vec<u8>)> {
     vec![

@@ -9,13 +9,19 @@ const IN_SUBPROCESS: &str = "THREADED_TEST_SUBPROCESS";
 const FOLDER: &str = "THREADED_TEST_FOLDER";
 const SMALL_DISK: &str = "THREADED_TEST_SMALL_DISK";
 
-/// Runs the body in a subprocess in which no other test runs. `path` is that of the calling test, crate name included.
+/// Runs the body in a subprocess in which no other test runs. `path` is that of the calling test, crate name included. A
+/// variable of the environment whose value is empty is not set.
 pub(crate) fn in_subprocess(path: &str, environment: &[(&str, &str)], body: impl FnOnce()) {
     if std::env::var_os(IN_SUBPROCESS).is_some() {
         return body();
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.envs(environment.iter().copied());
+    for (name, value) in environment {
+        match *value {
+            "" => command.env_remove(name),
+            value => command.env(name, value),
+        };
+    }
     run_in_subprocess(command, path);
 }
 
@@ -106,18 +112,34 @@ fn in_subprocess_with_file_limit_and(
     environment: &[(&str, &str)],
     body: impl FnOnce(),
 ) {
+    in_subprocess_with_limit(path, &format!("-n {limit}"), environment, body);
+}
+
+/// The same, with a limit on the address space, in KiB. Where it cannot be set, the test is skipped and prints that.
+pub(crate) fn in_subprocess_with_memory_limit(path: &str, kib: usize, body: impl FnOnce()) {
+    // Each of the allocator's arenas would reserve a part of it.
+    let environment = [("MALLOC_ARENA_MAX", "2")];
+    in_subprocess_with_limit(path, &format!("-v {kib}"), &environment, body);
+}
+
+fn in_subprocess_with_limit(
+    path: &str,
+    limit: &str,
+    environment: &[(&str, &str)],
+    body: impl FnOnce(),
+) {
     if std::env::var_os(IN_SUBPROCESS).is_some() {
         return body();
     }
     let limited = |command: &str| {
-        let script = format!("ulimit -n {limit} && {command}");
+        let script = format!("ulimit {limit} && {command}");
         let mut sh = Command::new("sh");
         sh.args(["-c", &script, "sh"]);
         sh.envs(environment.iter().copied());
         sh
     };
     if !run_prepared(path, limited) {
-        eprintln!("skipped {path}: no limit of file descriptors can be set here");
+        eprintln!("skipped {path}: `ulimit {limit}` is not possible here");
     }
 }
 

@@ -25,8 +25,8 @@ impl Core {
         }
     }
 
-    /// After a shutdown, a cancellation or the pool's drop, ends the jobs that are queued, and those in flight if they are
-    /// cancelled. Called again by whatever enqueues or starts a job meanwhile.
+    /// After a shutdown, a cancellation or the pool's drop, ends the jobs that are queued and, unless it is a shutdown, those in
+    /// flight. Called again by whatever enqueues or starts a job meanwhile.
     pub(super) fn sweep(&self) {
         let mode = self.mode.get();
         if mode < ShutdownMode::Returning {
@@ -35,7 +35,7 @@ impl Core {
         for job in self.queue.drain() {
             self.end_pending(job);
         }
-        if mode == ShutdownMode::Cancelled {
+        if mode >= ShutdownMode::Cancelled {
             for started in self.in_flight.drain() {
                 let (job, attempt) = started.cancel();
                 self.complete(job, attempt, NO_WORKER, None);

@@ -184,6 +184,8 @@ pub(crate) struct HyperBody {
     failure: Option<Failure>,
     /// How many pieces have come since it had to wait.
     pieces_in_turn: u32,
+    /// Whether only the connection is of interest still.
+    is_drained: bool,
 }
 
 /// How many pieces of a body come before the other attempts on its thread get their turn, however small they are.
@@ -204,6 +206,7 @@ impl HyperBody {
             stall_timeout,
             failure,
             pieces_in_turn: 0,
+            is_drained: false,
         }
     }
 
@@ -211,8 +214,9 @@ impl HyperBody {
         self.connection.peer()
     }
 
-    /// Ends earlier than its deadline.
+    /// Ends earlier than its deadline, which then says nothing about the connection.
     pub(crate) fn end_by(&mut self, until: Instant) {
+        self.is_drained = true;
         self.deadline = Some(self.deadline.map_or(until, |deadline| deadline.min(until)));
     }
 
@@ -223,7 +227,9 @@ impl HyperBody {
         match within(deadline, stall_timeout, piece).await {
             Some(piece) => piece,
             None => {
-                self.connection.has_timed_out();
+                if !self.is_drained {
+                    self.connection.has_timed_out();
+                }
                 Err(Error::timeout())
             }
         }

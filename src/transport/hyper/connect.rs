@@ -142,29 +142,24 @@ impl ProxyChoice {
         if !cfg!(feature = "system-proxy") {
             return Self::Direct;
         }
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         // As the check of the environment has read them: the matcher takes fewer characters, and ignores what it cannot read.
         let url = |text: String| proxy::parse(&text).map_or(text, |url| url.to_string());
-        let either =
-            |upper: &str| variable(upper).or_else(|| variable(&upper.to_ascii_lowercase()));
         // A CGI program gets the header `Proxy` of its client as this variable (CVE-2016-5385).
         let is_cgi = std::env::var_os("REQUEST_METHOD").is_some();
         let http = if is_cgi {
-            variable("http_proxy")
+            std::env::var("http_proxy")
+                .ok()
+                .filter(|proxy| !proxy.is_empty())
         } else {
-            either("HTTP_PROXY")
+            proxy::variable("http_proxy")
         };
-        let (https, all) = (either("HTTPS_PROXY"), either("ALL_PROXY"));
-        let exceptions = either("NO_PROXY").unwrap_or_default();
+        let (https, all) = (proxy::variable("https_proxy"), proxy::variable("all_proxy"));
         let is_direct = http.is_none() && https.is_none() && all.is_none();
         // The matcher takes the wildcard for names alone, not for addresses.
-        if is_direct
-            || exceptions
-                .split(',')
-                .any(|exception| exception.trim() == "*")
-        {
+        if is_direct || proxy::environment_excepts_all() {
             return Self::Direct;
         }
+        let exceptions = proxy::variable("no_proxy").unwrap_or_default();
         let matcher = Matcher::builder()
             .http(http.map(url).unwrap_or_default())
             .https(https.map(url).unwrap_or_default())

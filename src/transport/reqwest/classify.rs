@@ -5,14 +5,16 @@ use std::io;
 
 use super::super::classify::{self, exchange_error, find, handshake_error};
 use super::super::message_texts;
+use super::connecting::Connecting;
 use crate::error::{BoxError, Error, io_kind, is_out_of_resources};
 use crate::redact::SafeUrl;
 use crate::request::BodySourceError;
 
 /// Maps errors that occur before the response head is received.
-pub(super) fn head_error(error: ::reqwest::Error, still_connecting: bool) -> Error {
+pub(super) fn head_error(error: ::reqwest::Error, connecting: Connecting) -> Error {
     let is_connect = error.is_connect();
     let is_builder = error.is_builder();
+    let is_body = error.is_body();
     let is_dns = error.is_dns();
     let is_plain = error.url().is_some_and(|url| url.scheme() == "http");
     let url = error.url().map(|url| SafeUrl(url.as_str()).to_string());
@@ -29,10 +31,19 @@ pub(super) fn head_error(error: ::reqwest::Error, still_connecting: bool) -> Err
     if is_connect {
         return connect_error(source, is_dns, is_plain);
     }
-    if is_timeout(&*source) {
-        return Error::timeout().sent(!still_connecting).with_source(source);
+    let is_over_time = is_timeout(&*source);
+    match connecting {
+        // Of a request with a body that is read, the client tells only that nothing takes the body, not why.
+        Connecting::Incomplete(Some(failure)) => {
+            let is_dns = message_texts::is_resolution_failure(&failure);
+            connect_error(failure.into(), is_dns, is_plain)
+        }
+        Connecting::Incomplete(None) if is_over_time || is_body => {
+            Error::timeout().sent(false).with_source(source)
+        }
+        _ if is_over_time => Error::timeout().with_source(source),
+        _ => exchange_error(source),
     }
-    exchange_error(source)
 }
 
 /// Maps errors of making a connection: nothing of the request was sent.

@@ -63,6 +63,9 @@ fn connect_error(ConnectFailure { stage, source }: ConnectFailure) -> Error {
         return Error::local_resource(source);
     }
     match (stage, kind) {
+        (Stage::Proxy, _) if message_texts::is_proxy_refusal(&*source) => {
+            Error::proxy_credentials(source)
+        }
         (Stage::Proxy, _) => Error::proxy(source),
         (Stage::LookUp, _) => Error::from_resolution(source),
         (Stage::Connection, Some(io::ErrorKind::TimedOut)) => timeout(false, source),

@@ -15,8 +15,6 @@ use ::ureq::{Error, Timeout};
 pub(super) enum Limit {
     None,
     Until(Instant),
-    /// For each wait anew.
-    Each(Duration),
 }
 
 impl Limit {
@@ -86,7 +84,6 @@ pub(super) fn within(mut timeout: NextTimeout) -> Result<NextTimeout, Error> {
     let left = match CURRENT.get().limit {
         Limit::None => return Ok(timeout),
         Limit::Until(at) => at.saturating_duration_since(Instant::now()),
-        Limit::Each(time) => time,
     };
     if left.is_zero() {
         return Err(Error::Timeout(Timeout::Global));

@@ -56,7 +56,7 @@ impl<In: Transport> Connector<In> for ForwardConnector {
     }
 }
 
-fn forwards(proxy: &Proxy, uri: &Uri) -> bool {
+pub(super) fn forwards(proxy: &Proxy, uri: &Uri) -> bool {
     matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https)
         && uri.scheme() == Some(&Scheme::HTTP)
         && !proxy.is_no_proxy(uri)

@@ -6,6 +6,7 @@ mod affinity;
 mod bodies;
 #[cfg(all(feature = "gzip", target_os = "linux"))]
 mod bombs;
+mod cancelling;
 #[cfg(feature = "gzip")]
 mod compressing;
 mod connections;
@@ -20,6 +21,7 @@ mod faults_heads;
 mod faults_network;
 #[cfg(feature = "default-tls")]
 mod faults_tls;
+mod faults_uploads;
 mod fresh_credentials;
 mod injection;
 mod invalid_requests;
@@ -44,6 +46,6 @@ mod statuses;
 mod whole_runs;
 
 use super::{
-    ACCEPTS_LENIENT_CHUNK_SIZES, PoolBuilder, REPORTS_EARLY_RESPONSES, Session, THREADS_PER_CLIENT,
-    TRANSPORT, outcome, pool, trusting_pool,
+    PoolBuilder, REPORTS_EARLY_RESPONSES, Session, THREADS_PER_CLIENT, TRANSPORT, outcome, pool,
+    trusting_pool,
 };

@@ -92,14 +92,6 @@ fn the_limit_of_the_spec_goes_before_that_of_the_pool() {
     }
 }
 
-#[test]
-fn an_announcement_beyond_the_default_limit_is_enough() {
-    const LIMIT: u64 = 64 << 20;
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", LIMIT + 1);
-    let server = RawServer::responding(head);
-    assert_too_large(outcome(server.url("/")), LIMIT, "the default");
-}
-
 #[cfg(feature = "gzip")]
 #[test]
 fn the_limit_counts_decoded_bytes() {
@@ -133,47 +125,6 @@ fn the_limit_counts_decoded_bytes() {
     }
 }
 
-#[test]
-fn some_responses_have_no_body_whatever_they_announce() {
-    let rows = [
-        ("HEAD", "200 OK"),
-        ("HEAD", "404 Not Found"),
-        ("GET", "204 No Content"),
-        ("GET", "304 Not Modified"),
-    ];
-    for (method, status) in rows {
-        let server =
-            RawServer::responding(format!("HTTP/1.1 {status}\r\nContent-Length: 5000\r\n\r\n"));
-        let spec = RequestSpec::new(method, server.url("/")).max_body(10);
-        let response = outcome(spec).unwrap();
-        assert!(response.bytes().is_empty(), "{method}, {status}");
-        assert_eq!(response.content_length(), Some(5000), "{method}, {status}");
-        assert_eq!(response.headers()["content-length"], "5000");
-    }
-}
-
-#[test]
-fn a_body_that_ends_before_its_time_is_cut() {
-    let cut_chunk = raw_response(Framing::Chunked, "", b"hello")[..]
-        .strip_suffix(b"\r\n0\r\n\r\n")
-        .unwrap()
-        .to_vec();
-    let rows = [
-        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello".to_vec(),
-        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n".to_vec(),
-        cut_chunk,
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n".to_vec(),
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec(),
-    ];
-    for bytes in rows {
-        let what = String::from_utf8_lossy(&bytes).into_owned();
-        let exception = outcome(RawServer::responding(bytes).url("/")).expect_err(&what);
-        let is_expected = exception.kind() == ErrorKind::BodyTruncated;
-        assert!(is_expected, "{what}: {exception:?}");
-        assert!(exception.was_sent());
-    }
-}
-
 /// The response of a server that sends this body with this content type.
 fn response_with(content_type: Option<&'static str>, body: &'static [u8]) -> threaded::Response {
     let server = RecordingServer::start(move |_| {
@@ -185,39 +136,6 @@ fn response_with(content_type: Option<&'static str>, body: &'static [u8]) -> thr
         response
     });
     outcome(server.url("/path#top")).unwrap().into_parts().1
-}
-
-#[cfg(feature = "charset")]
-#[test]
-fn text_is_read_in_its_encoding() {
-    let rows: [(Option<&str>, &[u8], &str); 10] = [
-        (None, b"caf\xc3\xa9", "café"),
-        (None, b"caf\xe9", "caf\u{fffd}"),
-        (Some("text/plain"), b"caf\xc3\xa9", "café"),
-        (Some("text/plain; charset=utf-8"), b"caf\xc3\xa9", "café"),
-        (Some("text/plain; charset=iso-8859-1"), b"caf\xe9", "café"),
-        (
-            Some("text/html; charset=\"ISO-8859-1\""),
-            b"caf\xe9",
-            "café",
-        ),
-        (Some("text/plain; charset=no-such"), b"caf\xc3\xa9", "café"),
-        (Some("not a media type"), b"caf\xc3\xa9", "café"),
-        // A byte order mark goes before the header, and is not part of the text.
-        (
-            Some("text/plain; charset=iso-8859-1"),
-            b"\xff\xfec\0a\0f\0\xe9\0",
-            "café",
-        ),
-        (None, b"\xfe\xff\0c\0a\0f\0\xe9", "café"),
-    ];
-    for (content_type, body, expected) in rows {
-        let response = response_with(content_type, body);
-        assert_eq!(response.text(), expected, "{content_type:?}, {body:?}");
-        // Reading does not consume.
-        assert_eq!(response.text(), expected);
-        assert_eq!(response.bytes(), body);
-    }
 }
 
 #[cfg(feature = "json")]

@@ -1,18 +1,22 @@
 //! Decompression bombs: a small body that decodes to a huge one costs no more memory than its limit.
 
 use std::io::{self, Write};
+use std::net::TcpStream;
 
 use flate2::write::GzEncoder;
 use flate2::{Compress, Compression, Crc, FlushCompress};
 use threaded::{ErrorKind, RequestSpec};
 
 use super::pool;
+#[cfg(feature = "brotli")]
+use crate::support::encodings::brotli_with_large_window;
+use crate::support::encodings::gzip;
 use crate::support::framing::{Framing, raw_response};
 use crate::support::pools::in_order;
 use crate::support::process::peak_kib;
-use crate::support::raw::RawServer;
+use crate::support::raw::{RawServer, read_request};
 use crate::support::recording_server::RecordingServer;
-use crate::support::subprocess::in_subprocess;
+use crate::support::subprocess::{in_subprocess, in_subprocess_with_memory_limit};
 
 const WORKERS: usize = 8;
 const MIB: usize = 1 << 20;
@@ -139,5 +143,106 @@ fn bombs_on_all_workers_cost_no_more_memory_than_the_limits_allow() {
         assert_all_too_large(|_, url| url.into(), DEFAULT_LIMIT, &bomb);
         let collected = peak_kib();
         assert!(collected < 250 << 10, "{collected} KiB");
+    });
+}
+
+/// A response that would fill the memory, and what comes of it.
+struct Bomb {
+    kind: ErrorKind,
+    /// Sent once, and then the other part again and again.
+    start: Vec<u8>,
+    more: Vec<u8>,
+}
+
+impl Bomb {
+    fn endless(kind: ErrorKind, start: &str, more: &str) -> Self {
+        Self {
+            kind,
+            start: start.into(),
+            more: more.repeat((64 << 10) / more.len()).into(),
+        }
+    }
+
+    fn encoded(kind: ErrorKind, encoding: &str, body: &[u8]) -> Self {
+        let fields = format!("Content-Encoding: {encoding}\r\nConnection: close\r\n");
+        Self {
+            kind,
+            start: raw_response(Framing::ContentLength, &fields, body),
+            more: Vec::new(),
+        }
+    }
+
+    fn explode(&self, mut stream: TcpStream) {
+        read_request(&mut stream);
+        let mut sent = stream.write_all(&self.start);
+        while sent.is_ok() && !self.more.is_empty() {
+            sent = stream.write_all(&self.more);
+        }
+    }
+}
+
+/// A process that runs out of memory is ended, with all of its jobs.
+#[test]
+fn every_bomb_ends_as_an_outcome_under_a_limit_of_the_address_space() {
+    let name = concat!(
+        module_path!(),
+        "::every_bomb_ends_as_an_outcome_under_a_limit_of_the_address_space"
+    );
+    in_subprocess_with_memory_limit(name, 1 << 20, || {
+        let ok = "HTTP/1.1 200 OK\r\n";
+        let chunk = format!("1000\r\n{}\r\n", "x".repeat(0x1000));
+        let long = "x".repeat(60 << 10);
+        let bombs = [
+            Bomb::encoded(ErrorKind::BodyTooLarge, "gzip", &bomb(256)),
+            Bomb::encoded(ErrorKind::BodyTooLarge, "gzip, gzip", &gzip(&bomb(256))),
+            #[cfg(feature = "brotli")]
+            Bomb::encoded(ErrorKind::Decode, "br", &brotli_with_large_window(b"x")),
+            Bomb::endless(ErrorKind::BodyTooLarge, &format!("{ok}\r\n"), "content"),
+            Bomb::endless(
+                ErrorKind::BodyTooLarge,
+                &format!("{ok}Transfer-Encoding: chunked\r\n\r\n"),
+                &chunk,
+            ),
+            Bomb::endless(
+                ErrorKind::BodyTooLarge,
+                &format!("{ok}Content-Length: 1000000000000\r\n\r\n"),
+                "content",
+            ),
+            Bomb::endless(ErrorKind::Protocol, ok, "X-Filler: 0123456789\r\n"),
+            Bomb::endless(
+                ErrorKind::Protocol,
+                &format!("{ok}X-Filler: "),
+                "0123456789",
+            ),
+            Bomb::endless(ErrorKind::Protocol, "", "no head at all "),
+            // The history of each holds ten of them.
+            Bomb {
+                kind: ErrorKind::Redirect,
+                start: format!(
+                    "HTTP/1.1 302 Found\r\nLocation: /?{long}\r\nContent-Length: 0\r\n\
+                     Connection: close\r\n\r\n"
+                )
+                .into(),
+                more: Vec::new(),
+            },
+        ];
+        for (row, bomb) in bombs.into_iter().enumerate() {
+            let kind = bomb.kind;
+            let server = RawServer::start(move |stream, _| bomb.explode(stream));
+            let good = RecordingServer::responding_ok();
+            let get = |server: String| RequestSpec::get(server).max_body(16 << 20);
+            let bombs = (0..WORKERS).map(|_| get(server.url("/")));
+            let good = (0..WORKERS).map(|_| get(good.url("/")));
+            let pool = pool().concurrency(WORKERS);
+            let outcomes = in_order(pool.build_from_requests(bombs.chain(good)).unwrap());
+            for outcome in &outcomes[..WORKERS] {
+                let exception = outcome.as_ref().unwrap_err();
+                assert_eq!(exception.kind(), kind, "{row}: {exception:?}");
+                assert!(exception.to_string().len() < 2048);
+            }
+            for outcome in &outcomes[WORKERS..] {
+                assert_eq!(outcome.as_ref().unwrap().text(), "ok", "{row}");
+            }
+        }
     });
 }

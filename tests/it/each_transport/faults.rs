@@ -10,7 +10,6 @@ use threaded::{ErrorKind, RequestSpec, ThreadException};
 
 use super::pool;
 pub(super) use crate::support::pools::outcome_before_another;
-use crate::support::pools::outcomes_of;
 use crate::support::raw::{RawServer, read_request, refused_address, reset};
 use crate::support::server::Server;
 use crate::support::tls::certificate_for;
@@ -77,99 +76,6 @@ fn a_connection_closed_or_reset_right_after_it_was_accepted() {
 }
 
 #[test]
-fn a_connection_closed_or_reset_inside_the_head() {
-    for end in [drop as fn(TcpStream), reset] {
-        for head in [
-            "",
-            "HT",
-            "HTTP/1.1 200 OK\r\n",
-            "HTTP/1.1 200 OK\r\nContent-Le",
-        ] {
-            let server = after_request(move |mut stream| {
-                stream.write_all(head.as_bytes()).unwrap();
-                end(stream);
-            });
-            assert_kind!(exception(server.url("/")), Closed, sent: true);
-        }
-    }
-}
-
-#[test]
-fn a_head_that_is_not_http() {
-    let huge = format!(
-        "HTTP/1.1 200 OK\r\n{}\r\n",
-        "X-Filler: 0123456789\r\n".repeat(101)
-    );
-    let heads = [
-        "SSH-2.0-OpenSSH_9.2p1\r\n\r\n",
-        "HTTP/1.1 2x0 OK\r\n\r\n",
-        "HTTP/9.9 200 OK\r\n\r\n",
-        "<html>a response of HTTP/0.9</html>\r\n\r\n",
-        "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nno colon here\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nbad name: x\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nX-Null: a\0b\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: rot13\r\n\r\nuryyb",
-        &huge,
-    ];
-    for head in heads {
-        let server = RawServer::responding(head.to_owned());
-        let exception = exception(server.url("/"));
-        assert!(!exception.is_retryable());
-        assert_kind!(exception, Protocol, sent: true);
-    }
-}
-
-#[test]
-fn a_body_that_is_cut() {
-    let heads = [
-        "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n12345",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12",
-    ];
-    for head in heads {
-        let server = RawServer::responding(head);
-        let exception = exception(server.url("/"));
-        assert!(exception.is_retryable());
-        assert_kind!(exception, BodyTruncated, sent: true);
-    }
-}
-
-#[test]
-fn a_connection_reset_inside_the_body() {
-    let server = after_request(|mut stream| {
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n12345")
-            .unwrap();
-        reset(stream);
-    });
-    assert_kind!(exception(server.url("/")), Closed, sent: true);
-}
-
-#[test]
-fn an_invalid_chunk_size() {
-    for size in ["nonsense", "-5", "fffffffffffffffff"] {
-        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let server = RawServer::responding(format!("{head}{size}\r\n12345\r\n0\r\n\r\n"));
-        assert_kind!(exception(server.url("/")), Protocol, sent: true);
-    }
-}
-
-#[test]
-fn a_body_that_ends_with_its_connection_cannot_be_told_from_a_cut_one() {
-    let server = RawServer::responding("HTTP/1.1 200 OK\r\n\r\nall there is");
-    let outcomes = outcomes_of(pool(), [server.url("/")]);
-    let response = outcomes[0].as_ref().unwrap();
-    assert_eq!(
-        (response.text().as_ref(), response.content_length()),
-        ("all there is", None)
-    );
-}
-
-#[test]
 fn a_server_that_drips() {
     let server = after_request(|mut stream| {
         let mut alive = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
@@ -220,12 +126,4 @@ fn a_place_that_cannot_be_connected_to_is_no_matter_of_tls() {
     // Link-local without an interface: the system knows no way there.
     let exception = exception("http://[fe80::1]/");
     assert_kind!(exception, Connect, sent: false);
-}
-
-#[test]
-fn an_unsupported_transfer_coding() {
-    let server = RawServer::responding(
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-    );
-    assert_kind!(exception(server.url("/")), Protocol, sent: true);
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use threaded::{ErrorKind, Outcome, RequestSpec};
 
-use super::faults::{after_request, assert_kind, exception, outcome_before_another};
-use super::{ACCEPTS_LENIENT_CHUNK_SIZES, REPORTS_EARLY_RESPONSES, pool};
-use crate::support::framing::{FRAMINGS, Framing, raw_response};
+use super::faults::{assert_kind, exception, outcome_before_another};
+use super::{REPORTS_EARLY_RESPONSES, pool};
+use crate::support::framing::{Framing, raw_response};
 use crate::support::raw::{RawServer, reset};
 
 /// More than the socket buffers hold.
@@ -137,99 +137,6 @@ fn a_request_body_that_the_server_does_not_read_is_a_timeout() {
     );
     assert!(exception.elapsed() >= limit && exception.elapsed() < 10 * limit);
     drop(over);
-}
-
-#[test]
-fn a_connection_reset_inside_a_body_of_any_framing() {
-    for framing in FRAMINGS {
-        let whole = raw_response(framing, "", &[b'x'; 3000]);
-        let part = whole[..whole.len() - 1500].to_vec();
-        let server = after_request(move |mut stream| {
-            stream.write_all(&part).unwrap();
-            reset(stream);
-        });
-        let exception = exception(server.url("/"));
-        assert!(exception.is_retryable(), "{framing:?}");
-        assert_kind!(exception, Closed, sent: true);
-    }
-}
-
-#[test]
-fn a_body_that_is_cut_by_an_orderly_end_is_told_where_that_can_be_told() {
-    for framing in FRAMINGS {
-        let whole = raw_response(framing, "", &[b'x'; 3000]);
-        let server = RawServer::responding(whole[..whole.len() - 1500].to_vec());
-        let outcome = outcome_before_another(pool(), server.url("/"));
-        match framing {
-            Framing::CloseDelimited => {
-                let response = outcome.unwrap().into_parts().1;
-                let length = (response.bytes().len(), response.content_length());
-                assert_eq!(length, (1500, None));
-            }
-            Framing::ContentLength | Framing::Chunked => {
-                assert_kind!(outcome.unwrap_err(), BodyTruncated, sent: true);
-            }
-        }
-    }
-}
-
-#[test]
-fn invalid_chunks() {
-    let rows = [
-        "",
-        "nonsense",
-        "-5",
-        "0x5",
-        "5 5",
-        "fffffffffffffffff",
-        "10000000000000000",
-        "5\r\nhelloworld",
-        "5\r\nhello\n0",
-    ];
-    let mut wrong = Vec::new();
-    for chunk in rows {
-        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let server = RawServer::responding(format!("{head}{chunk}\r\nhello\r\n0\r\n\r\n"));
-        match outcome_before_another(pool(), server.url("/")) {
-            Err(exception) if exception.kind() == ErrorKind::Protocol => {
-                assert!(exception.was_sent() && !exception.is_retryable());
-            }
-            other => wrong.push((chunk, other)),
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-#[test]
-fn chunk_sizes_that_only_some_take_for_one() {
-    for size in ["+5", " 5"] {
-        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let server = RawServer::responding(format!("{head}{size}\r\nhello\r\n0\r\n\r\n"));
-        let outcome = outcome_before_another(pool(), server.url("/"));
-        if ACCEPTS_LENIENT_CHUNK_SIZES {
-            assert_eq!(outcome.unwrap().text(), "hello", "{size:?}")
-        } else {
-            assert_kind!(outcome.unwrap_err(), Protocol, sent: true);
-        }
-    }
-}
-
-/// A size that fits into the number that holds it promises more than any limit, or than ever comes.
-#[test]
-fn a_chunk_larger_than_anything_is_cut_or_too_large() {
-    for size in ["7fffffffffffffff", "ffffffffffffffff"] {
-        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let server = RawServer::responding(format!("{head}{size}\r\nhello"));
-        let exception = exception(server.url("/"));
-        assert!(
-            matches!(
-                exception.kind(),
-                ErrorKind::BodyTruncated | ErrorKind::Protocol
-            ),
-            "{size}: {exception:?}"
-        );
-        assert!(exception.was_sent());
-    }
 }
 
 #[cfg(all(feature = "gzip", target_os = "linux"))]

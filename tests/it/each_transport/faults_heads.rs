@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use threaded::{ErrorKind, RequestSpec, Response};
+use threaded::{RequestSpec, Response};
 
 use super::faults::{after_request, assert_kind, exception, outcome_before_another};
 use super::pool;
@@ -99,21 +99,6 @@ fn response(bytes: impl Into<Vec<u8>>) -> Response {
 }
 
 #[test]
-fn interim_responses_are_passed_over() {
-    for count in [1, 5] {
-        let interim = INTERIM.concat();
-        let bytes =
-            interim.repeat(count) + "HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nlate";
-        let response = response(bytes);
-        assert_eq!(
-            (response.status().as_u16(), &*response.text()),
-            (404, "late")
-        );
-        assert!(!response.headers().contains_key("link"));
-    }
-}
-
-#[test]
 fn headers_in_latin_1_are_handed_on_as_they_are() {
     let fields = [
         "X-Name",
@@ -143,42 +128,6 @@ fn headers_in_latin_1_are_handed_on_as_they_are() {
             assert!(!format!("{outcome:?}").is_empty());
         }
     }
-}
-
-#[test]
-fn framing_that_is_contradictory_or_invalid() {
-    let rows = [
-        "Content-Length: 5, 6",
-        "Content-Length: +5",
-        "Content-Length: 0x5",
-        "Content-Length: 5 5",
-        "Content-Length: five",
-        "Content-Length: 18446744073709551616",
-        "Content-Length: 5\r\nContent-Length: 05x",
-        "Content-Length: 6\r\nX-Between: x\r\nContent-Length: 5",
-        "Transfer-Encoding: identity",
-        "Transfer-Encoding: chunked, gzip",
-        "Transfer-Encoding: chunkedd",
-        "Transfer-Encoding: gzip",
-        "Transfer-Encoding: chunked\r\nTransfer-Encoding: rot13",
-    ];
-    let mut wrong = Vec::new();
-    for fields in rows {
-        let server = RawServer::responding(format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\nhello"));
-        match outcome_before_another(pool(), server.url("/")) {
-            Err(exception) if exception.kind() == ErrorKind::Protocol => {
-                assert!(exception.was_sent() && !exception.is_retryable());
-            }
-            other => wrong.push((fields, other)),
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-#[test]
-fn a_length_that_is_told_twice_alike_is_believed() {
-    let bytes = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello";
-    assert_eq!(response(bytes).text(), "hello");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use threaded::{ErrorKind, Exchange, Pool, RequestSpec, Session};
 
 use super::{outcome, pool};
-use crate::support::pools::{outcomes_of, respond_ok};
+use crate::support::pools::{at_once, outcome_of, outcomes_of, respond_ok};
 use crate::support::raw::{RawServer, read_request, refused_address, relay};
 use crate::support::recording_server::{RecordingServer, values};
 
@@ -255,7 +255,6 @@ fn a_tunnel_keeps_the_secrets_of_both_ends_apart() {
 #[test]
 fn a_tunnel_that_does_not_open_is_the_proxys_fault() {
     let responses = [
-        "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 3\r\n\r\nbad",
         "HTTP/1.1 403 Forbidden\r\n\r\n",
         "SSH-2.0-OpenSSH_9.6\r\n",
@@ -267,6 +266,35 @@ fn a_tunnel_that_does_not_open_is_the_proxys_fault() {
         let spec = RequestSpec::post("https://nobody.test/").body("content");
         assert_proxy_error(spec.proxy(proxy.url("/")), response);
     }
+}
+
+/// The next attempt would be refused as well.
+#[test]
+fn a_proxy_that_refuses_its_user_is_not_asked_again() {
+    let mut urls = vec!["http://nobody.test/"];
+    if cfg!(any(feature = "default-tls", feature = "native-tls")) {
+        urls.push("https://nobody.test/");
+    }
+    for url in urls {
+        let proxy = RawServer::responding(
+            "HTTP/1.1 407 Proxy Authentication Required\r\n\
+             Proxy-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\n\r\n",
+        );
+        let spec = RequestSpec::post(url).proxy(proxy.url("/"));
+        let outcome = outcome_of(pool().retry(at_once(3)), spec);
+        let exception = outcome.unwrap_err();
+        assert_eq!(exception.kind(), ErrorKind::Proxy, "{exception:?}");
+        assert!(!exception.was_sent() && !exception.is_retryable());
+        assert_eq!((exception.attempts(), proxy.connections()), (1, 1));
+    }
+}
+
+#[test]
+fn a_server_that_asks_for_proxy_credentials_without_a_proxy_has_responded() {
+    let server = RawServer::responding(
+        "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
+    );
+    assert_eq!(outcome(server.url("/")).unwrap().status(), 407);
 }
 
 #[cfg(any(feature = "default-tls", feature = "native-tls"))]

@@ -1,11 +1,17 @@
 //! Promise 9: redirects are followed hop by hop, within a limit, according to RFC 9110.
 
+use std::io::Write;
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use http::Response;
 use threaded::{ErrorKind, RequestSpec};
 
 use super::{outcome, pool};
+use crate::support::framing::drip;
 use crate::support::pools::outcomes_of;
+use crate::support::process::eventually;
+use crate::support::raw::{RawServer, read_request};
 use crate::support::recording_server::{RecordingServer, redirect, values};
 
 /// Redirects `/<status>` to `/to`, which responds with `done`.
@@ -209,64 +215,6 @@ fn a_loop_ends_at_the_limit() {
 }
 
 #[test]
-fn only_http_places_that_can_be_read_are_followed() {
-    let locations: [&[u8]; 9] = [
-        b"file:///etc/passwd",
-        b"data:text/plain,hello",
-        b"javascript:alert(1)",
-        b"ftp://127.0.0.1/",
-        b"mailto:me@example.com",
-        b"http://",
-        b"http://[::1",
-        b"http://127.0.0.1:99999/",
-        b"/caf\xe9",
-    ];
-    for location in locations {
-        let what = String::from_utf8_lossy(location);
-        let server = RecordingServer::start(move |_| redirect(302, location));
-        let good = RecordingServer::responding_ok();
-        let mut outcomes = outcomes_of(pool(), [server.url("/bad"), good.url("/")]);
-        assert_eq!(outcomes.remove(1).unwrap().text(), "ok", "{what}");
-        let exception = outcomes.remove(0).unwrap_err();
-        match exception.kind() {
-            ErrorKind::Redirect => {
-                let hops = exception.hops();
-                assert_eq!(hops.len(), 1, "{what}");
-                assert_eq!(hops[0].url().as_str(), server.url("/bad"));
-                assert_eq!(hops[0].status(), 302);
-            }
-            other => panic!("{what}: {other:?}"),
-        }
-    }
-}
-
-#[test]
-fn a_status_that_leads_nowhere_is_the_response() {
-    let rows = [
-        (300, Some("/to")),
-        (304, Some("/to")),
-        (305, Some("/to")),
-        (201, Some("/to")),
-        (302, None),
-        (308, None),
-    ];
-    for (status, location) in rows {
-        let server = RecordingServer::start(move |_| {
-            let response = Response::builder().status(status);
-            let response = match location {
-                Some(location) => response.header("location", location),
-                None => response,
-            };
-            response.body(Bytes::new()).unwrap()
-        });
-        let response = outcome(server.url("/")).unwrap();
-        assert_eq!(response.status(), status);
-        assert!(response.history().is_empty(), "{status}");
-        assert_eq!(server.received().len(), 1, "{status}");
-    }
-}
-
-#[test]
 fn a_relative_location_counts_from_the_url_that_was_asked() {
     let rows = [
         ("c", "/a/c"),
@@ -333,4 +281,99 @@ fn a_body_that_has_gone_when_a_redirect_asks_for_it_again_was_sent_before() {
     let exception = outcome(RequestSpec::post(server.url("/")).body_from_file(path)).unwrap_err();
     assert_eq!(exception.kind(), ErrorKind::LocalResource, "{exception:?}");
     assert!(exception.was_sent());
+}
+
+/// Much longer than any of these tests takes, so that what is followed at once is told from what is waited for.
+const DEADLINE: Duration = Duration::from_secs(100);
+
+#[test]
+fn a_redirect_is_followed_although_its_body_never_ends() {
+    let bodies = [
+        "\r\n",
+        "Content-Length: 20\r\n\r\n",
+        "Content-Length: 20\r\n\r\nsome",
+        "Transfer-Encoding: chunked\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n",
+    ];
+    let target = RecordingServer::responding_ok();
+    for body in bodies {
+        for drips in [false, true] {
+            let head = format!("HTTP/1.1 302 Found\r\nLocation: {}\r\n", target.url("/"));
+            let server = RawServer::start(move |mut stream, _| {
+                read_request(&mut stream);
+                stream.write_all([&head, body].concat().as_bytes()).unwrap();
+                let piece = if body.contains("chunked") {
+                    "1\r\nx\r\n"
+                } else {
+                    "x"
+                };
+                if drips {
+                    let pieces = (0..10_000).map(|_| piece.as_bytes());
+                    drip(&mut stream, Duration::from_millis(10), pieces);
+                }
+                let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            });
+            let response = outcome(RequestSpec::get(server.url("/")).timeout(DEADLINE));
+            let response = response.unwrap();
+            assert_eq!(response.text(), "ok");
+            let taken = response.elapsed();
+            assert!(taken < Duration::from_secs(10), "{body:?}: {taken:?}");
+        }
+    }
+}
+
+fn redirect_after(retry_after: &'static str) -> RecordingServer {
+    RecordingServer::start(move |request| match request.uri().path() {
+        "/to" => Response::new(Bytes::from_static(b"there")),
+        _ => {
+            let mut response = redirect(302, "/to");
+            let value = retry_after.parse().unwrap();
+            response.headers_mut().insert("retry-after", value);
+            response
+        }
+    })
+}
+
+/// RFC 9110, section 10.2.3: the time that a client is asked to wait before it follows.
+#[test]
+fn a_redirect_is_followed_after_the_time_that_it_asks_for() {
+    let pause = Duration::from_secs(1);
+    let server = redirect_after("1");
+    let response = outcome(server.url("/")).unwrap();
+    assert_eq!(response.text(), "there");
+    assert!(response.elapsed() >= pause, "{response:?}");
+}
+
+#[test]
+fn a_wait_that_the_attempt_has_no_time_for_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = redirect_after("50");
+    let limit = Duration::from_secs(40);
+    let get = || RequestSpec::get(server.url("/"));
+    for spec in [
+        get().timeout(limit),
+        // Of a download, each wait is limited, to 30 s by default.
+        get().save_to(folder.path().join("target")),
+        RequestSpec::get(redirect_after("Sun, 06 Nov 1994 08:49:37 GMT").url("/")),
+    ] {
+        let response = outcome(spec).unwrap();
+        assert!(response.elapsed() < Duration::from_secs(10), "{response:?}");
+    }
+}
+
+#[test]
+fn a_job_that_waits_for_a_redirect_can_be_cancelled() {
+    let server = redirect_after("90");
+    let spec = RequestSpec::get(server.url("/")).timeout(DEADLINE);
+    let pool = pool().concurrency(1).build().unwrap();
+    let job = pool.spawn(spec).unwrap();
+    eventually("the redirect was sent", || server.received().len() == 1);
+    let started = Instant::now();
+    job.cancel();
+    assert_eq!(job.join().unwrap_err().kind(), ErrorKind::Cancelled);
+    // The worker is free for another one.
+    let next = pool.spawn(server.url("/to")).unwrap().join();
+    assert_eq!(next.unwrap().text(), "there");
+    assert!(started.elapsed() < Duration::from_secs(20));
+    assert_eq!(server.received().len(), 2);
 }

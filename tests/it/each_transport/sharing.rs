@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 
 use super::{THREADS_PER_CLIENT, pool};
+#[cfg(all(feature = "http2", feature = "default-tls"))]
+use super::{TRANSPORT, trusting_pool};
 use crate::support::pools::in_order;
 use crate::support::process::{eventually, threads};
 use crate::support::server::Server;
@@ -142,4 +144,63 @@ fn of_shared_sessions_with_proxies_only_the_last_ones_stay_open() {
         // The session of its own, and eight.
         eventually("the others are closed", || threads() <= before + 9);
     });
+}
+
+/// Of several bodies on one connection, those that are read slowly take windows of their own.
+#[cfg(all(feature = "http2", feature = "default-tls"))]
+#[test]
+fn handlers_that_leave_much_unread_do_not_hold_up_the_connection() {
+    use std::time::Duration;
+
+    use threaded::RequestSpec;
+    use threaded::crossbeam_channel::{bounded, unbounded};
+
+    use crate::support::tls::certificate_for;
+
+    const LARGE: usize = 8 << 20;
+
+    if TRANSPORT == "ureq" {
+        return;
+    }
+
+    let certificate = certificate_for(&["localhost"]);
+    let server = Server::start_tls(Arc::clone(&certificate.config), |request| {
+        let body = match request.uri().path() {
+            "/large" => Bytes::from(vec![b'x'; LARGE]),
+            _ => Bytes::from_static(b"small"),
+        };
+        http::Response::new(body)
+    });
+    let pool = trusting_pool(&certificate.pem)
+        .concurrency(8)
+        .share_session(true)
+        .timeout(Duration::from_secs(60))
+        .build()
+        .unwrap();
+    // It makes the connection that all share.
+    let first = pool.spawn(server.url("/small")).unwrap().join();
+    assert_eq!(first.unwrap().text(), "small");
+    let (begun_tx, begun) = unbounded();
+    let (release, released) = bounded::<()>(0);
+    let large = RequestSpec::get(server.url("/large")).read_with(move |_, body| {
+        body.read_exact(&mut [0; 100])?;
+        begun_tx.send(())?;
+        let _ = released.recv();
+        let rest = std::io::copy(body, &mut std::io::sink())?;
+        assert_eq!(rest, LARGE as u64 - 100);
+        Ok(())
+    });
+    let slow: Vec<_> = (0..3).map(|_| pool.spawn(large.clone()).unwrap()).collect();
+    for _ in &slow {
+        begun.recv_timeout(Duration::from_secs(60)).unwrap();
+    }
+    for _ in 0..20 {
+        let outcome = pool.spawn(server.url("/small")).unwrap().join();
+        assert_eq!(outcome.unwrap().text(), "small");
+    }
+    assert_eq!(server.connections(), 1);
+    drop(release);
+    for job in slow {
+        job.join().unwrap();
+    }
 }

@@ -180,3 +180,42 @@ fn a_response_without_a_body_gives_a_handler_an_empty_one_and_saves_no_file() {
     let response = outcome(RequestSpec::head(server.url("/")).save_to(&target)).unwrap();
     assert_eq!((response.saved_to(), names(folder.path()).len()), (None, 0));
 }
+
+/// Sends the beginning, and then a piece that is no content every 20 ms.
+fn feeding(beginning: impl Into<Vec<u8>>, piece: &'static [u8]) -> RawServer {
+    let beginning = beginning.into();
+    RawServer::start(move |mut stream, _| {
+        read_request(&mut stream);
+        stream.write_all(&beginning).unwrap();
+        let pieces = (0..10_000).map(|_| piece);
+        drip(&mut stream, Duration::from_millis(20), pieces);
+    })
+}
+
+#[test]
+fn what_is_no_content_does_not_keep_a_download_alive() {
+    let stall = Duration::from_millis(400);
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n";
+    let mut servers = vec![feeding(format!("{chunked}\r\n5\r\nhello\r\n5;a="), b"x")];
+    if cfg!(feature = "gzip") {
+        // A name in the header of a gzip file, which may be of any length (RFC 1952, section 2.3).
+        let coded = format!("{chunked}Content-Encoding: gzip\r\n\r\na\r\n").into_bytes();
+        let header = b"\x1f\x8b\x08\x08\0\0\0\0\0\xff\r\n";
+        servers.push(feeding([&coded[..], header].concat(), b"1\r\nx\r\n"));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for server in servers {
+        let get = || RequestSpec::get(server.url("/"));
+        let specs = [
+            get().save_to(folder.path().join("target")),
+            get().read_with(noting(&Arc::default())),
+        ];
+        for outcome in outcomes_of(pool().stall_timeout(stall), specs) {
+            let exception = outcome.unwrap_err();
+            assert_eq!(exception.time_limit(), Some(stall), "{exception:?}");
+            let taken = exception.elapsed();
+            assert!(stall <= taken && taken < 20 * stall, "{taken:?}");
+        }
+    }
+    assert_eq!(names(folder.path()), [""; 0]);
+}

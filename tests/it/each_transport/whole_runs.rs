@@ -176,3 +176,11 @@ fn each_worker_takes_a_thread_and_those_of_its_client() {
         assert_eq!(threads(), before + 7 * (1 + THREADS_PER_CLIENT));
     });
 }
+
+#[test]
+fn a_pool_that_was_made_without_jobs_takes_them_later() {
+    let server = Server::responding("late");
+    let pool = pool().build_from_urls([""; 0]).unwrap();
+    let job = pool.spawn(server.url("/")).unwrap();
+    assert_eq!(job.join().unwrap().text(), "late");
+}

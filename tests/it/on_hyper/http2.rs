@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Version;
-use threaded::crossbeam_channel::{bounded, unbounded};
+use threaded::crossbeam_channel::unbounded;
 use threaded::{ErrorKind, Pool, RequestSpec};
 
 use super::{isolated, trusting_pool};
@@ -20,9 +20,6 @@ use crate::support::pools::{at_once, in_order, outcome_of, outcomes_of};
 use crate::support::raw::RawServer;
 use crate::support::server::Server;
 use crate::support::tls::certificate_for;
-
-/// Within this time a handler begins, on however busy a machine.
-const BEGUN_WITHIN: Duration = Duration::from_secs(60);
 
 fn https(server: &RawServer, path: &str) -> String {
     format!("https://localhost:{}{path}", server.address().port())
@@ -262,49 +259,6 @@ fn a_request_that_times_out_leaves_a_connection_that_lives() {
     drop(open);
     // It may have been replaced by one other, if nothing had been received after the timeout yet.
     assert!(server.connections() <= 2, "{}", server.connections());
-}
-
-#[test]
-fn handlers_that_leave_much_unread_do_not_hold_up_the_connection() {
-    const LARGE: usize = 8 << 20;
-
-    let certificate = certificate_for(&["localhost"]);
-    let server = Server::start_tls(Arc::clone(&certificate.config), |request| {
-        let body = match request.uri().path() {
-            "/large" => Bytes::from(vec![b'x'; LARGE]),
-            _ => Bytes::from_static(b"small"),
-        };
-        http::Response::new(body)
-    });
-    let pool = trusting_pool(&certificate.pem)
-        .num_threads(1)
-        .concurrency(8)
-        .timeout(Duration::from_secs(60))
-        .build()
-        .unwrap();
-    let (begun_tx, begun) = unbounded();
-    let (release, released) = bounded::<()>(0);
-    let large = RequestSpec::get(server.url("/large")).read_with(move |_, body| {
-        body.read_exact(&mut [0; 100])?;
-        begun_tx.send(())?;
-        let _ = released.recv();
-        let rest = std::io::copy(body, &mut std::io::sink())?;
-        assert_eq!(rest, LARGE as u64 - 100);
-        Ok(())
-    });
-    let slow: Vec<_> = (0..3).map(|_| pool.spawn(large.clone()).unwrap()).collect();
-    for _ in &slow {
-        begun.recv_timeout(BEGUN_WITHIN).unwrap();
-    }
-    for _ in 0..20 {
-        let outcome = pool.spawn(server.url("/small")).unwrap().join();
-        assert_eq!(outcome.unwrap().text(), "small");
-    }
-    assert_eq!(server.connections(), 1);
-    drop(release);
-    for job in slow {
-        job.join().unwrap();
-    }
 }
 
 #[test]

@@ -122,19 +122,6 @@ fn a_proxy_that_opens_no_tunnel_has_sent_nothing_on() {
     exception_of(&resetting, "https://nobody.test/");
 }
 
-/// The next attempt would be refused as well.
-#[test]
-fn wrong_credentials_for_a_proxy_are_not_tried_again() {
-    let refusal = "HTTP/1.1 407 Proxy Authentication Required\r\n\
-                   Proxy-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\n\r\n";
-    for url in ["https://nobody.test/", "http://nobody.test/"] {
-        let proxy = RawServer::responding(refusal);
-        let exception = exception_of(&proxy, url);
-        assert!(!exception.is_retryable(), "{url}: {exception:?}");
-        assert_eq!(proxy.connections(), 1, "{url}");
-    }
-}
-
 #[test]
 fn an_endless_response_to_connect_is_given_up() {
     let proxy = RawServer::start(|mut stream, _| {

@@ -184,3 +184,52 @@ fn a_link_stays_a_link_and_a_file_keeps_its_permissions() {
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(names(folder.path()), ["file", "link"]);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_link_that_leads_nowhere_yet_stays_and_its_target_is_made() {
+    use std::os::unix::fs::symlink;
+
+    let server = Server::responding("new");
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir(path("other")).unwrap();
+    symlink("target", path("relative")).unwrap();
+    symlink(path("other/target"), path("absolute")).unwrap();
+    symlink("relative", path("of a link")).unwrap();
+    for (link, target) in [
+        ("relative", "target"),
+        ("absolute", "other/target"),
+        ("of a link", "target"),
+    ] {
+        let link = path(link);
+        let response = outcome(RequestSpec::get(server.url("/")).save_to(&link)).unwrap();
+        assert_eq!(response.saved_to(), Some(&*link));
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        let target = path(target);
+        assert!(fs::symlink_metadata(&target).unwrap().is_file());
+        assert_eq!(fs::read_to_string(&target).unwrap(), "new");
+        fs::remove_file(&target).unwrap();
+    }
+    assert_eq!(names(&path("other")), [""; 0]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_that_can_lead_nowhere_is_refused_before_anything_is_sent() {
+    use std::os::unix::fs::symlink;
+
+    let server = Server::responding("never sent");
+    let folder = tempfile::tempdir().unwrap();
+    let (missing, itself) = (folder.path().join("missing"), folder.path().join("itself"));
+    symlink("no-such-folder/target", &missing).unwrap();
+    symlink("itself", &itself).unwrap();
+    for link in [missing, itself] {
+        let exception = outcome(RequestSpec::get(server.url("/")).save_to(&link)).unwrap_err();
+        assert_eq!(exception.kind(), ErrorKind::Sink, "{exception:?}");
+        assert_eq!(exception.path(), Some(&*link));
+        assert!(!exception.was_sent());
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+    assert_eq!(server.requests(), 0);
+}

@@ -1,13 +1,15 @@
-//! Proxies that the environment names: by scheme, and with exceptions.
+//! Proxies that the environment names: by scheme, and with exceptions. `on_reqwest.rs` and `on_hyper.rs` include it.
 
 use std::io::Write;
-use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, TcpListener, TcpStream};
 
-use threaded::{Pool, PoolError, RequestSpec, Session};
+use threaded::{ErrorKind, Pool, PoolError, RequestSpec};
 
-use super::PoolBuilder;
+#[cfg(any(feature = "default-tls", feature = "native-tls"))]
+use super::trusting_system_pool;
+use super::{CGI_HIDES_ALL_PROXIES, new_session, pool_with_proxy, system_pool};
 use crate::support::framing::{Framing, raw_response};
-use crate::support::pools::{outcome_of, outcomes_of};
+use crate::support::pools::{at_once, outcome_of, outcomes_of};
 use crate::support::raw::{RawServer, read_request, relay};
 use crate::support::subprocess::in_subprocess;
 
@@ -57,19 +59,6 @@ fn tunnelling() -> RawServer {
                 let _ = stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
             }
         }
-    })
-}
-
-/// Pools that use the environment's proxies, and that reach the server at each of these names.
-fn pool_with(names: &[&'static str], server: SocketAddr) -> PoolBuilder {
-    let names = names.to_vec();
-    Pool::builder().session(move || {
-        Session::hyper().client(|client| {
-            let client = client.tls_certs_only([""; 0]);
-            names
-                .iter()
-                .fold(client, |client, name| client.resolve(name, server))
-        })
     })
 }
 
@@ -131,11 +120,11 @@ fn some_hosts_are_excepted() {
         let environment = [("HTTP_PROXY", &*proxy.url("/")), ("NO_PROXY", row.list)];
         where_proxies_are(&environment, test, || {
             // Each subprocess comes by all rows, and is there for one of them.
-            if std::env::var("NO_PROXY").unwrap() != row.list {
+            if std::env::var("NO_PROXY").unwrap_or_default() != row.list {
                 return;
             }
             let server = RawServer::responding(named("direct"));
-            let builder = || pool_with(row.direct, server.address());
+            let builder = || system_pool(row.direct, server.address());
             let port = server.address().port();
             let text = |host: &str| {
                 let outcome = outcome_of(builder(), format!("http://{host}:{port}/"));
@@ -166,7 +155,7 @@ fn an_ipv6_address_is_excepted() {
                 read_request(&mut stream);
                 let _ = stream.write_all(&named("direct"));
             });
-            let builder = || pool_with(&[], server.address());
+            let builder = || system_pool(&[], server.address());
             assert_eq!(
                 outcome_of(builder(), server.url("/")).unwrap().text(),
                 "direct"
@@ -184,7 +173,7 @@ fn the_names_of_the_variables_may_be_in_lower_case() {
     let environment = [("http_proxy", &*proxy.url("/")), ("no_proxy", "127.0.0.1")];
     where_proxies_are(&environment, test, || {
         let server = RawServer::responding(named("direct"));
-        let builder = pool_with(&[], server.address());
+        let builder = system_pool(&[], server.address());
         let urls = [server.url("/"), "http://nobody.test/".to_owned()];
         let outcomes = outcomes_of(builder, urls).into_iter();
         let texts: Vec<_> = outcomes
@@ -212,8 +201,7 @@ fn each_scheme_has_its_proxy() {
             let certificate = certificate_for(&["nobody.test"]);
             let server = Server::responding_over_tls(certificate.config, "through the tunnel");
             let pem = certificate.pem;
-            let builder = Pool::builder()
-                .session(move || Session::hyper().client(|client| client.tls_certs_only([&pem])));
+            let builder = trusting_system_pool(&pem);
             let port = server.address().port();
             let urls = [
                 "http://nobody.test/".to_owned(),
@@ -234,20 +222,25 @@ fn a_proxy_that_the_client_of_a_cgi_program_may_have_named_is_ignored() {
     let proxy = forwarding("proxy");
     let test = "a_proxy_that_the_client_of_a_cgi_program_may_have_named_is_ignored";
     let (url, method) = (proxy.url("/"), ("REQUEST_METHOD", "GET"));
+    let others = if CGI_HIDES_ALL_PROXIES {
+        "direct"
+    } else {
+        "proxy"
+    };
     let rows = [
         ([method, ("HTTP_PROXY", &*url)], "direct"),
         // A header cannot become a name in lower case.
-        ([method, ("http_proxy", &*url)], "proxy"),
-        ([method, ("ALL_PROXY", &*url)], "proxy"),
+        ([method, ("http_proxy", &*url)], others),
+        ([method, ("ALL_PROXY", &*url)], others),
     ];
     for (environment, expected) in rows {
         where_proxies_are(&environment, test, || {
             let (name, value) = environment[1];
-            if std::env::var(name).unwrap().is_empty() {
+            if std::env::var(name).is_err() {
                 return;
             }
             let server = RawServer::responding(named("direct"));
-            let builder = pool_with(&[], server.address());
+            let builder = system_pool(&[], server.address());
             let outcome = outcome_of(builder, server.url("/"));
             assert_eq!(outcome.unwrap().text(), expected, "{name}={value}");
         });
@@ -264,11 +257,10 @@ fn a_proxy_of_a_request_or_a_client_takes_the_place_of_the_environments() {
         let own = std::env::var("OWN").unwrap();
         let get = || RequestSpec::get("http://nobody.test/");
         let text = |builder, spec| outcome_of(builder, spec).unwrap().text().into_owned();
-        let builder = || Pool::builder().session(Session::hyper);
+        let builder = || Pool::builder().session(new_session);
         assert_eq!(text(builder(), get()), "the environment's");
         assert_eq!(text(builder(), get().proxy(&own)), "own");
-        let client = move || Session::hyper().client(|client| client.proxy(&own));
-        assert_eq!(text(Pool::builder().session(client), get()), "own");
+        assert_eq!(text(pool_with_proxy(&own), get()), "own");
     });
 }
 
@@ -277,11 +269,25 @@ fn a_bad_proxy_is_not_passed_by() {
     for proxy in ["http://[::bad/", "ftp://127.0.0.1/", "http://"] {
         for name in ["HTTP_PROXY", "https_proxy", "ALL_PROXY"] {
             where_proxies_are(&[(name, proxy)], "a_bad_proxy_is_not_passed_by", || {
-                let built = Pool::builder().session(Session::hyper).build();
+                let built = Pool::builder().session(new_session).build();
                 let error = built.unwrap_err();
                 assert!(matches!(error, PoolError::Session(_)), "{error:?}");
                 assert!(error.to_string().contains("proxy"), "{error}");
             });
         }
     }
+}
+
+#[test]
+fn a_proxy_of_the_environment_that_refuses_its_user_is_not_asked_again() {
+    let proxy = RawServer::responding(
+        "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
+    );
+    let test = "a_proxy_of_the_environment_that_refuses_its_user_is_not_asked_again";
+    where_proxies_are(&[("HTTP_PROXY", &*proxy.url("/"))], test, || {
+        let builder = Pool::builder().session(new_session).retry(at_once(3));
+        let exception = outcome_of(builder, "http://nobody.test/").unwrap_err();
+        assert_eq!(exception.kind(), ErrorKind::Proxy, "{exception:?}");
+        assert_eq!(exception.attempts(), 1);
+    });
 }

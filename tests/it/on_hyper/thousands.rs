@@ -1,11 +1,11 @@
-//! Memory per job in flight.
+//! What thousands of jobs in flight take, and leave behind.
 #![cfg(target_os = "linux")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::pool;
 use crate::support::holding_server::HoldingServer;
-use crate::support::process::{peak_kib, resident_kib};
+use crate::support::process::{eventually, file_descriptors, peak_kib, resident_kib, threads};
 use crate::support::server::Server;
 use crate::support::subprocess::in_subprocess;
 
@@ -44,5 +44,42 @@ fn a_job_in_flight_takes_little_memory() {
             bytes <= BYTES_PER_JOB,
             "{bytes} bytes for each job in flight"
         );
+    });
+}
+
+#[test]
+fn a_pool_with_thousands_in_flight_is_dropped_at_once_and_leaves_nothing() {
+    let name = concat!(
+        module_path!(),
+        "::a_pool_with_thousands_in_flight_is_dropped_at_once_and_leaves_nothing"
+    );
+    in_subprocess(name, &[], || {
+        let server = HoldingServer::start();
+        let alive = threads();
+        let cycle = |in_flight: usize| {
+            let come = server.requests();
+            let pool = pool()
+                .num_threads(2)
+                .concurrency(in_flight)
+                .timeout(None)
+                .build_from_urls(vec![server.url("/"); 2 * in_flight])
+                .unwrap();
+            eventually("all requests have come", || {
+                server.requests() == come + in_flight
+            });
+            let started = Instant::now();
+            drop(pool);
+            let taken = started.elapsed();
+            assert!(taken < Duration::from_secs(1), "{taken:?}");
+            eventually("all connections are closed", || server.open() == 0);
+        };
+        // What a process opens once, it keeps.
+        cycle(10);
+        eventually("the threads have ended", || threads() == alive);
+        let before = file_descriptors();
+        cycle(IN_FLIGHT);
+        eventually("threads and descriptors are as before", || {
+            threads() <= alive && file_descriptors() <= before
+        });
     });
 }
