@@ -183,7 +183,8 @@ impl Error {
         self.kind() == ErrorKind::Timeout
     }
 
-    /// Whether no connection could be established: DNS, TCP, TLS or the proxy failed.
+    /// Whether no connection could be established: DNS, TCP, TLS or the proxy failed. Not if it took too long: that is a
+    /// [`Timeout`](ErrorKind::Timeout), and not [sent](Self::was_sent).
     pub fn is_connect(&self) -> bool {
         use ErrorKind::*;
 

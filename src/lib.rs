@@ -343,7 +343,8 @@
 //! ```
 //!
 //! The session type is part of the builder's type. To choose a transport at run time, write a function that is generic
-//! over the builder's session type, and call it from each branch.
+//! over the builder's session type, such as `fn run<B: TransportBuilder + 'static>(builder: PoolBuilder<B>)`, and call it
+//! from each branch.
 //!
 //! | | reqwest (default) | reqwest, [`share_session`](PoolBuilder::share_session) | [`Session::hyper`](Session#method.hyper) |
 //! |---|---|---|---|
@@ -351,12 +352,13 @@
 //! | requests in flight | 1 per worker | 1 per worker | `concurrency` ÷ `num_threads` per worker, 64 by default |
 //! | threads | 2 per worker | 1 per worker, plus 1 | 1 per worker; more while handlers run, files are written or names are resolved |
 //! | settings | those of `reqwest::blocking::ClientBuilder` | the same | [`HyperBuilder`] |
-//! | a cancelled job | ends at once; its attempt goes on until the server responds, up to the timeout | the same | ends at once, and its connection is closed |
+//! | a cancelled job | ends at once; its attempt goes on until the response or the next bytes of its body arrive, up to the timeout | the same | ends at once, and its connection is closed |
 //! | idle connections | closed after 15 s; beyond three eighths of the descriptors, with their request | the same | the same, and the oldest ones whenever a descriptor is needed |
-//! | a host with several addresses | the first of each family | the same | raced, 250 ms apart (RFC 8305) |
+//! | a host with several addresses | one after the other, within 10 s; the two families 300 ms apart | the same | raced, 250 ms apart (RFC 8305) |
 //! | DNS resolution | on the client's threads | the same | on at most 256 threads of the process; results are kept for 5 s |
 //! | handlers ([`read_with`](RequestSpec::read_with)) | on the worker | the same | on other threads, at most 512 of the process |
 //! | largest response head | 100 fields, about 400 KiB; 16 KiB over HTTP/2 | the same | 100 fields, 128 KiB |
+//! | what it cannot do | see [`Session::default`] | the same | |
 //! | a proxy of the environment cannot be reached | `ErrorKind::Connect` | the same | `ErrorKind::Proxy` |
 //!
 //! A third transport comes with the feature `ureq`: [`Session::ureq`](Session#method.ureq) builds a session on a ureq agent,
@@ -371,6 +373,11 @@
 //! | largest response head; longest URL | 100 fields, 64 KiB; 16 KiB, or `output_buffer_size` |
 //! | the server responds and closes before the request body is sent | the response; on the others, it may be `ErrorKind::Closed` |
 //! | a chunk size with a sign or a space before it | is accepted; on the others, `ErrorKind::Protocol` |
+//! | a chunked body of HTTP/1.0 | comes with its framing; on the others, `ErrorKind::Protocol` |
+//! | folded header lines; interim responses with fields; a chunk size with more than 20 bytes of padding or extensions | `ErrorKind::Protocol`; the others read them |
+//! | `NO_PROXY` | exact names and addresses, and `*` |
+//! | an address of several that is silent | shares the time of the attempt |
+//! | an idle connection on which the server has announced the end of TLS alone | is used again: `ErrorKind::Closed` |
 //! | a chunked body cut within its last, empty chunk | the response, which is complete; on the others, `ErrorKind::BodyTruncated` |
 //! | a proxy's response to CONNECT has a body | `ErrorKind::Tls`; on reqwest, `ErrorKind::Timeout` |
 //!

@@ -57,8 +57,8 @@ use crate::sync::channel::{Receiver, RecvTimeoutError};
 ///   jobs that the loop submits through a [`Handle`].
 /// - [`close`](Self::close) accepts nothing more from now on, [`shutdown`](Self::shutdown) also returns what was not
 ///   sent, and [`Handle::cancel`] ends everything at once.
-/// - Dropping the pool (or its iterator) discards queued jobs and returns at once. Jobs in flight end on their own, or on
-///   [`Session::hyper`](crate::Session::hyper) at once, and their outcomes are discarded.
+/// - Dropping the pool (or its iterator) discards queued jobs, cancels those in flight, as [`Handle::cancel`] does, and
+///   returns at once.
 ///
 /// [`responses`](Self::responses), [`get_response`](Self::get_response) and their like never block and can be called at any
 /// time.

@@ -58,6 +58,26 @@ pub struct Session<B: TransportBuilder = ClientBuilder> {
 /// With the feature `system-proxy`, the client uses the proxies of the environment (`HTTP_PROXY` …). An invalid one makes
 /// the session fail to open, rather than bypass the proxy. To ignore the environment, start from
 /// `Session::new(ClientBuilder::new().no_proxy())`.
+///
+/// These settings differ from those of a new `ClientBuilder`: connecting takes at most 10 s; idle connections are kept for
+/// 15 s; HTTP/2 connections with requests in flight are pinged after 10 s of silence, and closed after 10 s more; and they
+/// take in 1 GiB of bodies that are not read yet, 2 MiB of each. [`client`](Self::client) changes them.
+///
+/// The following cannot be had from the client. [`Session::hyper`](Session#method.hyper) does all of it:
+///
+/// - A host with several addresses of one family is tried address by address, each for its share of the connect timeout.
+/// - An HTTP/2 connection that has fallen silent is used until a ping is not answered, 20 s by default, also after a request
+///   has timed out on it.
+/// - Through a proxy, the server cannot be an IPv6 address, except over `http` by an HTTP proxy or `socks5h`.
+/// - A SOCKS5 proxy with a user in its URL must ask for the password; a SOCKS4 proxy must be able to reach the first address of
+///   the name.
+/// - Only a 200 opens a tunnel, and no other 2xx.
+/// - What a server sends before a file or a multipart form has been sent may be lost, and so may the reason if nothing could be
+///   sent on a connection that was used before: the error is [`Closed`](crate::ErrorKind::Closed).
+/// - A job that is cancelled is interrupted by the next bytes of its body, or by the response, and not before.
+///
+/// A client whose `default_headers` hold credentials is refused, since it would send them to every origin that a redirect
+/// leads to: use [`header`](Self::header) or [`auth`](Self::auth).
 impl Default for Session {
     fn default() -> Self {
         Self::new(reqwest::default_builder()).checked_against_environment()

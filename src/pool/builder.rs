@@ -418,12 +418,17 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         self
     }
 
-    /// Sets the stack size of each worker thread, in bytes. Defaults to that of [`std::thread`], currently 2 MiB.
+    /// Sets the stack size of each worker thread, in bytes. The closures of the pool run on it too, on the event-driven engine
+    /// all but handlers. Less than 512 KiB counts as 512 KiB: twice what TLS and decoding take in debug builds. Defaults to that
+    /// of [`std::thread`], currently 2 MiB.
     pub fn thread_stack_size(mut self, bytes: usize) -> Self {
-        self.settings.thread_stack_size = Some(bytes);
+        self.settings.thread_stack_size = Some(bytes.max(MIN_STACK_SIZE));
         self
     }
 }
+
+/// The least stack of a worker thread.
+const MIN_STACK_SIZE: usize = 512 << 10;
 
 impl<B: TransportBuilder> fmt::Debug for PoolBuilder<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

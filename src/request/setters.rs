@@ -233,9 +233,10 @@ impl RequestSpec {
     /// Writes the body of the response to a file. Replaces a handler set before. Defaults to memory.
     ///
     /// The body goes to a temporary file in the same folder (`.threaded-….part`), which is renamed when it is complete:
-    /// the final name never refers to a partial file. A failure leaves nothing behind; if the process is killed, its
-    /// temporary file stays, and is deleted when the same file is saved next time. A file that is replaced keeps its
-    /// permissions; if the path is a symbolic link, the file that it refers to is replaced. Only the
+    /// the final name never refers to a partial file. A failure leaves nothing behind. If the process is killed, or ends
+    /// before the attempt at a cancelled job has stopped, the temporary file stays, and is deleted when the same file is
+    /// saved next time. A file that is replaced keeps its
+    /// permissions; if the path is a symbolic link, the file that it refers to is replaced or created. Only the
     /// body of a response with a 2xx status is saved, so that no error page replaces a file. A response without a body, such
     /// as a 204, changes no file, the body of any other response is kept in memory, and
     /// [`Response::saved_to`](crate::Response::saved_to) returns `None`.
@@ -254,6 +255,10 @@ impl RequestSpec {
 
     /// Passes the body of the response, whatever its status, to a handler. Replaces a `save_to` set before. Defaults to
     /// memory.
+    ///
+    /// The handler is called once for each attempt that leads to a response, so a [`Retry`](crate::Retry) may call it several
+    /// times, with a body that was read before or with that of a 503. What it finds out goes to a place that it shares: an
+    /// atomic, a lock, a channel.
     ///
     /// The handler runs on the worker, as a part of the attempt: the body is decoded, and `max_body` and `timeout`
     /// apply if they are set, otherwise the [`stall_timeout`](crate::PoolBuilder::stall_timeout). If the handler

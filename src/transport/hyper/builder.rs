@@ -173,8 +173,9 @@ impl HyperBuilder {
     }
 
     /// Ignores the proxies of the environment and of [`proxy`](Self::proxy). Defaults to those of the environment, with the
-    /// feature `system-proxy`: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, also in lower case, except for the hosts of
-    /// `NO_PROXY`.
+    /// feature `system-proxy`: `HTTP_PROXY` (not in a CGI program, where a client could set it), `HTTPS_PROXY`, `ALL_PROXY`,
+    /// also in lower case, except for the hosts of `NO_PROXY`: names, which stand for their subdomains as well, IP addresses
+    /// and ranges (`10.0.0.0/8`), or `*`, separated by commas, all without ports.
     pub fn no_proxy(mut self) -> Self {
         self.proxy = ProxySetting::None;
         self
@@ -220,7 +221,19 @@ impl HyperBuilder {
     }
 
     /// Trusts these certificates in addition to those of the system. Each is a PEM text of one or more certificates, or one in
-    /// DER form. Defaults to none.
+    /// DER form; to trust those of a file, pass its content. A certificate that is its own issuer and that servers present
+    /// themselves, as `openssl req -x509` makes it by default, is refused by rustls: let it issue one for the server. Defaults
+    /// to none.
+    ///
+    /// ```no_run
+    /// use threaded::{Pool, Session};
+    ///
+    /// let pem = std::fs::read("ca.pem")?;
+    /// let builder = Pool::builder().session(move || Session::hyper().client(|client| client.tls_certs_merge([&pem])));
+    /// # let _ = builder;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "add_root_certificate")]
     pub fn tls_certs_merge<I>(mut self, certificates: I) -> Self
     where
         I: IntoIterator,

@@ -277,7 +277,10 @@ impl Settings {
             None => connecting.await,
             Some(limit) => match tokio::time::timeout(limit, connecting).await {
                 Ok(connected) => connected,
-                Err(elapsed) => Err(Error::timeout().sent(false).with_source(elapsed)),
+                Err(elapsed) => {
+                    let error = Error::timeout().with_time_limit(limit);
+                    Err(error.sent(false).with_source(elapsed))
+                }
             },
         }
     }

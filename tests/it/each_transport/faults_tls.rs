@@ -11,7 +11,8 @@ use rustls::{ServerConnection, StreamOwned};
 use threaded::{Outcome, RequestSpec, Retry, ThreadException};
 
 use super::faults::{assert_kind, exception, outcome_before_another};
-use super::trusting_pool;
+use super::{TRANSPORT, trusting_pool};
+use crate::support::pools::outcomes_of;
 use crate::support::raw::{RawServer, read_request, reset};
 use crate::support::server::Server;
 use crate::support::tls::{TestCertificate, certificate_for, certificate_with};
@@ -254,4 +255,31 @@ fn a_secure_connection_that_ends_inside_the_head() {
             assert_kind!(exception, Closed, sent: true);
         }
     }
+}
+
+/// RFC 8446, section 6.1: nothing can come after `close_notify`, whatever becomes of the TCP connection.
+#[test]
+fn a_connection_whose_tls_has_ended_is_not_used_again() {
+    let certificate = certificate_for(&["localhost"]);
+    let builder = trusting_pool(&certificate.pem);
+    let server = RawServer::start(move |stream, _| {
+        let mut secured: Secured = certificate.serve(stream);
+        read_request(&mut secured);
+        let response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        secured.conn.writer().write_all(response).unwrap();
+        // In one segment.
+        secured.conn.send_close_notify();
+        secured.flush().unwrap();
+        let _ = std::io::copy(&mut secured.sock, &mut std::io::sink());
+    });
+    let urls = [(); 4].map(|()| https(server.address()));
+    let outcomes = outcomes_of(builder, urls);
+    if TRANSPORT == "ureq" {
+        assert!(outcomes.iter().any(Result::is_err), "{outcomes:?}");
+        return;
+    }
+    for outcome in outcomes {
+        assert_eq!(outcome.unwrap().text(), "ok");
+    }
+    assert_eq!(server.connections(), 4);
 }

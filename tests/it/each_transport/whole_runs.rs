@@ -184,3 +184,47 @@ fn a_pool_that_was_made_without_jobs_takes_them_later() {
     let job = pool.spawn(server.url("/")).unwrap();
     assert_eq!(job.join().unwrap().text(), "late");
 }
+
+/// A stack that overflows ends the process.
+#[cfg(all(feature = "gzip", feature = "default-tls"))]
+#[test]
+fn the_smallest_stack_is_large_enough() {
+    use threaded::RequestSpec;
+
+    use super::trusting_pool;
+    use crate::support::encodings::{TEXT, encodings};
+    use crate::support::tls::certificate_for;
+
+    let name = concat!(module_path!(), "::the_smallest_stack_is_large_enough");
+    in_subprocess(name, &[], || {
+        let certificate = certificate_for(&["localhost"]);
+        let server = Server::start_tls(certificate.config, |request| {
+            let response = http::Response::builder();
+            let path = &request.uri().path()[1..];
+            let Ok(number) = path.parse::<usize>() else {
+                let moved = response.status(307).header("location", "/0");
+                return moved.body(bytes::Bytes::new()).unwrap();
+            };
+            let (encoding, body) = encodings().swap_remove(number);
+            let response = response.header("content-encoding", encoding);
+            response.body(body.into()).unwrap()
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let post = |path: String| RequestSpec::post(server.url(&path)).body("x".repeat(100_000));
+        let pages = (0..encodings().len()).map(|number| post(format!("/{number}")));
+        let specs = pages.chain([
+            post("/moved".into()).gzip(6),
+            post("/0".into()).save_to(folder.path().join("target")),
+            post("/0".into()).read_with(|_, body| {
+                body.read_to_end(&mut Vec::new())?;
+                Ok(())
+            }),
+        ]);
+        let builder = trusting_pool(&certificate.pem).thread_stack_size(0);
+        for outcome in outcomes_of(builder, specs) {
+            let response = outcome.unwrap();
+            let text = response.text();
+            assert!(text == TEXT || text.is_empty(), "{response:?}");
+        }
+    });
+}

@@ -155,6 +155,7 @@ fn connecting_has_a_time_limit_of_its_own() {
             "{what}: {exception:?}"
         );
         assert!(!exception.was_sent(), "{what}: {exception:?}");
+        assert_eq!(exception.time_limit(), Some(limit), "{what}");
         assert!(exception.elapsed() >= limit, "{what}: {exception:?}");
         assert!(started.elapsed() < Duration::from_secs(10), "{what}");
     }
