@@ -419,8 +419,8 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     }
 
     /// Sets the stack size of each worker thread, in bytes. The closures of the pool run on it too, on the event-driven engine
-    /// all but handlers. Less than 512 KiB counts as 512 KiB: twice what TLS and decoding take in debug builds. Defaults to that
-    /// of [`std::thread`], currently 2 MiB.
+    /// all but handlers. Less than 1 MiB counts as 1 MiB: TLS and decoding need between 256 and 512 KiB of it in debug builds.
+    /// Defaults to that of [`std::thread`], currently 2 MiB.
     pub fn thread_stack_size(mut self, bytes: usize) -> Self {
         self.settings.thread_stack_size = Some(bytes.max(MIN_STACK_SIZE));
         self
@@ -428,7 +428,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
 }
 
 /// The least stack of a worker thread.
-const MIN_STACK_SIZE: usize = 512 << 10;
+const MIN_STACK_SIZE: usize = 1 << 20;
 
 impl<B: TransportBuilder> fmt::Debug for PoolBuilder<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
