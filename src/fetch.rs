@@ -32,7 +32,7 @@ use self::hop::Hop;
 use crate::addresses::{AddressFilter, NotPublic};
 use crate::error::{Error, ErrorKind, chain};
 use crate::history::RedirectHop;
-use crate::request::{BodyDestination, BodySourceError, RequestSpec};
+use crate::request::{BodyDestination, BodySourceError, Handlers, RequestSpec};
 use crate::response::{Response, ResponseHead};
 use crate::retry;
 use crate::session::{OpenSession, SessionDefaults};
@@ -87,16 +87,22 @@ impl<'a> Fetch<'a> {
         session: &mut OpenSession,
         spec: &'a RequestSpec,
         defaults: &AttemptLimits,
+        handlers: &Handlers,
         cancel_flag: &Arc<CancelFlag>,
     ) -> Result<Self, Error> {
+        let destination = spec.body_destination();
+        let destination = destination
+            .map(|named| named.resolved(handlers))
+            .transpose()?;
         let limits = AttemptLimits::of(spec, defaults);
         let proxy = session.state.proxy.as_ref();
         let context = Context {
             defaults: Arc::clone(&session.state.defaults),
             filter: session.filter.clone(),
             has_http_proxy: proxy.is_some_and(|proxy| !proxy.scheme().starts_with("socks")),
-            deadline: Deadline::start(&limits, spec.body_destination().is_some(), cancel_flag),
+            deadline: Deadline::start(&limits, destination.is_some(), cancel_flag),
             limits,
+            destination,
         };
         let first = Some(Hop::new(spec, &mut session.url_parser)?);
         Ok(Self { first, context })
@@ -121,6 +127,8 @@ struct Context {
     /// Whether the request names a proxy that speaks HTTP.
     has_http_proxy: bool,
     limits: AttemptLimits,
+    /// Where the body goes, if not into memory. It has no names any more.
+    destination: Option<BodyDestination>,
     deadline: Deadline,
 }
 
@@ -135,14 +143,10 @@ impl Context {
         let mut history = Vec::new();
         match self.follow(engine, &mut hop, &mut history).await {
             Ok(response) => {
-                let destination = hop.destination();
                 let (parts, body) = response.into_parts();
                 let was_redirected = !history.is_empty();
                 let received = match take_head(parts, hop, history, E::remote_addr(&body)) {
-                    Ok((head, decoders)) => {
-                        self.receive(engine, body, head, decoders, destination)
-                            .await
-                    }
+                    Ok((head, decoders)) => self.receive(engine, body, head, decoders).await,
                     Err(error) => Err(error),
                 };
                 received.map_err(|error| self.finished(error, was_redirected))
@@ -158,7 +162,7 @@ impl Context {
         hop: &mut Hop<'_>,
         history: &mut Vec<RedirectHop>,
     ) -> Result<http::Response<E::Body>, Error> {
-        if let Some(BodyDestination::File(path)) = hop.destination() {
+        if let Some(BodyDestination::File(path)) = &self.destination {
             let path = Arc::clone(path);
             Box::pin(engine.unblock(move || part::check_place(&path))).await??;
         }
@@ -214,7 +218,6 @@ impl Context {
         body: E::Body,
         head: Box<ResponseHead>,
         decoders: Option<Vec<Decoder>>,
-        destination: Option<&BodyDestination>,
     ) -> Result<Response, Error> {
         let is_absent = decoders.is_none();
         let decoders = decoders.unwrap_or_default();
@@ -225,7 +228,7 @@ impl Context {
             body: Bytes::new(),
             saved_to: None,
         };
-        match destination {
+        match &self.destination {
             Some(BodyDestination::Handler(handler)) => {
                 let head = response.head;
                 let handled = incoming.into_handler(decoders, max_body, head, handler);

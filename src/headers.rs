@@ -97,7 +97,7 @@ pub(crate) fn fill_in(own: &mut HeaderMap, defaults: &HeaderMap) -> Result<(), M
 pub(crate) fn remove_sensitive(headers: &mut HeaderMap) {
     let sensitive: Vec<HeaderName> = headers
         .iter()
-        .filter(|(name, value)| value.is_sensitive() || carries_credentials(name))
+        .filter(|(name, value)| is_sensitive(name, value))
         .map(|(name, _)| name.clone())
         .collect();
     for name in sensitive {
@@ -105,8 +105,13 @@ pub(crate) fn remove_sensitive(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether a field holds a credential: because its value is marked as sensitive, or by its name.
+pub(crate) fn is_sensitive(name: &HeaderName, value: &HeaderValue) -> bool {
+    value.is_sensitive() || carries_credentials(name)
+}
+
 fn marked(name: &HeaderName, mut value: HeaderValue) -> HeaderValue {
-    value.set_sensitive(value.is_sensitive() || carries_credentials(name));
+    value.set_sensitive(is_sensitive(name, &value));
     value
 }
 

@@ -419,10 +419,14 @@ mod addresses;
 mod blocking_threads;
 #[cfg(feature = "charset")]
 mod charset;
+#[cfg(feature = "serde")]
+mod data;
 mod error;
 mod fetch;
 mod headers;
 mod history;
+#[cfg(feature = "serde")]
+pub mod jsonl;
 mod limits;
 mod observe;
 mod origin;

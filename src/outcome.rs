@@ -1,10 +1,15 @@
 //! The [`Outcome`] of a job: [`ThreadResponse`], a response with its request, or [`ThreadException`], an error with its
 //! request.
 
+#[cfg(feature = "serde")]
+mod data;
+
 use std::fmt;
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "serde")]
+pub(crate) use self::data::OutcomeData;
 use crate::error::Error;
 use crate::redact::{SafeUrl, Truncated};
 use crate::request::RequestSpec;

@@ -2,12 +2,15 @@
 
 mod body;
 mod convert;
+#[cfg(feature = "serde")]
+mod data;
 #[cfg(feature = "multipart")]
 pub mod multipart;
 mod setters;
 mod target;
 mod url_parser;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
@@ -20,13 +23,15 @@ use url::Url;
 
 pub use body::RequestBody;
 pub(crate) use body::{BodySourceError, OpenBody};
+#[cfg(feature = "serde")]
+pub(crate) use data::Described;
 pub use target::IntoUrl;
 use target::Target;
 pub(crate) use url_parser::UrlParser;
 
 use crate::error::{BoxError, Error};
 use crate::proxy;
-use crate::redact::{DebugTruncated, HeaderNames, SafeUrl};
+use crate::redact::{DebugTruncated, HeaderNames, SafeUrl, Truncated};
 use crate::response::ResponseHead;
 
 /// A request as data: method, URL, headers and body, and the settings for this request.
@@ -79,6 +84,10 @@ struct Options {
     destination: Option<BodyDestination>,
     decode: Option<bool>,
     idempotent: Option<bool>,
+    /// The name of credentials that the session has.
+    auth_name: Option<Box<str>>,
+    #[cfg(feature = "serde")]
+    tag: Option<Box<serde_json::Value>>,
     extensions: Extensions,
     /// The first invalid value that a setter was given.
     fault: Option<Fault>,
@@ -219,12 +228,32 @@ impl RequestSpec {
     pub fn save_path(&self) -> Option<&Path> {
         match self.body_destination()? {
             BodyDestination::File(path) => Some(path),
-            BodyDestination::Handler(_) => None,
+            BodyDestination::Handler(_) | BodyDestination::Named(_) => None,
         }
     }
 
-    /// Returns whether [`read_with`](Self::read_with) has set a handler, unless [`save_to`](Self::save_to) was called
-    /// later.
+    /// Returns the name set by [`handler`](Self::handler), unless [`save_to`](Self::save_to) or
+    /// [`read_with`](Self::read_with) was called later.
+    pub fn handler_name(&self) -> Option<&str> {
+        match self.body_destination()? {
+            BodyDestination::Named(name) => Some(name),
+            BodyDestination::File(_) | BodyDestination::Handler(_) => None,
+        }
+    }
+
+    /// Returns the name set by [`auth_named`](Self::auth_named), if it was called.
+    pub fn auth_name(&self) -> Option<&str> {
+        self.options.as_ref()?.auth_name.as_deref()
+    }
+
+    /// Returns the value set by [`tag`](Self::tag), if it was called.
+    #[cfg(feature = "serde")]
+    pub fn tag_value(&self) -> Option<&serde_json::Value> {
+        self.options.as_ref()?.tag.as_deref()
+    }
+
+    /// Returns whether [`read_with`](Self::read_with) has set a handler, unless [`save_to`](Self::save_to) or
+    /// [`handler`](Self::handler) was called later.
     pub fn has_handler(&self) -> bool {
         matches!(self.body_destination(), Some(BodyDestination::Handler(_)))
     }
@@ -357,6 +386,9 @@ impl Options {
             destination,
             decode,
             idempotent,
+            auth_name,
+            #[cfg(feature = "serde")]
+            tag,
             extensions,
             fault,
         } = self;
@@ -391,6 +423,13 @@ impl Options {
         if let Some(idempotent) = idempotent {
             debug.field("idempotent", idempotent);
         }
+        if let Some(name) = auth_name {
+            debug.field("auth_name", &DebugTruncated(name));
+        }
+        #[cfg(feature = "serde")]
+        if let Some(tag) = tag {
+            debug.field("tag", &DebugTruncated(tag));
+        }
         if !extensions.is_empty() {
             debug.field("extensions", &extensions.len());
         }
@@ -405,6 +444,27 @@ impl Options {
 pub(crate) enum BodyDestination {
     File(Arc<Path>),
     Handler(Handler),
+    /// A handler that the pool knows by this name.
+    Named(Arc<str>),
+}
+
+/// The handlers of a pool, by their names.
+pub(crate) type Handlers = HashMap<Box<str>, Handler>;
+
+impl BodyDestination {
+    /// The same, with the handler in place of its name.
+    pub(crate) fn resolved(&self, handlers: &Handlers) -> Result<Self, Error> {
+        let Self::Named(name) = self else {
+            return Ok(self.clone());
+        };
+        let handler = handlers.get(&**name).ok_or_else(|| {
+            Error::invalid_request(format!(
+                "the pool has no handler named `{}`; register it with `PoolBuilder::handler`",
+                Truncated(name),
+            ))
+        })?;
+        Ok(Self::Handler(Arc::clone(handler)))
+    }
 }
 
 pub(crate) type Handler =
@@ -415,6 +475,7 @@ impl fmt::Debug for BodyDestination {
         match self {
             Self::File(path) => write!(f, "file {:?}", DebugTruncated(path.display())),
             Self::Handler(_) => f.write_str("handler"),
+            Self::Named(name) => write!(f, "handler {:?}", DebugTruncated(name)),
         }
     }
 }

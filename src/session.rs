@@ -4,6 +4,7 @@ pub(crate) mod credentials;
 pub(crate) mod error;
 pub(crate) mod factory;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -212,6 +213,18 @@ impl<B: TransportBuilder> Session<B> {
         }
     }
 
+    /// Sets credentials that requests ask for by this name, with [`RequestSpec::auth_named`](crate::RequestSpec::auth_named),
+    /// and that no other request sends. Replaces those set under the name before. Defaults to none.
+    pub fn auth_named(mut self, name: impl AsRef<str>, auth: Auth) -> Self {
+        match auth.into_header_value() {
+            Ok(value) => {
+                self.defaults.named.insert(name.as_ref().into(), value);
+                self
+            }
+            Err(message) => self.faulty(message),
+        }
+    }
+
     /// Short for [`auth`](Self::auth) with [`Auth::basic`].
     pub fn basic_auth<P: fmt::Display>(self, user: impl fmt::Display, password: Option<P>) -> Self {
         self.auth(Auth::basic(user, password))
@@ -335,6 +348,8 @@ pub(crate) struct SessionDefaults {
     pub(crate) headers: HeaderMap,
     /// The `Authorization` for certain origins, instead of the one in `headers`.
     by_origin: Vec<(Origin, HeaderValue)>,
+    /// The `Authorization` for requests that ask for it by its name.
+    named: HashMap<Box<str>, HeaderValue>,
 }
 
 impl SessionDefaults {
@@ -348,8 +363,11 @@ impl SessionDefaults {
         self.headers.insert(AUTHORIZATION, credentials);
     }
 
-    /// The credentials for a request to this URL that has none of its own.
-    pub(crate) fn credentials_for(&self, url: &Url) -> Option<&HeaderValue> {
+    /// The credentials for a request to this URL that has none of its own, but may ask for some by their name.
+    pub(crate) fn credentials_for(&self, url: &Url, name: Option<&str>) -> Option<&HeaderValue> {
+        if let Some(name) = name {
+            return self.named.get(name);
+        }
         self.by_origin
             .iter()
             .find_map(|(origin, credentials)| origin.matches(url).then_some(credentials))
@@ -357,8 +375,9 @@ impl SessionDefaults {
     }
 
     /// Whether a request to this URL gets the same defaults.
-    pub(crate) fn is_same_for(&self, url: &Url, other: &Self) -> bool {
-        self.headers == other.headers && self.credentials_for(url) == other.credentials_for(url)
+    pub(crate) fn is_same_for(&self, url: &Url, name: Option<&str>, other: &Self) -> bool {
+        self.headers == other.headers
+            && self.credentials_for(url, name) == other.credentials_for(url, name)
     }
 }
 

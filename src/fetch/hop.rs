@@ -16,6 +16,7 @@ use super::engine::Engine;
 use crate::error::Error;
 use crate::headers;
 use crate::origin;
+use crate::redact::Truncated;
 use crate::request::{BodyDestination, RequestBody, RequestSpec, UrlParser};
 use crate::session::SessionDefaults;
 
@@ -128,10 +129,20 @@ impl<'a> Hop<'a> {
         if let Some(encoding) = self.body.as_ref().and_then(|body| body.content_encoding()) {
             all.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
-        if let (None, Some(credentials)) =
-            (all.get(AUTHORIZATION), session.credentials_for(&self.url))
-        {
-            all.insert(AUTHORIZATION, credentials.clone());
+        if !all.contains_key(AUTHORIZATION) {
+            let name = self.spec.auth_name();
+            match (session.credentials_for(&self.url, name), name) {
+                (Some(credentials), _) => {
+                    all.insert(AUTHORIZATION, credentials.clone());
+                }
+                (None, Some(name)) => {
+                    return Err(Error::invalid_request(format!(
+                        "the session has no credentials named `{}`; set them with `Session::auth_named`",
+                        Truncated(name),
+                    )));
+                }
+                (None, None) => {}
+            }
         }
         headers::fill_in(&mut all, &session.headers)
             .map_err(|error| Error::invalid_request(headers::TOO_MANY).with_source(error))?;

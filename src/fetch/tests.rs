@@ -289,7 +289,8 @@ async fn attempt<E: Engine>(
     spec: &RequestSpec,
     defaults: &AttemptLimits,
 ) -> Result<Response, Error> {
-    let Fetch { mut first, context } = Fetch::start(session, spec, defaults, &Arc::default())?;
+    let Fetch { mut first, context } =
+        Fetch::start(session, spec, defaults, &Handlers::new(), &Arc::default())?;
     context.run(engine, &mut first).await
 }
 
@@ -423,14 +424,18 @@ impl Case {
             let mut session = open_session(transport);
             self.settings(&mut session);
             let limits = AttemptLimits::default();
-            let result =
-                Fetch::start(&mut session, spec, &limits, &Arc::default()).and_then(|mut fetch| {
-                    match session.transport.by_engine() {
-                        ByEngine::Blocking(transport) => fetch.complete(transport),
-                        #[cfg(feature = "hyper")]
-                        ByEngine::EventDriven(_) => Err(Error::session("not a closure")),
-                    }
-                });
+            let result = Fetch::start(
+                &mut session,
+                spec,
+                &limits,
+                &Handlers::new(),
+                &Arc::default(),
+            )
+            .and_then(|mut fetch| match session.transport.by_engine() {
+                ByEngine::Blocking(transport) => fetch.complete(transport),
+                #[cfg(feature = "hyper")]
+                ByEngine::EventDriven(_) => Err(Error::session("not a closure")),
+            });
             drop(session);
             let plays = plays.lock().unwrap().clone();
             (result, plays)

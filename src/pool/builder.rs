@@ -4,6 +4,7 @@ mod settings;
 mod start;
 
 use std::fmt;
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::headers::{self, Auth};
 use crate::limits::Limits;
 use crate::observe::{Event, Observer};
 use crate::request::RequestSpec;
+use crate::response::ResponseHead;
 use crate::retry::Retry;
 use crate::session::factory::SessionSetup;
 use crate::session::{Preset, Session};
@@ -326,6 +328,29 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     /// memory, and to no limit for bodies that go to a file or a handler.
     pub fn max_body(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.settings.attempt_limits.max_body = Some(bytes.into());
+        self
+    }
+
+    /// Registers a handler under a name, for specs that ask for it with [`RequestSpec::handler`]. Otherwise it is like one of
+    /// [`RequestSpec::read_with`]. Replaces one of the same name. Defaults to none.
+    ///
+    /// ```
+    /// use threaded::{Pool, RequestSpec};
+    ///
+    /// let builder = Pool::builder().handler("count", |head, body| {
+    ///     let length = std::io::copy(body, &mut std::io::sink())?;
+    ///     println!("{}: {length} bytes", head.url());
+    ///     Ok(())
+    /// });
+    /// let spec = RequestSpec::get("https://example.com/").handler("count");
+    /// # let _ = (builder, spec);
+    /// ```
+    pub fn handler<F>(mut self, name: impl AsRef<str>, handler: F) -> Self
+    where
+        F: Fn(&ResponseHead, &mut dyn Read) -> Result<(), BoxError> + Send + Sync + 'static,
+    {
+        let name = name.as_ref().into();
+        self.settings.handlers.insert(name, Arc::new(handler));
         self
     }
 

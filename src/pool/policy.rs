@@ -9,11 +9,13 @@ use crate::fetch::AttemptLimits;
 use crate::observe::{Counters, Observer, RetryEvent};
 use crate::panics;
 use crate::redact::Truncated;
+use crate::request::Handlers;
 use crate::response::Response;
 use crate::retry::{self, Retry, RetryContext, TokenBucket};
 
 pub(super) struct Policy {
     pub(super) attempt_limits: AttemptLimits,
+    pub(super) handlers: Handlers,
     pub(super) error_for_status: bool,
     pub(super) reauthenticate: bool,
     pub(super) observer: Option<Arc<dyn Observer>>,

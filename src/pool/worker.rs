@@ -135,7 +135,8 @@ impl Worker {
         let start = |session: &mut OpenSession| {
             // The time of the attempt does not include that of opening a session.
             let limits = &policy.attempt_limits;
-            let mut fetch = Fetch::start(session, request, limits, running.cancel_flag())?;
+            let cancel_flag = running.cancel_flag();
+            let mut fetch = Fetch::start(session, request, limits, &policy.handlers, cancel_flag)?;
             let sent_with = session.state.clone();
             let begun = match session.transport.by_engine() {
                 ByEngine::Blocking(transport) => Begun::Over(fetch.complete(transport)?),

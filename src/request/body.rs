@@ -17,14 +17,14 @@ use crate::redact::{DebugTruncated, Truncated};
 /// Bytes and strings convert into it, owned or static. Cloning it does not copy the content.
 #[derive(Clone)]
 pub struct RequestBody {
-    source: Source,
+    pub(super) source: Source,
     /// The `Content-Type`, unless a header sets it.
-    content_type: Option<HeaderValue>,
+    pub(super) content_type: Option<HeaderValue>,
     content_encoding: Option<&'static str>,
 }
 
 #[derive(Clone)]
-enum Source {
+pub(super) enum Source {
     Bytes(Bytes),
     File(Arc<Path>),
     #[cfg(feature = "multipart")]
@@ -71,10 +71,13 @@ impl RequestBody {
     }
 
     #[cfg(feature = "multipart")]
-    pub(super) fn from_pieces(pieces: Vec<Piece>, content_type: HeaderValue) -> Self {
+    pub(super) fn from_pieces(
+        pieces: Vec<Piece>,
+        content_type: impl Into<Option<HeaderValue>>,
+    ) -> Self {
         Self {
             source: Source::Pieces(pieces.into()),
-            content_type: Some(content_type),
+            content_type: content_type.into(),
             content_encoding: None,
         }
     }

@@ -28,10 +28,10 @@ impl RequestSpec {
     /// those of the session with that name.
     ///
     /// Headers whose names indicate credentials are marked sensitive: their values are not printed, and redirects to
-    /// another origin do not carry them. These are `Authorization` and names with `auth`, `key` or `jwt` as a word
-    /// (except `Idempotency-Key` and `Surrogate-Key`), and names that contain, among others, `apikey`, `bearer`,
-    /// `cookie`, `credential`, `passwd`, `password`, `secret`, `session`, `signature` or `token`. For other names, pass
-    /// a `HeaderValue` that is marked sensitive.
+    /// another origin do not carry them. These are `Authorization`, names with a word that ends in `auth` or `key`
+    /// (except `Idempotency-Key`, `Surrogate-Key` and `Cache-Key`) or is `jwt`, `pass`, `pin`, `otp` or the like, and names
+    /// that contain, among others, `bearer`, `cookie`, `credential`, `passwd`, `password`, `secret`, `session`, `signature`
+    /// or `token`. For other names, pass a `HeaderValue` that is marked sensitive.
     ///
     /// `Content-Length` and `Transfer-Encoding` follow from the body: with either of them, the job fails with
     /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest), except with the correct length of a body in
@@ -152,6 +152,15 @@ impl RequestSpec {
     /// of the session. Defaults to the user info of the URL, otherwise to the session's credentials.
     pub fn bearer_auth(self, token: impl Display) -> Self {
         self.authorization(headers::bearer(token))
+    }
+
+    /// Sends the credentials that the session knows by this name: see [`Session::auth_named`](crate::Session::auth_named).
+    /// They take the place of the session's other ones, and `Authorization` headers and user info of the spec that of them.
+    /// A spec that is stored holds no secret in this way. Without credentials of that name, the job fails with
+    /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest). Defaults to the session's credentials.
+    pub fn auth_named(mut self, name: impl AsRef<str>) -> Self {
+        self.options_mut().auth_name = Some(name.as_ref().into());
+        self
     }
 
     fn authorization(self, value: Result<HeaderValue, &'static str>) -> Self {
@@ -287,6 +296,23 @@ impl RequestSpec {
         F: Fn(&ResponseHead, &mut dyn Read) -> Result<(), BoxError> + Send + Sync + 'static,
     {
         self.options_mut().destination = Some(BodyDestination::Handler(Arc::new(handler)));
+        self
+    }
+
+    /// Passes the body of the response to the handler that the pool knows by this name: see
+    /// [`PoolBuilder::handler`](crate::PoolBuilder::handler). Otherwise like [`read_with`](Self::read_with), for specs that
+    /// are stored or sent to another process. Without a handler of that name, the job fails with
+    /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest). Defaults to memory.
+    pub fn handler(mut self, name: impl AsRef<str>) -> Self {
+        self.options_mut().destination = Some(BodyDestination::Named(name.as_ref().into()));
+        self
+    }
+
+    /// Attaches a value that stays with the job and is stored with it, unlike an [`extension`](Self::extension): a row number,
+    /// a record. It is not sent. Replaces the one set before. Defaults to none.
+    #[cfg(feature = "serde")]
+    pub fn tag(mut self, value: impl Into<serde_json::Value>) -> Self {
+        self.options_mut().tag = Some(Box::new(value.into()));
         self
     }
 

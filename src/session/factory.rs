@@ -347,14 +347,17 @@ impl WorkerSessions {
         request: &RequestSpec,
         sent_with: &SessionState,
     ) -> Result<bool, Error> {
-        let url = request.parsed_url()?;
+        let (url, name) = (request.parsed_url()?, request.auth_name());
         let _turn = self.turn.lock().await;
         let proxy = sent_with.proxy.as_ref();
         let mut current = match self.cache.borrow_mut().get(proxy) {
             Some(session) => session.state.clone(),
             None => sent_with.clone(),
         };
-        if current.defaults.is_same_for(&url, &sent_with.defaults) {
+        if current
+            .defaults
+            .is_same_for(&url, name, &sent_with.defaults)
+        {
             let factory = Arc::clone(&self.factory);
             let renew = move || factory.reauthenticate(current);
             current = self.run_hooks(renew).await??;
@@ -362,7 +365,9 @@ impl WorkerSessions {
                 session.state = current.clone();
             }
         }
-        Ok(!current.defaults.is_same_for(&url, &sent_with.defaults))
+        Ok(!current
+            .defaults
+            .is_same_for(&url, name, &sent_with.defaults))
     }
 
     /// Runs hooks, which are the user's and may block: an event loop has other threads for them.

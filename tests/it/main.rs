@@ -16,6 +16,7 @@ mod attempts;
 mod feeding;
 mod handles;
 mod imap;
+mod jobs_as_data;
 mod joining;
 mod native_tls;
 mod observing;

@@ -11,7 +11,7 @@ use crate::observe::Observer;
 use crate::origin::Origin;
 use crate::pool::PoolError;
 use crate::pool::threads::ThreadSettings;
-use crate::request::RequestSpec;
+use crate::request::{Handlers, RequestSpec};
 use crate::retry::Retry;
 use crate::sync::channel::Receiver;
 
@@ -25,6 +25,7 @@ pub(super) struct Settings {
     pub(super) discard_outcomes: bool,
     pub(super) deadline: Option<Duration>,
     pub(super) attempt_limits: AttemptLimits,
+    pub(super) handlers: Handlers,
     pub(super) error_for_status: bool,
     pub(super) retry: Option<Retry>,
     pub(super) limits: Option<Limits>,
@@ -48,6 +49,7 @@ impl Default for Settings {
             discard_outcomes: false,
             deadline: None,
             attempt_limits: AttemptLimits::default(),
+            handlers: Handlers::new(),
             error_for_status: false,
             retry: None,
             limits: None,
@@ -141,6 +143,7 @@ impl fmt::Debug for Settings {
             discard_outcomes,
             deadline,
             attempt_limits,
+            handlers,
             error_for_status,
             retry,
             limits,
@@ -161,6 +164,7 @@ impl fmt::Debug for Settings {
             .field("discard_outcomes", discard_outcomes)
             .field("deadline", deadline)
             .field("attempt_limits", attempt_limits)
+            .field("handlers", &handlers.len())
             .field("error_for_status", error_for_status)
             .field("retry", retry)
             .field("limits", limits)

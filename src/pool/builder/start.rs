@@ -211,6 +211,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             .and_then(|limit| Instant::now().checked_add(limit));
         let policy = Policy {
             attempt_limits: settings.attempt_limits,
+            handlers: settings.handlers,
             error_for_status: settings.error_for_status,
             reauthenticate: settings.reauthenticate,
             observer: settings.observer,
