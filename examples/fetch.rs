@@ -1,39 +1,48 @@
-//! A command-line fetcher: URLs from the arguments, or from a file with one on each line.
+//! A command-line fetcher: requests in, one a line, and outcomes out as JSON lines, in constant memory.
 //!
 //! ```text
-//! fetch [--threads N] (URL | FILE)...
+//! fetch [OPTIONS] (URL | FILE | -)...
+//!
+//! Each line of a FILE, or of the standard input (-), is a URL, or a request as JSON:
+//!     {"url": "https://example.com/items", "method": "POST", "body": {"utf8": "content"}, "tag": 17}
+//!
+//!     --concurrency N       at most N requests in flight (64)
+//!     --rate N              at most N requests per second to each origin
+//!     --retry N             up to N more attempts after transient failures
+//!     --timeout SECONDS     for each attempt (30)
+//!     --error-for-status    a response with a 4xx or 5xx is a failure
+//!     --no-body             leaves the bodies of the responses out
 //! ```
 //!
-//! Prints status, bytes, milliseconds and URL of each response; failures go to stderr. The exit code is 1 if any failed.
-//! Without arguments it fetches from a small server that it starts itself.
+//! Outcomes go to the standard output in the order in which they arrive, complaints and a progress bar to the standard error.
+//! The exit code is 1 if anything has failed: a request, or a line that is no request. Without arguments it fetches from a
+//! small server that it starts itself.
 
 #[path = "../tests/support/server.rs"]
 #[allow(dead_code, reason = "made for the tests, which use all of it")]
 mod server;
 
-use std::io::{self, BufRead, BufReader, Write};
-use std::path::Path;
+use std::cell::Cell;
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use server::Server;
-use threaded::{Pool, PoolBuilder};
+use threaded::{HyperBuilder, Limits, Pool, PoolBuilder, RequestSpec, Retry, Session, jsonl};
 
 fn main() -> ExitCode {
-    let done = parse(std::env::args().skip(1)).and_then(|(builder, urls)| {
-        if urls.is_empty() {
-            let server = Server::responding("hello");
-            let urls = (1..=5).map(|page| server.url(&format!("/{page}")));
-            fetch(builder, urls.collect())
-        } else {
-            fetch(builder, urls)
-        }
-    });
-    match done {
+    match run() {
         Ok(0) => ExitCode::SUCCESS,
         Ok(failed) => {
             eprintln!("{failed} failed");
             ExitCode::FAILURE
         }
+        // The reader of the output has seen enough.
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fetch: {error}");
             ExitCode::FAILURE
@@ -41,58 +50,135 @@ fn main() -> ExitCode {
     }
 }
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
 
-fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(PoolBuilder, Vec<String>)> {
-    let mut builder = Pool::builder().num_threads(16);
-    let mut urls = Vec::new();
+struct Options {
+    builder: PoolBuilder<HyperBuilder>,
+    inputs: Vec<String>,
+    with_body: bool,
+}
+
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, Box<dyn Error>> {
+    let mut builder = Pool::builder().session(Session::hyper).concurrency(64);
+    let (mut inputs, mut with_body) = (Vec::new(), true);
     while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--threads" => {
-                let number = arguments.next().and_then(|number| number.parse().ok());
-                builder = builder.num_threads(number.ok_or("--threads needs a number")?);
+        let mut number = || {
+            let number = arguments.next().and_then(|number| number.parse().ok());
+            number.ok_or(format!("{argument} needs a number"))
+        };
+        builder = match &*argument {
+            "--concurrency" => builder.concurrency(number()? as usize),
+            "--rate" => {
+                let rate = number()?;
+                builder.limits(Limits::new().rate_per_origin(rate, rate.ceil() as u32))
+            }
+            "--retry" => builder.retry(Retry::new(number()? as u32)),
+            "--timeout" => builder.timeout(Duration::try_from_secs_f64(number()?)?),
+            "--error-for-status" => builder.error_for_status(true),
+            "--no-body" => {
+                with_body = false;
+                builder
             }
             option if option.starts_with("--") => {
                 return Err(format!("there is no option {option}").into());
             }
-            url if url.contains("://") => urls.push(argument),
-            file => read_urls(Path::new(file), &mut urls)
-                .map_err(|error| format!("cannot read {file}: {error}"))?,
-        }
+            _ => {
+                inputs.push(argument);
+                builder
+            }
+        };
     }
-    Ok((builder, urls))
+    Ok(Options {
+        builder,
+        inputs,
+        with_body,
+    })
 }
 
-fn read_urls(file: &Path, urls: &mut Vec<String>) -> io::Result<()> {
-    for line in BufReader::new(std::fs::File::open(file)?).lines() {
-        let line = line?;
-        if !line.trim().is_empty() {
-            urls.push(line.trim().to_owned());
+type Specs = Box<dyn Iterator<Item = Result<RequestSpec, String>>>;
+
+/// The requests of one input.
+fn specs(input: String) -> Specs {
+    let reader: Box<dyn BufRead> = match &*input {
+        url if url.contains("://") => return Box::new([Ok(RequestSpec::get(url))].into_iter()),
+        "-" => Box::new(io::stdin().lock()),
+        file => match File::open(file) {
+            Ok(file) => Box::new(BufReader::new(file)),
+            Err(error) => return Box::new([Err(format!("{input}: {error}"))].into_iter()),
+        },
+    };
+    // A URL needs no quotes.
+    let lines = reader.lines().zip(1..).map(move |(line, number)| {
+        let line = line.map_err(|error| format!("{input}: line {number}: {error}"))?;
+        match line.trim() {
+            "" => Ok(None),
+            json if json.starts_with(['{', '"']) => {
+                let spec = jsonl::read(json.as_bytes()).next().transpose();
+                spec.map_err(|error| {
+                    let error = error.to_string();
+                    let error = error.strip_prefix("line 1, ").unwrap_or(&error);
+                    format!("{input}: line {number}, {error}")
+                })
+            }
+            url => Ok(Some(RequestSpec::get(url))),
         }
-    }
-    Ok(())
+    });
+    Box::new(lines.filter_map(Result::transpose))
 }
 
-/// Returns how many failed.
-fn fetch(builder: PoolBuilder, urls: Vec<String>) -> Result<usize> {
-    let mut failed = 0;
-    let mut out = io::stdout().lock();
-    for outcome in builder.build_from_urls(&urls)? {
-        match outcome {
-            Ok(response) => {
-                let (bytes, url) = (response.bytes().len(), response.request().url());
-                let milliseconds = response.elapsed().as_millis();
-                writeln!(
-                    out,
-                    "{} {bytes} {milliseconds} {url}",
-                    response.status().as_u16()
-                )?;
-            }
-            Err(exception) => {
-                failed += 1;
-                eprintln!("{exception}");
-            }
-        }
+/// Returns how many have failed.
+fn run() -> Result<u64, Box<dyn Error>> {
+    let options = parse(std::env::args().skip(1))?;
+    let server = options
+        .inputs
+        .is_empty()
+        .then(|| Server::responding("hello"));
+    let inputs = match &server {
+        Some(server) => (1..=5)
+            .map(|page| server.url(&format!("/{page}")))
+            .collect(),
+        None => options.inputs,
+    };
+
+    let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template(
+        "{spinner} {pos} done, {per_sec}, {msg} failed, {elapsed}",
+    )?);
+    if !io::stderr().is_terminal() || io::stdout().is_terminal() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
     }
-    Ok(failed)
+    bar.set_message("0");
+    let failed = Rc::new(Cell::new(0));
+    let count_failure = {
+        let (failed, bar) = (Rc::clone(&failed), bar.clone());
+        move |complaint: &str| {
+            failed.set(failed.get() + 1);
+            bar.set_message(failed.get().to_string());
+            bar.suspend(|| eprintln!("{complaint}"));
+        }
+    };
+
+    let complain = count_failure.clone();
+    let specs = inputs
+        .into_iter()
+        .flat_map(specs)
+        .filter_map(move |spec| spec.inspect_err(|complaint| complain(complaint)).ok());
+    let mut out = BufWriter::new(io::stdout().lock());
+    for outcome in options.builder.imap_unordered(specs)? {
+        if let Err(exception) = &outcome {
+            count_failure(&exception.to_string());
+        }
+        if options.with_body {
+            jsonl::write(&mut out, &outcome)?;
+        } else {
+            jsonl::write_without_body(&mut out, &outcome)?;
+        }
+        bar.inc(1);
+    }
+    out.flush()?;
+    bar.finish_and_clear();
+    Ok(failed.get())
 }

@@ -405,6 +405,7 @@
 //! | `charset` | yes | [`Response::text`] in encodings other than UTF-8 |
 //! | `json` | yes | [`RequestSpec::json`], [`Response::json`] |
 //! | `multipart` | | [`RequestSpec::multipart`](RequestSpec#method.multipart): forms with files |
+//! | `serde` | | `Serialize` and `Deserialize` of [`RequestSpec`], `Serialize` of outcomes, JSON lines: `threaded::jsonl` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(docsrs, doc(auto_cfg(hide(shuttle))))]
