@@ -74,6 +74,25 @@ struct Inner {
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
+/// What an attempt was waiting for when its time was over.
+#[derive(Clone, Copy)]
+pub(crate) enum Wait {
+    Connection,
+    Head,
+    Body,
+}
+
+impl Wait {
+    /// As the end of a message.
+    fn described(self) -> &'static str {
+        match self {
+            Self::Connection => ", before the request was sent",
+            Self::Head => ", without a response",
+            Self::Body => ", within the body of the response",
+        }
+    }
+}
+
 /// The kind of an error, with what only errors of that kind have.
 #[derive(Clone)]
 enum Fault {
@@ -84,8 +103,9 @@ enum Fault {
     Proxy,
     /// Its credentials were refused.
     ProxyCredentials,
-    /// How long it took; `None` until the attempt fills it in, for a transport does not know when the attempt began.
-    Timeout(Option<Duration>),
+    /// How long it took, and what it waited for; `None` until the attempt fills it in, for a transport does not know when the
+    /// attempt began.
+    Timeout(Option<Duration>, Option<Wait>),
     Closed,
     Protocol,
     BodyTruncated,
@@ -162,7 +182,7 @@ impl Error {
             Fault::Connect => ErrorKind::Connect,
             Fault::Tls => ErrorKind::Tls,
             Fault::Proxy | Fault::ProxyCredentials => ErrorKind::Proxy,
-            Fault::Timeout(_) => ErrorKind::Timeout,
+            Fault::Timeout(..) => ErrorKind::Timeout,
             Fault::Closed => ErrorKind::Closed,
             Fault::Protocol => ErrorKind::Protocol,
             Fault::BodyTruncated => ErrorKind::BodyTruncated,
@@ -259,7 +279,7 @@ impl Error {
     /// ([`ErrorKind::Timeout`]). `None` if it is not known: the attempt fills it in, so every outcome of a pool has it.
     pub fn time_limit(&self) -> Option<Duration> {
         match self.0.fault {
-            Fault::Timeout(time) => time,
+            Fault::Timeout(time, _) => time,
             _ => None,
         }
     }
@@ -296,7 +316,7 @@ impl Error {
     /// A time limit was exceeded. The attempt fills in the limit, unless [`with_time_limit`](Error::with_time_limit) sets it.
     /// [`was_sent`](Error::was_sent) defaults to `true`.
     pub fn timeout() -> Self {
-        Self::new(Fault::Timeout(None), true)
+        Self::new(Fault::Timeout(None, None), true)
     }
 
     /// The connection was reset, or closed before the response head was complete. [`was_sent`](Error::was_sent)
@@ -350,7 +370,7 @@ impl Error {
     /// transport, for example. It changes nothing for other kinds.
     #[must_use]
     pub fn with_time_limit(mut self, time: Duration) -> Self {
-        if let Fault::Timeout(taken) = &mut self.0.fault {
+        if let Fault::Timeout(taken, _) = &mut self.0.fault {
             *taken = Some(time);
         }
         self
@@ -443,10 +463,11 @@ impl Error {
         self
     }
 
-    /// The same error; a timeout without a time gets one.
-    pub(crate) fn with_time(mut self, time: impl FnOnce() -> Duration) -> Self {
-        if let Fault::Timeout(taken @ None) = &mut self.0.fault {
-            *taken = Some(time());
+    /// The same error; a timeout without a time gets one, and tells what it waited for.
+    pub(crate) fn with_time(mut self, wait: Wait, time: impl FnOnce() -> Duration) -> Self {
+        if let Fault::Timeout(taken, waited) = &mut self.0.fault {
+            taken.get_or_insert_with(time);
+            waited.get_or_insert(wait);
         }
         self
     }
@@ -482,8 +503,13 @@ impl fmt::Display for Error {
             Fault::Proxy | Fault::ProxyCredentials => {
                 write!(f, "could not connect through the proxy{cause}")
             }
-            Fault::Timeout(None) => f.write_str("timed out"),
-            Fault::Timeout(Some(time)) => write!(f, "timed out after {time:?}"),
+            Fault::Timeout(time, wait) => {
+                f.write_str("timed out")?;
+                if let Some(time) = time {
+                    write!(f, " after {time:?}")?;
+                }
+                f.write_str(wait.map_or("", Wait::described))
+            }
             Fault::Closed => write!(f, "the connection was closed{cause}"),
             Fault::Protocol => write!(f, "invalid HTTP response{cause}"),
             Fault::BodyTruncated => write!(f, "the response body was truncated{cause}"),

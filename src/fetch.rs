@@ -30,7 +30,7 @@ use self::engine::Engine;
 pub(crate) use self::engine::complete;
 use self::hop::Hop;
 use crate::addresses::{AddressFilter, NotPublic};
-use crate::error::{Error, ErrorKind, chain};
+use crate::error::{Error, ErrorKind, Wait, chain};
 use crate::history::RedirectHop;
 use crate::request::{BodyDestination, BodySourceError, Handlers, RequestSpec};
 use crate::response::{Response, ResponseHead};
@@ -144,14 +144,26 @@ impl Context {
         match self.follow(engine, &mut hop, &mut history).await {
             Ok(response) => {
                 let (parts, body) = response.into_parts();
-                let was_redirected = !history.is_empty();
                 let received = match take_head(parts, hop, history, E::remote_addr(&body)) {
                     Ok((head, decoders)) => self.receive(engine, body, head, decoders).await,
                     Err(error) => Err(error),
                 };
-                received.map_err(|error| self.finished(error, was_redirected))
+                let time = || self.deadline.time_taken();
+                received.map_err(|error| error.with_time(Wait::Body, time).after_earlier_exchange())
             }
-            Err(error) => Err(self.finished(error, !history.is_empty())),
+            Err(error) => {
+                let wait = if error.was_sent() {
+                    Wait::Head
+                } else {
+                    Wait::Connection
+                };
+                let error = error.with_time(wait, || self.deadline.time_taken());
+                Err(if history.is_empty() {
+                    error
+                } else {
+                    error.after_earlier_exchange()
+                })
+            }
         }
     }
 
@@ -253,16 +265,6 @@ impl Context {
             }
         }
         Ok(response)
-    }
-
-    /// An error as the attempt ends with it: with the time it took, and with what was sent before.
-    fn finished(&self, error: Error, was_redirected: bool) -> Error {
-        let error = error.with_time(|| self.deadline.time_taken());
-        if was_redirected {
-            error.after_earlier_exchange()
-        } else {
-            error
-        }
     }
 }
 

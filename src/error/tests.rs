@@ -276,14 +276,19 @@ fn an_earlier_exchange_makes_each_error_one_that_was_sent() {
 
 #[test]
 fn a_timeout_gets_a_time_once() {
-    let error = Error::timeout().with_time(|| TIME);
+    let error = Error::timeout().with_time(Wait::Head, || TIME);
     assert_eq!(error.time_limit(), Some(TIME));
-    let again = error.with_time(|| panic!("it has one"));
+    let again = error.with_time(Wait::Body, || panic!("it has one"));
     assert_eq!(again.time_limit(), Some(TIME));
     // Zero is a time as any other.
     let zero = Error::timeout().with_time_limit(Duration::ZERO);
-    assert_eq!(zero.with_time(|| TIME).time_limit(), Some(Duration::ZERO));
-    let other = Error::cancelled().with_time_limit(TIME).with_time(|| TIME);
+    assert_eq!(
+        zero.with_time(Wait::Head, || TIME).time_limit(),
+        Some(Duration::ZERO)
+    );
+    let other = Error::cancelled()
+        .with_time_limit(TIME)
+        .with_time(Wait::Head, || TIME);
     assert_eq!(other.time_limit(), None);
 }
 

@@ -191,10 +191,15 @@ impl Core {
             self.counters.job_resumed();
         }
         let running = self.in_flight.insert(worker, job);
-        if let ReplyRoute::Handle(spawned) = running.route() {
-            spawned.started(&running);
-            if spawned.is_cancelled() {
-                self.cancel_spawned(spawned);
+        match running.route() {
+            ReplyRoute::Pool => {}
+            ReplyRoute::Round(round) if round.is_abandoned() => self.cancel_unwanted(),
+            ReplyRoute::Round(_) => {}
+            ReplyRoute::Handle(spawned) => {
+                spawned.started(&running);
+                if spawned.is_cancelled() {
+                    self.cancel_spawned(spawned);
+                }
             }
         }
         if self.mode.get() >= ShutdownMode::Cancelled {

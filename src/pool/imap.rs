@@ -17,8 +17,8 @@ use crate::request::RequestSpec;
 /// [`Pool::imap_unordered`](crate::Pool::imap_unordered).
 ///
 /// Each call of `next` pulls requests until the [`window`](crate::PoolBuilder::window) is full, then waits for an outcome.
-/// It ends when the input is exhausted and all outcomes have been yielded. Dropping it early discards its queued jobs and
-/// does not block.
+/// It ends when the input is exhausted and all outcomes have been yielded. Dropping it early discards its queued jobs,
+/// cancels those in flight and does not block.
 ///
 /// The input is asked again after it has returned `None`, as long as there are jobs: a work list that grows with the outcomes
 /// is a crawl in bounded memory. To stop early, see [`handle`](Self::handle).
@@ -290,6 +290,16 @@ impl<'a, I: Iterator> WindowedInput<'a, I> {
         };
         let upper = upper.and_then(|upper| upper.checked_add(held));
         (lower.saturating_add(held), upper)
+    }
+}
+
+/// Ends what was pulled and not yielded. A pool of its own does so when it is dropped.
+impl<I> Drop for WindowedInput<'_, I> {
+    fn drop(&mut self) {
+        self.receiver.abandon();
+        if let RunningPool::Shared(pool) = &self.pool {
+            pool.guard.threads.core.cancel_unwanted();
+        }
     }
 }
 

@@ -250,6 +250,14 @@ impl InFlight {
         shard.lock().remove(place.slot, place.started.as_ptr())
     }
 
+    /// Removes those whose outcomes have no reader any more.
+    pub(super) fn drain_unwanted(&self) -> Vec<Arc<StartedJob>> {
+        let shards = self.0.iter();
+        shards
+            .flat_map(|shard| shard.lock().remove_if(|job| job.route.is_unwanted()))
+            .collect()
+    }
+
     /// Removes all of them.
     pub(super) fn drain(&self) -> Vec<Arc<StartedJob>> {
         let shards = self.0.iter();
@@ -266,6 +274,17 @@ impl InFlight {
 }
 
 impl Shard {
+    fn remove_if(&mut self, is_meant: impl Fn(&Job) -> bool) -> Vec<Arc<StartedJob>> {
+        let mut removed = Vec::new();
+        for (slot, entry) in self.slots.iter_mut().enumerate() {
+            if let Some(started) = entry.take_if(|started| is_meant(&started.job)) {
+                self.vacant.push(slot);
+                removed.push(started);
+            }
+        }
+        removed
+    }
+
     fn insert(&mut self, started: Arc<StartedJob>) -> usize {
         let vacant = self.vacant.pop();
         if let Some((slot, entry)) = vacant.and_then(|slot| Some((slot, self.slots.get_mut(slot)?)))

@@ -108,6 +108,11 @@ impl RoundReceiver {
         &self.round
     }
 
+    /// No outcome is read any more.
+    pub(super) fn abandon(&self) {
+        self.round.is_abandoned.store(true, Ordering::SeqCst);
+    }
+
     /// The number of jobs that are queued, in flight, or done and not received.
     pub(super) fn held(&self) -> usize {
         let given_back = self.round.given_back.load(Ordering::SeqCst);
@@ -125,7 +130,7 @@ impl RoundReceiver {
 
 impl Drop for RoundReceiver {
     fn drop(&mut self) {
-        self.round.is_abandoned.store(true, Ordering::SeqCst);
+        self.abandon();
     }
 }
 

@@ -9,8 +9,7 @@
 //!  "timeout_ms": 5000, "tag": {"row": 17}}
 //! ```
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
@@ -364,8 +363,7 @@ impl PieceData {
     fn into_piece(self) -> Result<super::body::Piece, String> {
         Ok(super::body::Piece::Bytes(match self {
             Self::File(path) => {
-                let path: Arc<Path> = PathBuf::from(path).into();
-                return Ok(super::body::Piece::File(path));
+                return Ok(super::body::Piece::File(Path::new(&path).into()));
             }
             Self::Utf8(text) => text.into(),
             Self::Base64(text) => Data::Base64(text).into_bytes()?.into(),

@@ -43,6 +43,14 @@ impl Core {
         }
     }
 
+    /// The reader of a round is gone: ends its jobs in flight. Those that are queued end when a worker comes by.
+    pub(in crate::pool) fn cancel_unwanted(&self) {
+        for started in self.in_flight.drain_unwanted() {
+            let (job, attempt) = started.cancel();
+            self.complete(job, attempt, NO_WORKER, None);
+        }
+    }
+
     /// Ends a job that no worker is at, as its cancellation or the shutdown mode says.
     pub(super) fn end_pending(&self, mut job: Job) {
         match (self.mode.get(), &job.route) {

@@ -131,7 +131,8 @@ impl TlsConnector {
 const PEM: &[u8] = b"-----BEGIN";
 
 #[cfg(any(feature = "default-tls", feature = "native-tls"))]
-const NO_CERTIFICATE: &str = "a PEM text among the trusted certificates holds no certificate";
+const NO_CERTIFICATE: &str = "a trusted certificate is neither a PEM text with a certificate nor one in DER form; pass the \
+                              content of a file, not its name";
 
 #[cfg(feature = "default-tls")]
 mod rustls_backend {
@@ -196,7 +197,12 @@ mod rustls_backend {
                 return Err(NO_CERTIFICATE.into());
             }
             if pem.is_empty() {
-                roots.push(CertificateDer::from(given.to_vec()));
+                let der = CertificateDer::from(given.to_vec());
+                // A text, the name of a file for example, would be reported as a fault of the peer.
+                rustls::RootCertStore::empty()
+                    .add(der.clone())
+                    .map_err(|_| NO_CERTIFICATE)?;
+                roots.push(der);
             }
             roots.extend(pem);
         }

@@ -158,6 +158,26 @@ fn cancelling_a_job_closes_its_connection_and_leaves_the_pool_working() {
 }
 
 #[test]
+fn dropping_an_iterator_closes_its_connections_and_leaves_the_pool_working() {
+    let fine = Server::responding("fine");
+    for &stage in stages() {
+        let (server, reached, closed) = server_at(stage);
+        let pool = pool().concurrency(2).build().unwrap();
+        let others = pool.spawn(fine.url("/")).unwrap();
+        let specs = [fine.url("/"), server.url("/")].map(|url| RequestSpec::get(url).timeout(None));
+        let mut outcomes = pool.imap_unordered(specs);
+        assert!(outcomes.next().unwrap().is_ok());
+        reached.recv().unwrap();
+        drop(outcomes);
+        assert!(closed.recv_timeout(SOON).is_ok(), "{stage:?}");
+        assert_eq!(others.join().unwrap().text(), "fine");
+        assert_eq!(pool.stats().in_flight(), 0);
+        let next = pool.spawn(fine.url("/")).unwrap().join();
+        assert_eq!(next.unwrap().text(), "fine");
+    }
+}
+
+#[test]
 fn the_deadline_of_a_run_closes_its_connections() {
     for &stage in stages() {
         let (server, _reached, closed) = server_at(stage);

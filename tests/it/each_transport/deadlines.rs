@@ -291,8 +291,28 @@ fn a_timeout_of_something_else_tells_its_own_time() {
     let exception = outcomes_of(builder, ["http://stub.test/"])
         .remove(0)
         .unwrap_err();
-    assert!(
-        exception.to_string().ends_with("timed out after 7ms"),
-        "{exception}"
-    );
+    let message = exception.to_string();
+    let end = "timed out after 7ms, before the request was sent";
+    assert!(message.ends_with(end), "{message}");
+}
+
+#[test]
+fn a_timeout_tells_what_it_waited_for() {
+    let limit = Duration::from_millis(300);
+    for (sent, end) in [
+        ("", "timed out after 300ms, without a response"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbody",
+            "timed out after 300ms, within the body of the response",
+        ),
+    ] {
+        let server = RawServer::start(move |mut stream, _| {
+            read_request(&mut stream);
+            stream.write_all(sent.as_bytes()).unwrap();
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        });
+        let spec = RequestSpec::get(server.url("/")).timeout(limit);
+        let message = outcome(spec).unwrap_err().to_string();
+        assert!(message.ends_with(end), "{message}");
+    }
 }

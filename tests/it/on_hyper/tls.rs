@@ -163,6 +163,14 @@ fn what_is_no_certificate_and_no_identity_is_an_error() {
 }
 
 #[test]
+fn the_name_of_a_file_is_no_certificate() {
+    let builder = with(|client| client.tls_certs_merge(["/etc/ssl/ca.pem"]));
+    let message = builder.build().unwrap_err().to_string();
+    assert!(message.contains("not its name"), "{message}");
+    assert!(!message.contains("peer"), "{message}");
+}
+
+#[test]
 fn a_request_may_name_another_host_than_its_url() {
     let certificate = certificate_for(&["localhost"]);
     let server =
