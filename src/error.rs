@@ -100,7 +100,8 @@ enum Fault {
     Dns,
     Connect,
     Tls,
-    Proxy,
+    /// The name of the proxy, if it is known.
+    Proxy(Option<Box<str>>),
     /// Its credentials were refused.
     ProxyCredentials,
     /// How long it took, and what it waited for; `None` until the attempt fills it in, for a transport does not know when the
@@ -181,7 +182,7 @@ impl Error {
             Fault::Dns => ErrorKind::Dns,
             Fault::Connect => ErrorKind::Connect,
             Fault::Tls => ErrorKind::Tls,
-            Fault::Proxy | Fault::ProxyCredentials => ErrorKind::Proxy,
+            Fault::Proxy(_) | Fault::ProxyCredentials => ErrorKind::Proxy,
             Fault::Timeout(..) => ErrorKind::Timeout,
             Fault::Closed => ErrorKind::Closed,
             Fault::Protocol => ErrorKind::Protocol,
@@ -310,7 +311,7 @@ impl Error {
 
     /// The proxy could not be reached or did not open a tunnel. [`was_sent`](Error::was_sent) defaults to `false`.
     pub fn proxy(source: impl Into<BoxError>) -> Self {
-        Self::new(Fault::Proxy, false).with_source(source)
+        Self::new(Fault::Proxy(None), false).with_source(source)
     }
 
     /// A time limit was exceeded. The attempt fills in the limit, unless [`with_time_limit`](Error::with_time_limit) sets it.
@@ -458,7 +459,16 @@ impl Error {
     /// The same error, where it was a proxy that the connection was to be made to.
     pub(crate) fn at_proxy(mut self) -> Self {
         if let Fault::Connect | Fault::Dns = self.0.fault {
-            self.0.fault = Fault::Proxy;
+            self.0.fault = Fault::Proxy(None);
+        }
+        self
+    }
+
+    /// The same error; one of a proxy tells which. The name holds no user info.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn naming_proxy(mut self, name: impl FnOnce() -> String) -> Self {
+        if let Fault::Proxy(named) = &mut self.0.fault {
+            named.get_or_insert_with(|| name().into());
         }
         self
     }
@@ -500,7 +510,10 @@ impl fmt::Display for Error {
             Fault::Dns => write!(f, "could not resolve the host name{cause}"),
             Fault::Connect => write!(f, "could not connect{cause}"),
             Fault::Tls => write!(f, "TLS handshake failed{cause}"),
-            Fault::Proxy | Fault::ProxyCredentials => {
+            Fault::Proxy(Some(name)) => {
+                write!(f, "could not connect through the proxy {name}{cause}")
+            }
+            Fault::Proxy(None) | Fault::ProxyCredentials => {
                 write!(f, "could not connect through the proxy{cause}")
             }
             Fault::Timeout(time, wait) => {

@@ -406,6 +406,26 @@ fn a_dropped_pool_lets_its_workers_go() {
     });
 }
 
+/// Its jobs end wherever they are, once, and the pool goes on with the others.
+#[test]
+fn a_dropped_iterator_leaves_its_pool_working() {
+    on_every_schedule(|| {
+        let pool = pool(2).window(2).build().unwrap();
+        let own = pool.spawn("http://stub.test/own").unwrap();
+        let mut outcomes = pool.imap_unordered(urls(3));
+        if thread_rng().gen_bool(0.5) {
+            assert!(outcomes.next().is_some());
+        }
+        drop(outcomes);
+        assert!(own.join().is_ok());
+        assert!(pool.spawn("http://stub.test/next").unwrap().join().is_ok());
+        let handle = pool.handle();
+        pool.join_all();
+        let stats = handle.stats();
+        assert_eq!((stats.queued(), stats.in_flight()), (0, 0));
+    });
+}
+
 /// Whatever ends the pool at the same time, each handle gets the outcome of its own job, and nothing else does.
 #[test]
 fn each_handle_has_its_outcome_whatever_ends_the_pool() {

@@ -228,6 +228,19 @@ impl Proxy {
         Ok(proxy)
     }
 
+    /// For messages.
+    fn name(&self) -> String {
+        let scheme = match self.kind {
+            ProxyKind::Http => "http",
+            ProxyKind::Https => "https",
+            #[cfg(feature = "socks")]
+            ProxyKind::Socks4 { .. } => "socks4",
+            #[cfg(feature = "socks")]
+            ProxyKind::Socks5 { .. } => "socks5",
+        };
+        format!("{scheme}://{}:{}", Truncated(&self.host), self.port)
+    }
+
     fn is_http(&self) -> bool {
         matches!(self.kind, ProxyKind::Http | ProxyKind::Https)
     }
@@ -291,13 +304,24 @@ impl Settings {
         target: Target<'_>,
         route: &Route,
     ) -> Result<(Stream, SocketAddr), Error> {
-        let proxy = match route {
+        match route {
             Route::Direct => {
                 let (stream, peer) = self.tcp(target.host, target.port).await?;
-                return Ok((Stream::Tcp(stream), peer));
+                Ok((Stream::Tcp(stream), peer))
             }
-            Route::Forward(proxy) | Route::Through(proxy) => proxy,
-        };
+            Route::Forward(proxy) | Route::Through(proxy) => {
+                let connected = self.stream_by(target, route, proxy).await;
+                connected.map_err(|error| error.naming_proxy(|| proxy.name()))
+            }
+        }
+    }
+
+    async fn stream_by(
+        &self,
+        target: Target<'_>,
+        route: &Route,
+        proxy: &Proxy,
+    ) -> Result<(Stream, SocketAddr), Error> {
         let (stream, peer) = self.tcp_to(proxy).await?;
         let stream = match (proxy.kind, route) {
             (ProxyKind::Http, Route::Forward(_)) => Stream::Tcp(stream),

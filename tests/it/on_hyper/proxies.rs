@@ -123,6 +123,20 @@ fn a_proxy_that_opens_no_tunnel_has_sent_nothing_on() {
 }
 
 #[test]
+fn a_proxy_that_cannot_be_reached_is_named_without_its_user() {
+    let address = crate::support::raw::refused_address();
+    let proxy = format!("http://user:s3cr3t@{address}/");
+    for url in ["http://nobody.test/", "https://nobody.test/"] {
+        let spec = RequestSpec::get(url).proxy(&proxy);
+        let exception = outcome_before_another(pool(), spec).unwrap_err();
+        assert_eq!(exception.kind(), ErrorKind::Proxy, "{exception:?}");
+        let message = exception.to_string();
+        let named = format!("through the proxy http://{address}: ");
+        assert!(message.contains(&named), "{message}");
+    }
+}
+
+#[test]
 fn an_endless_response_to_connect_is_given_up() {
     let proxy = RawServer::start(|mut stream, _| {
         read_request(&mut stream);
