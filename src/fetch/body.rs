@@ -144,7 +144,8 @@ impl<'a, E: Engine + ?Sized> Incoming<'a, E> {
         }
         if E::end_by(&mut self.body, until) {
             self.drain_until(until).await;
-        } else {
+        } else if self.deadline.is_limited() {
+            // Without a limit, a body without an end would occupy a thread as long as its server likes.
             E::discard(self.body, MAX_DRAIN, until);
         }
     }

@@ -49,6 +49,11 @@ impl Deadline {
         self.at
     }
 
+    /// Whether each wait ends at some time.
+    pub(super) fn is_limited(&self) -> bool {
+        self.at.is_some() || self.stall_timeout.is_some()
+    }
+
     pub(super) fn stall_timeout(&self) -> Option<Duration> {
         self.stall_timeout
     }
