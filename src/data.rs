@@ -1,14 +1,11 @@
-//! What the JSON forms of requests and outcomes have in common: bytes, times, pairs of names and values.
+//! What the JSON forms of requests and outcomes have in common: bytes, values of headers, times.
 
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
-
-use crate::headers;
 
 /// The version of the JSON forms. A form of another version is refused.
 pub(crate) const VERSION: u32 = 1;
@@ -61,16 +58,6 @@ impl FieldValue {
             Self::Data(data) => data.into_bytes(),
         }
     }
-}
-
-/// The fields of a map in their order, as pairs of name and value; without those that hold credentials.
-pub(crate) fn public_fields(fields: &HeaderMap) -> Vec<(&str, FieldValue)> {
-    let public = fields
-        .iter()
-        .filter(|(name, value)| !headers::is_sensitive(name, value));
-    public
-        .map(|(name, value)| (name.as_str(), FieldValue::of(value.as_bytes())))
-        .collect()
 }
 
 /// A time in milliseconds, to the nanosecond: a number of this size has digits enough for over a hundred days.

@@ -81,5 +81,10 @@ pub(crate) fn environment_excepts_all() -> bool {
 /// A variable of the environment, by its name in lower case; the one in upper case comes first. An empty one is none.
 pub(crate) fn variable(name: &str) -> Option<String> {
     let non_empty = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    non_empty(&name.to_ascii_uppercase()).or_else(|| non_empty(name))
+    // A CGI program gets the header `Proxy` of its client as `HTTP_PROXY` (CVE-2016-5385).
+    let is_forged = name == "http_proxy" && std::env::var_os("REQUEST_METHOD").is_some();
+    let upper = Some(name.to_ascii_uppercase()).filter(|_| !is_forged);
+    upper
+        .and_then(|upper| non_empty(&upper))
+        .or_else(|| non_empty(name))
 }

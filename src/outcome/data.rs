@@ -9,12 +9,14 @@
 //!               "headers": [["content-type", "text/plain"]], "body": {"utf8": "hello"}}}
 //! ```
 
+use http::HeaderMap;
 use serde::ser::{Serialize, Serializer};
 use serde_json::Number;
 
 use super::{JobInfo, ThreadException, ThreadResponse};
-use crate::data::{Data, FieldValue, VERSION, milliseconds, public_fields};
+use crate::data::{Data, FieldValue, VERSION, milliseconds};
 use crate::error::Error;
+use crate::headers;
 use crate::history::RedirectHop;
 use crate::request::Described;
 use crate::response::Response;
@@ -151,4 +153,14 @@ impl<'a> HopData<'a> {
             url: hop.url().as_str(),
         }
     }
+}
+
+/// The fields of a map in their order, as pairs of name and value; without those that hold credentials.
+fn public_fields(fields: &HeaderMap) -> Vec<(&str, FieldValue)> {
+    let public = fields
+        .iter()
+        .filter(|(name, value)| !headers::is_sensitive(name, value));
+    public
+        .map(|(name, value)| (name.as_str(), FieldValue::of(value.as_bytes())))
+        .collect()
 }

@@ -327,7 +327,7 @@ impl BodyData {
             None => None,
             Some(value) => Some(
                 HeaderValue::from_str(&value)
-                    .map_err(|_| "`content_type` is no header value".to_owned())?,
+                    .map_err(|_| "`content_type` is not a valid header value".to_owned())?,
             ),
         };
         let one = "it needs one of `utf8`, `base64`, `file` and `parts`";
@@ -421,5 +421,5 @@ fn text_of(path: &Path) -> Result<String, String> {
 fn duration(milliseconds: &Number) -> Result<Duration, String> {
     let seconds = milliseconds.as_f64().map(|time| time / 1e3);
     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    time.ok_or_else(|| format!("`timeout_ms`: {milliseconds} is no time"))
+    time.ok_or_else(|| format!("`timeout_ms`: {milliseconds} is not a valid time"))
 }

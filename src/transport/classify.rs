@@ -6,6 +6,11 @@ use std::io;
 use super::message_texts;
 use crate::error::{BoxError, Error, chain, io_kind};
 
+/// The error of a proxy that responds with a 407.
+pub(super) fn refused_credentials() -> Error {
+    Error::proxy_credentials("it requires other credentials (407)")
+}
+
 /// Maps errors on an established connection.
 pub(super) fn exchange_error(source: impl Into<BoxError>) -> Error {
     let source = source.into();

@@ -232,7 +232,7 @@ impl Client {
                     if let (Route::Forward(_), StatusCode::PROXY_AUTHENTICATION_REQUIRED) =
                         (&route, response.status())
                     {
-                        return Err(connect::refused_credentials());
+                        return Err(classify::refused_credentials());
                     }
                     return Ok((self.take_in(response, url), connection, failure));
                 }

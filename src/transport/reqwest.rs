@@ -22,6 +22,7 @@ use url::Position;
 
 use self::connecting::{ConnectWatch, Connecting};
 use self::kept_connections::KeptConnections;
+use super::classify::refused_credentials;
 use super::options::unusable_proxy;
 use super::{
     Exchange, ResponseBody, Transport, TransportBuilder, TransportOptions, check_tls_is_built_in,
@@ -151,9 +152,7 @@ impl Transport for ReqwestTransport {
             && exchange.url().scheme() == "http"
             && self.may_forward
         {
-            return Err(Error::proxy_credentials(
-                "the proxy has refused the request (407)",
-            ));
+            return Err(refused_credentials());
         }
         Ok(response::take_in(response))
     }

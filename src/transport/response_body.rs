@@ -97,7 +97,7 @@ impl ResponseBody {
         if let Content::Bytes(_) = self.content {
             return;
         }
-        let Some(reading) = Reading::begin() else {
+        let Some(reading) = Discarding::begin() else {
             return;
         };
         let (over_tx, over) = mpsc::channel::<()>();
@@ -167,23 +167,23 @@ fn read_some(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// One of the threads that read what is discarded.
-struct Reading;
+struct Discarding;
 
-static READING: AtomicUsize = AtomicUsize::new(0);
+static DISCARDING: AtomicUsize = AtomicUsize::new(0);
 
-impl Reading {
+impl Discarding {
     /// `None` if there are too many.
     fn begin() -> Option<Self> {
         const MOST: usize = 64;
 
         let this = Self;
-        (READING.fetch_add(1, Ordering::Relaxed) < MOST).then_some(this)
+        (DISCARDING.fetch_add(1, Ordering::Relaxed) < MOST).then_some(this)
     }
 }
 
-impl Drop for Reading {
+impl Drop for Discarding {
     fn drop(&mut self) {
-        READING.fetch_sub(1, Ordering::Relaxed);
+        DISCARDING.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -29,6 +29,7 @@ use self::current::Limit;
 use self::host::KnownHost;
 use self::idle::Idle;
 use self::look_up::LookUpLater;
+use super::classify::refused_credentials;
 use super::options::unusable_proxy;
 use super::{
     Exchange, ResponseBody, Transport, TransportBuilder, TransportOptions, check_tls_is_built_in,
@@ -153,9 +154,7 @@ impl Transport for UreqTransport {
         let (parts, body) = answer.into_parts();
         let is_refusal = parts.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
         if is_refusal && self.is_forwarded(exchange.url())? {
-            return Err(Error::proxy_credentials(
-                "the proxy has refused the request (407)",
-            ));
+            return Err(refused_credentials());
         }
         let stall_timeout = stall_timeout.filter(|_| exchange.deadline().is_none());
         let body = IncomingBody::new(body, limit, stall_timeout);

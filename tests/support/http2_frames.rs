@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::raw::RawServer;
 use super::tls::TestCertificate;
@@ -37,6 +38,19 @@ pub(crate) fn response(stream: u32, body: &[u8]) -> Vec<u8> {
         frame_with_flags(DATA, END_STREAM, stream, body),
     ]
     .concat()
+}
+
+/// A server whose first connection responds once and is silent from then on, without being closed. Others respond.
+pub(crate) fn falling_silent_over_tls(certificate: &TestCertificate) -> RawServer {
+    let requests = AtomicUsize::new(0);
+    start_over_tls(certificate, move |connection, stream| {
+        let request = requests.fetch_add(1, Ordering::SeqCst);
+        if connection > 0 || request == 0 {
+            response(stream, b"ok")
+        } else {
+            Vec::new()
+        }
+    })
 }
 
 /// A server that sends, for each request, the frames that are made of the number of its connection, from 0, and of its

@@ -64,10 +64,17 @@ impl RawServer {
 
     /// Reads one request of each connection, responds with these bytes, then closes it.
     pub(crate) fn responding(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
-        Self::start(move |mut stream, _| {
-            read_request(&mut stream);
-            let _ = stream.write_all(bytes.as_ref());
-        })
+        Self::start(respond_with(bytes))
+    }
+
+    /// The same, at the port of this address, on another address of the loopback interface.
+    pub(crate) fn responding_beside(
+        address: SocketAddr,
+        bytes: impl AsRef<[u8]> + Send + Sync + 'static,
+    ) -> Self {
+        let other = SocketAddr::from(([127, 0, 0, 2], address.port()));
+        let listener = TcpListener::bind(other).expect("all of 127.0.0.0/8 is this machine");
+        Self::start_on(listener, respond_with(bytes))
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -80,6 +87,13 @@ impl RawServer {
 
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+}
+
+fn respond_with(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> impl Fn(TcpStream, usize) {
+    move |mut stream, _| {
+        read_request(&mut stream);
+        let _ = stream.write_all(bytes.as_ref());
     }
 }
 

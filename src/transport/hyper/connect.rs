@@ -30,6 +30,7 @@ use crate::error::{BoxError, Error, ErrorKind, is_out_of_resources};
 use crate::headers;
 use crate::proxy;
 use crate::redact::Truncated;
+use crate::transport::classify;
 use crate::transport::descriptors::{DESCRIPTORS, Place};
 
 /// How long one address has before the next one is tried as well (RFC 8305, section 5).
@@ -144,16 +145,7 @@ impl ProxyChoice {
         }
         // As the check of the environment has read them: the matcher takes fewer characters, and ignores what it cannot read.
         let url = |text: String| proxy::parse(&text).map_or(text, |url| url.to_string());
-        // A CGI program gets the header `Proxy` of its client as this variable (CVE-2016-5385).
-        let is_cgi = std::env::var_os("REQUEST_METHOD").is_some();
-        let http = if is_cgi {
-            std::env::var("http_proxy")
-                .ok()
-                .filter(|proxy| !proxy.is_empty())
-        } else {
-            proxy::variable("http_proxy")
-        };
-        let (https, all) = (proxy::variable("https_proxy"), proxy::variable("all_proxy"));
+        let [http, https, all] = ["http_proxy", "https_proxy", "all_proxy"].map(proxy::variable);
         let is_direct = http.is_none() && https.is_none() && all.is_none();
         // The matcher takes the wildcard for names alone, not for addresses.
         if is_direct || proxy::environment_excepts_all() {
@@ -531,11 +523,6 @@ fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     }
 }
 
-/// The error of a proxy that responds with a 407.
-pub(super) fn refused_credentials() -> Error {
-    Error::proxy_credentials("it requires other credentials (407)")
-}
-
 /// Asks an HTTP proxy to pass everything on to the server (RFC 9110, section 9.3.6). Any 2xx response opens the tunnel.
 async fn tunnel(stream: Stream, target: Target<'_>, proxy: &Proxy) -> Result<Stream, Error> {
     let failed = |error: hyper::Error| Error::proxy(error);
@@ -567,7 +554,7 @@ async fn tunnel(stream: Stream, target: Target<'_>, proxy: &Proxy) -> Result<Str
     })
     .await?;
     if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-        return Err(refused_credentials());
+        return Err(classify::refused_credentials());
     }
     if !response.status().is_success() {
         let message = format!("it does not open a tunnel: {}", response.status());

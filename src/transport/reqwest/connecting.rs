@@ -27,21 +27,21 @@ struct Counts {
     begun: AtomicUsize,
     established: AtomicUsize,
     /// Why the last connection did not come about, if that is asked for.
-    failure: Mutex<Option<ConnectFailure>>,
+    failure: Mutex<Option<SharedError>>,
     keeps_failure: AtomicBool,
 }
 
 /// Why a connection did not come about.
 #[derive(Clone, Debug)]
-pub(super) struct ConnectFailure(Arc<dyn StdError + Send + Sync>);
+pub(super) struct SharedError(Arc<dyn StdError + Send + Sync>);
 
-impl fmt::Display for ConnectFailure {
+impl fmt::Display for SharedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl StdError for ConnectFailure {
+impl StdError for SharedError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(&*self.0)
     }
@@ -58,7 +58,7 @@ pub(super) enum Connecting {
     /// It has begun none, or that is not known, or the connection came about.
     Unknown,
     /// It did not come about by the end of the exchange, or for this reason, if it is known.
-    Incomplete(Option<ConnectFailure>),
+    Incomplete(Option<SharedError>),
 }
 
 impl ConnectWatch {
@@ -94,7 +94,7 @@ impl Counts {
         if !self.keeps_failure.load(Ordering::Acquire) {
             return error;
         }
-        let failure = ConnectFailure(error.into());
+        let failure = SharedError(error.into());
         *self.failure.lock() = Some(failure.clone());
         failure.into()
     }

@@ -1,6 +1,6 @@
 //! Connecting to a name with several addresses (RFC 8305), and the time that connecting may take.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use threaded::{ErrorKind, Pool, RequestSpec, ThreadException};
@@ -42,21 +42,11 @@ fn hello() -> Vec<u8> {
     raw_response(Framing::ContentLength, "", b"hello")
 }
 
-/// A server at the same port as this address, on another address of the loopback interface.
-fn server_beside(address: SocketAddr) -> RawServer {
-    let other = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), address.port()));
-    let listener = TcpListener::bind(other).expect("all of 127.0.0.0/8 is this machine");
-    RawServer::start_on(listener, |mut stream, _| {
-        read_request(&mut stream);
-        let _ = std::io::Write::write_all(&mut stream, &hello());
-    })
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn an_address_that_swallows_what_it_is_sent_is_not_waited_for() {
     let deaf = DeafListener::start();
-    let server = server_beside(deaf.address());
+    let server = RawServer::responding_beside(deaf.address(), hello());
     // The port is that of the URL.
     let addresses =
         [deaf.address(), server.address()].map(|address| SocketAddr::new(address.ip(), 0));

@@ -2,7 +2,6 @@
 #![cfg(feature = "default-tls")]
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
@@ -13,8 +12,8 @@ use threaded::{ErrorKind, Pool, RequestSpec};
 
 use super::{isolated, trusting_pool};
 use crate::support::http2_frames::{
-    DATA, END_HEADERS, GOAWAY, HEADERS, RST_STREAM, WINDOW_UPDATE, frame, frame_with_flags,
-    response, start_over_tls,
+    DATA, END_HEADERS, GOAWAY, HEADERS, RST_STREAM, WINDOW_UPDATE, falling_silent_over_tls, frame,
+    frame_with_flags, response, start_over_tls,
 };
 use crate::support::pools::{at_once, in_order, outcome_of, outcomes_of};
 use crate::support::raw::RawServer;
@@ -200,16 +199,7 @@ fn after_a_server_has_gone_away_there_is_a_new_connection() {
 #[test]
 fn a_connection_that_has_fallen_silent_is_not_used_again() {
     let certificate = certificate_for(&["localhost"]);
-    let requests = AtomicUsize::new(0);
-    let server = start_over_tls(&certificate, move |connection, stream| {
-        let request = requests.fetch_add(1, Ordering::SeqCst);
-        // The first connection responds once, and stays open.
-        if connection > 0 || request == 0 {
-            response(stream, b"ok")
-        } else {
-            Vec::new()
-        }
-    });
+    let server = falling_silent_over_tls(&certificate);
     let limit = Duration::from_secs(1);
     let builder = trusting_pool(&certificate.pem).timeout(limit);
     let urls = (0..5).map(|page| https(&server, &format!("/{page}")));

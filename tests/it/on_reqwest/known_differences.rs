@@ -1,7 +1,7 @@
 //! What `Session::hyper` does and reqwest does not, and no setting of its client makes it. A test fails here when an update of
 //! reqwest mends it: then the difference goes from the docs of `Session::default`, and its test to `each_transport`.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use threaded::{ErrorKind, Pool, RequestSpec, ThreadException};
@@ -99,13 +99,8 @@ mod tunnels {
 #[test]
 fn a_silent_address_takes_its_share_of_the_time_for_connecting() {
     let deaf = DeafListener::start();
-    let other = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), deaf.address().port()));
-    let listener = TcpListener::bind(other).expect("all of 127.0.0.0/8 is this machine");
-    let server = RawServer::start_on(listener, |mut stream, _| {
-        read_request(&mut stream);
-        let response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-        let _ = std::io::Write::write_all(&mut stream, response);
-    });
+    let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let server = RawServer::responding_beside(deaf.address(), ok);
     let addresses = [deaf.address(), server.address()];
     let addresses = addresses.map(|address| SocketAddr::new(address.ip(), 0));
     let session =
@@ -122,21 +117,12 @@ fn a_silent_address_takes_its_share_of_the_time_for_connecting() {
 #[cfg(all(feature = "http2", feature = "default-tls"))]
 #[test]
 fn a_connection_that_has_fallen_silent_is_used_until_a_ping_has_no_response() {
-    use crate::support::http2_frames::{response, start_over_tls};
+    use crate::support::http2_frames::falling_silent_over_tls;
     use crate::support::pools::outcomes_of;
     use crate::support::tls::certificate_for;
 
     let certificate = certificate_for(&["localhost"]);
-    let requests = std::sync::atomic::AtomicUsize::new(0);
-    let server = start_over_tls(&certificate, move |connection, stream| {
-        let request = requests.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        // The first connection responds once, and stays open.
-        if connection > 0 || request == 0 {
-            response(stream, b"ok")
-        } else {
-            Vec::new()
-        }
-    });
+    let server = falling_silent_over_tls(&certificate);
     let url = format!("https://localhost:{}/", server.address().port());
     let get = || RequestSpec::get(&url);
     let limit = Duration::from_secs(1);
