@@ -120,6 +120,9 @@ enum Fault {
     Session,
     Credentials,
     Cancelled,
+    /// How often the job was started.
+    #[cfg(feature = "journal")]
+    Interrupted(u32),
     Panicked(String),
 }
 
@@ -170,6 +173,9 @@ pub enum ErrorKind {
     /// was not sent, and its handle or round gets it back: since the pool was closed, shut down or dropped. It does not count
     /// as retryable, since it was ended on purpose; with [`was_sent`](Error::was_sent) `false` it is safe to send later.
     Cancelled,
+    /// The job, of a durable queue, was started before, and the process has ended without its outcome. The request is not
+    /// idempotent, or it was delivered too often, so it was not sent again. A server may have seen it.
+    Interrupted,
     /// A closure, a transport or a library panicked while it worked on this job.
     Panicked,
 }
@@ -195,6 +201,8 @@ impl Error {
             Fault::LocalResource => ErrorKind::LocalResource,
             Fault::Session | Fault::Credentials => ErrorKind::Session,
             Fault::Cancelled => ErrorKind::Cancelled,
+            #[cfg(feature = "journal")]
+            Fault::Interrupted(_) => ErrorKind::Interrupted,
             Fault::Panicked(_) => ErrorKind::Panicked,
         }
     }
@@ -231,7 +239,7 @@ impl Error {
                 .status()
                 .is_some_and(|status| matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)),
             InvalidRequest | Tls | Protocol | BodyTooLarge | Decode | Redirect | Sink | Session
-            | Cancelled | Panicked => false,
+            | Cancelled | Interrupted | Panicked => false,
         }
     }
 
@@ -360,7 +368,7 @@ impl Error {
 
         match self.kind() {
             InvalidRequest | Protocol | BodyTruncated | BodyTooLarge | Decode | Redirect
-            | Status | Panicked => {}
+            | Status | Interrupted | Panicked => {}
             Dns | Connect | Tls | Proxy | Timeout | Closed | Sink | LocalResource | Session
             | Cancelled => self.0.sent = sent,
         }
@@ -426,6 +434,12 @@ impl Error {
 
     pub(crate) fn cancelled() -> Self {
         Self::new(Fault::Cancelled, false)
+    }
+
+    /// The job was started so often without an outcome.
+    #[cfg(feature = "journal")]
+    pub(crate) fn interrupted(starts: u32) -> Self {
+        Self::new(Fault::Interrupted(starts), true)
     }
 
     pub(crate) fn panicked(message: String) -> Self {
@@ -550,6 +564,15 @@ impl fmt::Display for Error {
             }
             Fault::Cancelled if self.was_sent() => f.write_str("cancelled while in flight"),
             Fault::Cancelled => write!(f, "cancelled before it was sent{cause}"),
+            #[cfg(feature = "journal")]
+            Fault::Interrupted(1) => f.write_str(
+                "interrupted: it was started once without an outcome, and is not sent again",
+            ),
+            #[cfg(feature = "journal")]
+            Fault::Interrupted(starts) => write!(
+                f,
+                "interrupted: it was started {starts} times without an outcome, and is not sent again"
+            ),
             Fault::Panicked(message) => write!(f, "panicked: {}", Truncated(message)),
         }
     }

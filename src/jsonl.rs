@@ -154,10 +154,7 @@ pub fn write_without_body(writer: impl Write, outcome: &Outcome) -> io::Result<(
 }
 
 fn write_line(mut writer: impl Write, outcome: &Outcome, with_body: bool) -> io::Result<()> {
-    let data = match outcome {
-        Ok(response) => OutcomeData::of_response(response, with_body),
-        Err(exception) => OutcomeData::of_exception(exception, with_body),
-    };
+    let data = OutcomeData::of(outcome, with_body);
     // All of a line at once: it is whole, or not there at all.
     let mut line = serde_json::to_vec(&data)?;
     line.push(b'\n');

@@ -435,6 +435,8 @@ mod outcome;
 mod panics;
 mod pool;
 mod proxy;
+#[cfg(feature = "journal")]
+pub mod queue;
 mod redact;
 mod request;
 mod response;
@@ -451,6 +453,8 @@ pub use history::RedirectHop;
 pub use limits::{Limits, OriginLimits};
 pub use observe::{Attempt, Event, Observer, RetryEvent, Stats};
 pub use outcome::{Outcome, OutcomeExt, ThreadException, ThreadResponse};
+#[cfg(feature = "journal")]
+pub use pool::{Deliveries, Delivery};
 pub use pool::{
     Exceptions, FetchError, Handle, Imap, ImapUnordered, Incoming, JobHandle, Outcomes, Pool,
     PoolBuilder, PoolError, Responses, SubmitError,

@@ -74,7 +74,8 @@ impl Stats {
         self.bytes_received
     }
 
-    /// Returns the number of jobs that [`Pool::shutdown`](crate::Pool::shutdown) has returned unsent.
+    /// Returns the number of jobs that [`Pool::shutdown`](crate::Pool::shutdown) has returned unsent, and of those that a
+    /// durable queue has got back, since the pool was shut down or to wait for a retry there.
     pub fn given_back(&self) -> usize {
         self.given_back
     }
@@ -182,6 +183,14 @@ impl Counters {
         self.delayed.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// A started job waits for a retry elsewhere, and is not this pool's any more.
+    #[cfg(feature = "journal")]
+    pub(crate) fn job_postponed(&self, worker: usize) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+        self.shard(worker).started.fetch_sub(1, Ordering::SeqCst);
+        self.job_given_back();
+    }
+
     pub(crate) fn retry_denied(&self) {
         self.denied_retries.fetch_add(1, Ordering::Relaxed);
     }
@@ -236,8 +245,8 @@ impl Counters {
             .map(|shard| shard.bytes_received.load(Ordering::Relaxed))
             .sum();
         let delayed = self.delayed.load(Ordering::SeqCst);
-        let started = sum(|shard| &shard.started);
         let given_back = self.given_back.load(Ordering::SeqCst);
+        let started = sum(|shard| &shard.started);
         let submitted = self.submitted.load(Ordering::SeqCst);
         Stats {
             submitted,

@@ -390,6 +390,14 @@ pub(crate) fn keeps_open(outcome: &Outcome) -> bool {
     info(outcome).keeps_open
 }
 
+#[cfg(feature = "journal")]
+pub(crate) fn request_mut(outcome: &mut Outcome) -> &mut RequestSpec {
+    match outcome {
+        Ok(response) => &mut response.0.0.request,
+        Err(exception) => &mut exception.0.info.request,
+    }
+}
+
 /// Displays the method and the URL of a request, without its secrets.
 struct RequestName<'a>(&'a RequestSpec);
 
@@ -416,6 +424,19 @@ pub(crate) struct JobInfo {
 }
 
 impl JobInfo {
+    /// Those of a job that no pool has accepted.
+    pub(crate) fn without_attempt(request: RequestSpec) -> Self {
+        Self {
+            request,
+            index: usize::MAX,
+            attempts: 0,
+            elapsed: Duration::ZERO,
+            last_attempt_elapsed: Duration::ZERO,
+            finished_at: Instant::now(),
+            keeps_open: false,
+        }
+    }
+
     pub(crate) fn add_fields<'a, 'b, 'c>(
         &self,
         debug: &'a mut fmt::DebugStruct<'b, 'c>,

@@ -2,6 +2,8 @@
 
 mod builder;
 mod core;
+#[cfg(feature = "journal")]
+mod deliveries;
 mod error;
 mod handle;
 mod imap;
@@ -21,6 +23,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use builder::PoolBuilder;
+#[cfg(feature = "journal")]
+pub use deliveries::{Deliveries, Delivery};
 pub use error::{FetchError, PoolError, SubmitError};
 pub use handle::Handle;
 pub use imap::{Imap, ImapUnordered};

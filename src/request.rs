@@ -297,6 +297,12 @@ impl RequestSpec {
         })
     }
 
+    /// The lease of a job that comes from a durable queue, which it travelled with through the pool.
+    #[cfg(feature = "journal")]
+    pub(crate) fn take_lease(&mut self) -> Option<Arc<crate::queue::Lease>> {
+        self.options.as_mut()?.extensions.remove()
+    }
+
     pub(crate) fn body_destination(&self) -> Option<&BodyDestination> {
         self.options.as_ref()?.destination.as_ref()
     }

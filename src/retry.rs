@@ -222,7 +222,7 @@ fn is_permanent(result: Result<&Response, &Error>) -> bool {
     result.is_err_and(|error| {
         matches!(
             error.kind(),
-            InvalidRequest | Tls | Redirect | BodyTooLarge | Panicked | Cancelled
+            InvalidRequest | Tls | Redirect | BodyTooLarge | Panicked | Cancelled | Interrupted
         )
     })
 }

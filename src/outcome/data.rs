@@ -13,7 +13,7 @@ use http::HeaderMap;
 use serde::ser::{Serialize, Serializer};
 use serde_json::Number;
 
-use super::{JobInfo, ThreadException, ThreadResponse};
+use super::{JobInfo, Outcome, ThreadException, ThreadResponse};
 use crate::data::{Data, FieldValue, VERSION, milliseconds};
 use crate::error::Error;
 use crate::headers;
@@ -87,7 +87,14 @@ struct HopData<'a> {
 }
 
 impl<'a> OutcomeData<'a> {
-    pub(crate) fn of_response(response: &'a ThreadResponse, with_body: bool) -> Self {
+    pub(crate) fn of(outcome: &'a Outcome, with_body: bool) -> Self {
+        match outcome {
+            Ok(response) => Self::of_response(response, with_body),
+            Err(exception) => Self::of_exception(exception, with_body),
+        }
+    }
+
+    fn of_response(response: &'a ThreadResponse, with_body: bool) -> Self {
         let (info, response) = &*response.0;
         Self {
             response: Some(ResponseData::of(response, with_body)),
@@ -95,7 +102,7 @@ impl<'a> OutcomeData<'a> {
         }
     }
 
-    pub(crate) fn of_exception(exception: &'a ThreadException, with_body: bool) -> Self {
+    fn of_exception(exception: &'a ThreadException, with_body: bool) -> Self {
         let response = exception.response();
         Self {
             response: response.map(|response| ResponseData::of(response, with_body)),

@@ -111,9 +111,9 @@ impl Core {
         Ok(job)
     }
 
-    /// Gives a request that was not accepted an outcome all the same: it counts as a job that was cancelled. Returns its
-    /// index.
-    pub(super) fn refuse(&self, request: RequestSpec, round: &Arc<Round>) -> usize {
+    /// Gives a request that was not accepted an outcome all the same: it counts as a job that ends with this error. Returns
+    /// its index.
+    pub(super) fn refuse(&self, request: RequestSpec, round: &Arc<Round>, error: Error) -> usize {
         round.add();
         let index = self.counters.job_submitted();
         let job = Job {
@@ -123,7 +123,7 @@ impl Core {
             origin: OriginKey::NONE,
             last_attempt: None,
         };
-        self.deliver_cancelled(job);
+        self.deliver_unattempted(job, error);
         index
     }
 
@@ -177,13 +177,15 @@ impl Core {
     }
 
     /// Calls the waker when the work is over, also if the worker does not wait for a job.
-    #[cfg(feature = "hyper")]
+    #[cfg(any(feature = "hyper", feature = "journal"))]
     pub(super) fn wake_at_end(&self, waker: &Waker) {
         self.queue.wake_with_all(waker);
     }
 
     /// A worker starts an attempt at a job. `None` if the job was cancelled meanwhile.
     pub(super) fn start(&self, worker: usize, job: Job) -> Option<RunningJob> {
+        #[cfg(feature = "journal")]
+        let job = self.start_leased(job)?;
         if job.last_attempt.is_none() {
             self.counters.job_started(worker);
             self.policy.pay_into_retry_budget();
@@ -254,6 +256,13 @@ impl Core {
             finished_at,
         };
         match next_attempt_at {
+            #[cfg(feature = "journal")]
+            Ok(Some(until)) if job.lease().is_some() => {
+                attempt.log.retries += 1;
+                self.queue.release(origin);
+                self.postpone_leased(job, &attempt, until, worker);
+                return self.sweep();
+            }
             Ok(Some(until)) => {
                 attempt.log.retries += 1;
                 job.last_attempt = Some(Box::new(attempt));

@@ -5,7 +5,6 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use super::shutdown::ShutdownMode;
 use crate::error::{BoxError, Error};
@@ -169,15 +168,7 @@ impl From<SubmitError> for ThreadException {
             Refusal::Mode(_) => Error::cancelled().with_source(refused.reason()),
             Refusal::NoWorker(error) => Error::local_resource(Arc::clone(error)),
         };
-        let info = JobInfo {
-            request: refused.into_request(),
-            index: usize::MAX,
-            attempts: 0,
-            elapsed: Duration::ZERO,
-            last_attempt_elapsed: Duration::ZERO,
-            finished_at: Instant::now(),
-            keeps_open: false,
-        };
+        let info = JobInfo::without_attempt(refused.into_request());
         Self::new(info, error, None)
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::round::RoundReceiver;
 use super::{Handle, Pool};
+use crate::error::Error;
 use crate::observe::Stats;
 use crate::outcome::{Outcome, OutcomeExt};
 use crate::request::RequestSpec;
@@ -256,7 +257,8 @@ where
                 Ok(index) => index,
                 Err(refused) => {
                     self.requests = None;
-                    threads.core.refuse(refused.into_request(), round)
+                    let error = Error::cancelled();
+                    threads.core.refuse(refused.into_request(), round, error)
                 }
             };
             submitted(index);

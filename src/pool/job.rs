@@ -7,6 +7,8 @@ use super::job_handle::SpawnedJob;
 use super::round::Round;
 use crate::error::Error;
 use crate::outcome::{JobInfo, Outcome, ThreadException, ThreadResponse};
+#[cfg(feature = "journal")]
+use crate::queue::Lease;
 use crate::request::RequestSpec;
 use crate::response::Response;
 use crate::schedule::OriginKey;
@@ -83,14 +85,20 @@ impl Job {
         (outcome, self.route)
     }
 
-    /// The attempt that a job ends with that is cancelled while no worker is at it.
-    pub(super) fn cancelled_attempt(&self) -> FinishedAttempt {
+    /// The lease of a job that comes from a durable queue.
+    #[cfg(feature = "journal")]
+    pub(super) fn lease(&self) -> Option<&Arc<Lease>> {
+        self.request.extensions().get()
+    }
+
+    /// The attempt that a job ends with that gets its outcome while no worker is at it.
+    pub(super) fn ended_attempt(&self, error: Error) -> FinishedAttempt {
         let finished_at = Instant::now();
         let last = self.last_attempt.as_deref();
         let log = last.map_or_else(|| AttemptLog::starting_at(finished_at), |last| last.log);
         FinishedAttempt {
             log,
-            result: Err(Error::cancelled().sent(log.was_sent)),
+            result: Err(error.sent(log.was_sent)),
             elapsed: last.map_or(Duration::ZERO, |last| last.elapsed),
             finished_at,
         }
@@ -98,6 +106,22 @@ impl Job {
 }
 
 impl AttemptLog {
+    /// Before the first attempt of this pool at a job.
+    fn of(job: &Job, now: Instant) -> Self {
+        let log = Self::starting_at(now);
+        #[cfg(feature = "journal")]
+        if let Some(delay) = job.lease().and_then(|lease| lease.delay()) {
+            return Self {
+                attempts: delay.attempts,
+                retries: delay.retries,
+                was_sent: delay.was_sent,
+                ..log
+            };
+        }
+        let _ = job;
+        log
+    }
+
     fn starting_at(now: Instant) -> Self {
         Self {
             attempts: 0,
@@ -213,7 +237,7 @@ impl InFlight {
     pub(super) fn insert(&self, worker: usize, mut job: Job) -> RunningJob {
         let started_at = Instant::now();
         let last = job.last_attempt.take();
-        let log = last.map_or_else(|| AttemptLog::starting_at(started_at), |last| last.log);
+        let log = last.map_or_else(|| AttemptLog::of(&job, started_at), |last| last.log);
         let started = Arc::new(StartedJob {
             job,
             started_at,

@@ -79,6 +79,9 @@ impl Policy {
         // A time that the clock cannot express, or after the end of the run, never comes.
         let until = Instant::now().checked_add(delay);
         let is_in_time = |until: &Instant| self.deadline.is_none_or(|deadline| *until < deadline);
+        // A durable queue outlives the run.
+        #[cfg(feature = "journal")]
+        let is_in_time = |until: &Instant| job.lease().is_some() || is_in_time(until);
         let Some(until) = until.filter(is_in_time) else {
             return Ok(None);
         };

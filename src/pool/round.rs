@@ -1,10 +1,13 @@
 //! Rounds: jobs of a pool that stays, whose outcomes go to the caller that has submitted them.
 
 use std::sync::Arc;
+#[cfg(feature = "journal")]
+use std::time::Instant;
 
 use super::results::{self, Exceptions, Responses, ResultReceiver, ResultSender};
 use super::shutdown::Outstanding;
 use super::{Pool, SubmitError};
+use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::request::RequestSpec;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -56,7 +59,7 @@ impl Round {
     pub(super) fn give_back(&self) {
         self.given_back.fetch_add(1, Ordering::SeqCst);
         self.outstanding.release();
-        self.results.wake_readers();
+        self.wake_readers();
     }
 
     pub(super) fn gives_back(&self) -> bool {
@@ -65,6 +68,12 @@ impl Round {
 
     pub(super) fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
+        self.wake_readers();
+    }
+
+    /// A reader has to look whether there is something to do.
+    pub(super) fn wake_readers(&self) {
+        self.results.wake_readers();
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -118,6 +127,20 @@ impl RoundReceiver {
         let given_back = self.round.given_back.load(Ordering::SeqCst);
         let accepted = self.round.accepted.load(Ordering::SeqCst);
         accepted - given_back - self.received
+    }
+
+    /// Blocks until there is an outcome, until this time, or until `is_over`, which is asked again when readers are
+    /// [woken](Round::wake_readers).
+    #[cfg(feature = "journal")]
+    pub(super) fn recv_until(
+        &mut self,
+        until: Option<Instant>,
+        is_over: impl Fn(usize) -> bool,
+    ) -> Option<Outcome> {
+        let outcome = self.results.wait(until, || is_over(self.held()));
+        let outcome = outcome.flatten()?;
+        self.received += 1;
+        Some(outcome)
     }
 
     /// Blocks until there is an outcome. `None` if no job is held that it could come from.
@@ -174,7 +197,8 @@ impl Pool {
                 Err(refused) if is_first => return Err(refused),
                 Err(refused) => {
                     let request = refused.into_request();
-                    threads.core.refuse(request, receiver.round());
+                    let error = Error::cancelled();
+                    threads.core.refuse(request, receiver.round(), error);
                 }
             }
             is_first = false;

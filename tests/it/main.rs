@@ -32,6 +32,10 @@ mod stopping;
 mod transports;
 mod workers;
 
+// Each includes the tests of `each_store`.
+#[cfg(feature = "journal")]
+mod on_journal;
+
 // Each includes the tests of `each_transport`.
 #[cfg(feature = "hyper")]
 mod on_hyper;

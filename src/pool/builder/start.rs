@@ -7,6 +7,8 @@ use super::PoolBuilder;
 use crate::limits::Limits;
 use crate::outcome::ThreadException;
 use crate::pool::core::Core;
+#[cfg(feature = "journal")]
+use crate::pool::deliveries::Deliveries;
 use crate::pool::imap::{Imap, ImapUnordered, RunningPool, WindowedInput};
 use crate::pool::policy::Policy;
 use crate::pool::queue::JobQueue;
@@ -14,6 +16,8 @@ use crate::pool::results::{self, Exceptions, Responses, UnreadLimit};
 use crate::pool::threads::{ThreadSettings, Threads};
 use crate::pool::user_channel::UserChannel;
 use crate::pool::{Pool, PoolError, PoolGuard};
+#[cfg(feature = "journal")]
+use crate::queue::Queue;
 use crate::request::RequestSpec;
 use crate::retry::Retry;
 use crate::schedule::Schedule;
@@ -144,6 +148,22 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
         Ok(ImapUnordered::new(
             self.start_windowed(requests.into_iter())?,
         ))
+    }
+
+    /// Starts a pool that takes its jobs from a durable queue, and yields their outcomes to be recorded: see the
+    /// [`queue`](crate::queue) module.
+    ///
+    /// At most [`window`](Self::window) jobs are taken at a time. A retry waits in the queue.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a setting is invalid or the first worker cannot be started: there is no thread for it, or its
+    /// session cannot be opened.
+    #[cfg(feature = "journal")]
+    pub fn deliveries(mut self, queue: &Queue) -> Result<Deliveries, PoolError> {
+        self.settings.job_queue = None;
+        let pool = self.start(Vec::new(), Some(1))?;
+        Ok(Deliveries::new(pool, queue))
     }
 
     fn start_windowed<I: Iterator>(

@@ -1,14 +1,21 @@
 //! How jobs end: with an outcome, or given back without one.
 
 use std::sync::Arc;
+#[cfg(feature = "journal")]
+use std::time::Instant;
 
 use super::{Core, NO_WORKER};
+use crate::error::Error;
 use crate::outcome::ThreadResponse;
+#[cfg(feature = "journal")]
+use crate::pool::job::AttemptLog;
 use crate::pool::job::{FinishedAttempt, Job, ReplyRoute};
 use crate::pool::job_handle::{CancelledAt, SpawnedJob};
 use crate::pool::results::Unnotified;
 use crate::pool::round::Round;
 use crate::pool::shutdown::ShutdownMode;
+#[cfg(feature = "journal")]
+use crate::queue::Delay;
 
 impl Core {
     /// Completes one job now, wherever it is.
@@ -75,27 +82,82 @@ impl Core {
     }
 
     fn end_cancelled(&self, job: Job) {
-        let is_kept_open = self.deliver_cancelled(job);
+        let is_kept_open = self.deliver_unattempted(job, Error::cancelled());
         if !is_kept_open {
             self.done();
         }
     }
 
     /// Like `deliver`, for a job that no worker is at.
-    pub(super) fn deliver_cancelled(&self, job: Job) -> bool {
+    pub(super) fn deliver_unattempted(&self, job: Job, error: Error) -> bool {
         if job.last_attempt.is_some() {
             self.counters.job_resumed();
         } else {
             self.counters.job_started(NO_WORKER);
         }
-        let attempt = job.cancelled_attempt();
+        let attempt = job.ended_attempt(error);
         self.deliver(job, attempt, NO_WORKER, None)
+    }
+
+    /// A job of a durable queue is about to be started. `None` if the queue could not be told.
+    #[cfg(feature = "journal")]
+    pub(super) fn start_leased(&self, job: Job) -> Option<Job> {
+        let lease = job.lease().cloned();
+        let started = lease.map_or(Ok(()), |lease| lease.start(job.request.is_idempotent()));
+        if let Err(error) = started {
+            log::error!("job {} is not sent: {error}", job.index);
+            self.queue.release(job.origin);
+            self.give_back(job);
+            return None;
+        }
+        Some(job)
+    }
+
+    /// A job of a durable queue waits there for its retry.
+    #[cfg(feature = "journal")]
+    pub(super) fn postpone_leased(
+        &self,
+        job: Job,
+        attempt: &FinishedAttempt,
+        until: Instant,
+        worker: usize,
+    ) {
+        let AttemptLog {
+            attempts,
+            retries,
+            was_sent,
+            ..
+        } = attempt.log;
+        let delay = Delay {
+            time: until.saturating_duration_since(Instant::now()),
+            attempts,
+            retries,
+            was_sent,
+        };
+        let lease = job.lease().cloned();
+        if let Some(Err(error)) = lease.map(|lease| lease.postpone(delay)) {
+            log::error!("job {} is not retried now: {error}", job.index);
+        }
+        self.counters.job_postponed(worker);
+        if let ReplyRoute::Round(round) = &job.route {
+            round.give_back();
+        }
+        self.done();
     }
 
     fn give_back(&self, job: Job) {
         self.counters.job_given_back();
         let route = job.route.clone();
-        self.returned.lock().push(job);
+        #[cfg(feature = "journal")]
+        let is_leased = job.lease().is_some();
+        #[cfg(not(feature = "journal"))]
+        let is_leased = false;
+        if is_leased {
+            // It goes back to its queue.
+            drop(job);
+        } else {
+            self.returned.lock().push(job);
+        }
         if let ReplyRoute::Round(round) = route {
             round.give_back();
         }

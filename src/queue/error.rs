@@ -1,0 +1,80 @@
+//! Why a durable queue cannot be used: [`QueueError`].
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::redact::Truncated;
+
+/// Why a durable queue cannot be opened, read or written.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum QueueError {
+    /// The job is no data, so that it cannot be stored: see the `Serialize` of [`RequestSpec`](crate::RequestSpec).
+    Job {
+        /// The id of the job.
+        id: String,
+        /// What cannot be stored, and what to use instead.
+        message: String,
+    },
+    /// Another process, or another handle in this one, has opened the journal. One at a time can.
+    InUse(PathBuf),
+    /// The file is no journal, or one of a newer version of this crate.
+    Format {
+        /// The path of the file.
+        path: PathBuf,
+        /// What was found instead.
+        message: String,
+    },
+    /// The file cannot be opened, read, written or synced.
+    File {
+        /// The path of the file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: Arc<io::Error>,
+    },
+}
+
+impl QueueError {
+    pub(super) fn file(path: &Path, error: io::Error) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            source: Arc::new(error),
+        }
+    }
+}
+
+impl fmt::Display for QueueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Job { id, message } => write!(
+                f,
+                "the job `{}` cannot be stored: {}",
+                Truncated(id),
+                Truncated(message)
+            ),
+            Self::InUse(path) => write!(
+                f,
+                "the journal `{}` is in use; one process at a time can open it",
+                Truncated(path.display())
+            ),
+            Self::Format { path, message } => {
+                write!(f, "`{}` {}", Truncated(path.display()), Truncated(message))
+            }
+            Self::File { path, source } => {
+                write!(f, "the journal `{}`: {source}", Truncated(path.display()))
+            }
+        }
+    }
+}
+
+impl StdError for QueueError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::File { source, .. } => Some(&**source),
+            Self::Job { .. } | Self::InUse(_) | Self::Format { .. } => None,
+        }
+    }
+}
