@@ -121,7 +121,7 @@ enum Fault {
     Credentials,
     Cancelled,
     /// How often the job was started.
-    #[cfg(feature = "journal")]
+    #[cfg(any(feature = "journal", feature = "redis"))]
     Interrupted(u32),
     Panicked(String),
 }
@@ -201,7 +201,7 @@ impl Error {
             Fault::LocalResource => ErrorKind::LocalResource,
             Fault::Session | Fault::Credentials => ErrorKind::Session,
             Fault::Cancelled => ErrorKind::Cancelled,
-            #[cfg(feature = "journal")]
+            #[cfg(any(feature = "journal", feature = "redis"))]
             Fault::Interrupted(_) => ErrorKind::Interrupted,
             Fault::Panicked(_) => ErrorKind::Panicked,
         }
@@ -437,7 +437,7 @@ impl Error {
     }
 
     /// The job was started so often without an outcome.
-    #[cfg(feature = "journal")]
+    #[cfg(any(feature = "journal", feature = "redis"))]
     pub(crate) fn interrupted(starts: u32) -> Self {
         Self::new(Fault::Interrupted(starts), true)
     }
@@ -564,11 +564,11 @@ impl fmt::Display for Error {
             }
             Fault::Cancelled if self.was_sent() => f.write_str("cancelled while in flight"),
             Fault::Cancelled => write!(f, "cancelled before it was sent{cause}"),
-            #[cfg(feature = "journal")]
+            #[cfg(any(feature = "journal", feature = "redis"))]
             Fault::Interrupted(1) => f.write_str(
                 "interrupted: it was started once without an outcome, and is not sent again",
             ),
-            #[cfg(feature = "journal")]
+            #[cfg(any(feature = "journal", feature = "redis"))]
             Fault::Interrupted(starts) => write!(
                 f,
                 "interrupted: it was started {starts} times without an outcome, and is not sent again"

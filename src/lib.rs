@@ -435,7 +435,7 @@ mod outcome;
 mod panics;
 mod pool;
 mod proxy;
-#[cfg(feature = "journal")]
+#[cfg(any(feature = "journal", feature = "redis"))]
 pub mod queue;
 mod redact;
 mod request;
@@ -453,7 +453,7 @@ pub use history::RedirectHop;
 pub use limits::{Limits, OriginLimits};
 pub use observe::{Attempt, Event, Observer, RetryEvent, Stats};
 pub use outcome::{Outcome, OutcomeExt, ThreadException, ThreadResponse};
-#[cfg(feature = "journal")]
+#[cfg(any(feature = "journal", feature = "redis"))]
 pub use pool::{Deliveries, Delivery};
 pub use pool::{
     Exceptions, FetchError, Handle, Imap, ImapUnordered, Incoming, JobHandle, Outcomes, Pool,

@@ -184,7 +184,7 @@ impl Counters {
     }
 
     /// A started job waits for a retry elsewhere, and is not this pool's any more.
-    #[cfg(feature = "journal")]
+    #[cfg(any(feature = "journal", feature = "redis"))]
     pub(crate) fn job_postponed(&self, worker: usize) {
         self.retries.fetch_add(1, Ordering::Relaxed);
         self.shard(worker).started.fetch_sub(1, Ordering::SeqCst);

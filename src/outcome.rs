@@ -390,7 +390,7 @@ pub(crate) fn keeps_open(outcome: &Outcome) -> bool {
     info(outcome).keeps_open
 }
 
-#[cfg(feature = "journal")]
+#[cfg(any(feature = "journal", feature = "redis"))]
 pub(crate) fn request_mut(outcome: &mut Outcome) -> &mut RequestSpec {
     match outcome {
         Ok(response) => &mut response.0.0.request,

@@ -2,7 +2,7 @@
 
 mod builder;
 mod core;
-#[cfg(feature = "journal")]
+#[cfg(any(feature = "journal", feature = "redis"))]
 mod deliveries;
 mod error;
 mod handle;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use builder::PoolBuilder;
-#[cfg(feature = "journal")]
+#[cfg(any(feature = "journal", feature = "redis"))]
 pub use deliveries::{Deliveries, Delivery};
 pub use error::{FetchError, PoolError, SubmitError};
 pub use handle::Handle;

@@ -39,7 +39,10 @@
 //!   on. See [`Journal::max_deliveries`] and [`Queue::dead`].
 
 mod error;
-pub(crate) mod journal;
+#[cfg(feature = "journal")]
+mod journal;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,9 +51,13 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 pub use self::error::QueueError;
+#[cfg(feature = "journal")]
 pub use self::journal::{Fsync, Journal};
-use crate::outcome::{Outcome, OutcomeData};
-use crate::redact::DebugTruncated;
+#[cfg(feature = "redis")]
+pub use self::redis::RedisQueue;
+use crate::error::Error;
+use crate::outcome::{JobInfo, Outcome, OutcomeData, ThreadException};
+use crate::redact::{DebugTruncated, Truncated};
 use crate::request::RequestSpec;
 
 /// A durable queue of jobs, with their recorded outcomes. Opened by [`Journal::open`]. A clone is another handle to the same
@@ -182,6 +189,18 @@ impl Job {
     /// Returns the request.
     pub fn request(&self) -> &RequestSpec {
         &self.request
+    }
+
+    /// The id, and the request in its JSON form.
+    pub(crate) fn into_data(self) -> Result<(String, Vec<u8>), QueueError> {
+        let Self { id, request } = self;
+        match serde_json::to_vec(&request) {
+            Ok(json) => Ok((id, json)),
+            Err(error) => {
+                let message = error.to_string();
+                Err(QueueError::Job { id, message })
+            }
+        }
     }
 }
 
@@ -380,6 +399,30 @@ pub(crate) struct Delay {
     pub(crate) attempts: u32,
     pub(crate) retries: u32,
     pub(crate) was_sent: bool,
+}
+
+/// The outcome of a job that is not delivered any more, in its JSON form.
+fn outcome_of_dead(job_id: &str, request: RequestSpec, error: Error) -> Vec<u8> {
+    log::warn!("the job `{}` is dead: {error}", Truncated(job_id));
+    let info = JobInfo::without_attempt(request);
+    let outcome = Err(ThreadException::new(info, error, None));
+    serde_json::to_vec(&OutcomeData::of(&outcome, false)).unwrap_or_default()
+}
+
+/// Why a dead job is dead, according to its outcome.
+fn reason_of(outcome: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Outcome {
+        error: Message,
+    }
+    #[derive(serde::Deserialize)]
+    struct Message {
+        message: String,
+    }
+    match serde_json::from_slice::<Outcome>(outcome) {
+        Ok(outcome) => outcome.error.message,
+        Err(error) => format!("its outcome is not understood: {error}"),
+    }
 }
 
 /// A lease, which travels with its job through the pool: wherever the job is dropped, it is given back to the queue.

@@ -298,7 +298,7 @@ impl RequestSpec {
     }
 
     /// The lease of a job that comes from a durable queue, which it travelled with through the pool.
-    #[cfg(feature = "journal")]
+    #[cfg(any(feature = "journal", feature = "redis"))]
     pub(crate) fn take_lease(&mut self) -> Option<Arc<crate::queue::Lease>> {
         self.options.as_mut()?.extensions.remove()
     }

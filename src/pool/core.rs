@@ -177,14 +177,14 @@ impl Core {
     }
 
     /// Calls the waker when the work is over, also if the worker does not wait for a job.
-    #[cfg(any(feature = "hyper", feature = "journal"))]
+    #[cfg(any(feature = "hyper", feature = "journal", feature = "redis"))]
     pub(super) fn wake_at_end(&self, waker: &Waker) {
         self.queue.wake_with_all(waker);
     }
 
     /// A worker starts an attempt at a job. `None` if the job was cancelled meanwhile.
     pub(super) fn start(&self, worker: usize, job: Job) -> Option<RunningJob> {
-        #[cfg(feature = "journal")]
+        #[cfg(any(feature = "journal", feature = "redis"))]
         let job = self.start_leased(job)?;
         if job.last_attempt.is_none() {
             self.counters.job_started(worker);
@@ -256,7 +256,7 @@ impl Core {
             finished_at,
         };
         match next_attempt_at {
-            #[cfg(feature = "journal")]
+            #[cfg(any(feature = "journal", feature = "redis"))]
             Ok(Some(until)) if job.lease().is_some() => {
                 attempt.log.retries += 1;
                 self.queue.release(origin);

@@ -101,8 +101,10 @@ impl Deliveries {
                 self.is_open = false;
                 return;
             }
-            let room = self.pool.window.saturating_sub(self.receiver.held());
-            if room == 0 {
+            let (window, held) = (self.pool.window, self.receiver.held());
+            let room = window.saturating_sub(held);
+            // Several at a time cost less. The rest of the window keeps the workers busy meanwhile.
+            if room == 0 || room < window / 4 {
                 self.next_at = None;
                 return;
             }
@@ -154,8 +156,11 @@ impl Iterator for Deliveries {
                 return Some(Err(error));
             }
             let (is_open, news) = (self.is_open, &self.news.has_some);
+            let before = self.receiver.held();
             let outcome = self.receiver.recv_until(self.next_at, |held| {
-                news.swap(false, Ordering::SeqCst) || (!is_open && held == 0)
+                // A job that was given back has made room for another one.
+                let has_room = held < before;
+                news.swap(false, Ordering::SeqCst) || has_room || (!is_open && held == 0)
             });
             match outcome.map(Delivery::new) {
                 Some(Some(delivery)) => return Some(Ok(delivery)),

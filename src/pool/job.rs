@@ -7,7 +7,7 @@ use super::job_handle::SpawnedJob;
 use super::round::Round;
 use crate::error::Error;
 use crate::outcome::{JobInfo, Outcome, ThreadException, ThreadResponse};
-#[cfg(feature = "journal")]
+#[cfg(any(feature = "journal", feature = "redis"))]
 use crate::queue::Lease;
 use crate::request::RequestSpec;
 use crate::response::Response;
@@ -86,7 +86,7 @@ impl Job {
     }
 
     /// The lease of a job that comes from a durable queue.
-    #[cfg(feature = "journal")]
+    #[cfg(any(feature = "journal", feature = "redis"))]
     pub(super) fn lease(&self) -> Option<&Arc<Lease>> {
         self.request.extensions().get()
     }
@@ -109,7 +109,7 @@ impl AttemptLog {
     /// Before the first attempt of this pool at a job.
     fn of(job: &Job, now: Instant) -> Self {
         let log = Self::starting_at(now);
-        #[cfg(feature = "journal")]
+        #[cfg(any(feature = "journal", feature = "redis"))]
         if let Some(delay) = job.lease().and_then(|lease| lease.delay()) {
             return Self {
                 attempts: delay.attempts,

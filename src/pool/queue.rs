@@ -270,7 +270,7 @@ impl JobQueue {
     }
 
     /// Calls this waker too, from now on, whenever all workers are woken.
-    #[cfg(any(feature = "hyper", feature = "journal"))]
+    #[cfg(any(feature = "hyper", feature = "journal", feature = "redis"))]
     pub(super) fn wake_with_all(&self, waker: &Waker) {
         self.state.lock().with_all.push(waker.clone());
     }

@@ -1,7 +1,7 @@
 //! Rounds: jobs of a pool that stays, whose outcomes go to the caller that has submitted them.
 
 use std::sync::Arc;
-#[cfg(feature = "journal")]
+#[cfg(any(feature = "journal", feature = "redis"))]
 use std::time::Instant;
 
 use super::results::{self, Exceptions, Responses, ResultReceiver, ResultSender};
@@ -131,7 +131,7 @@ impl RoundReceiver {
 
     /// Blocks until there is an outcome, until this time, or until `is_over`, which is asked again when readers are
     /// [woken](Round::wake_readers).
-    #[cfg(feature = "journal")]
+    #[cfg(any(feature = "journal", feature = "redis"))]
     pub(super) fn recv_until(
         &mut self,
         until: Option<Instant>,

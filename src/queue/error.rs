@@ -28,6 +28,27 @@ pub enum QueueError {
         /// What was found instead.
         message: String,
     },
+    /// The server cannot be reached, or refuses a command.
+    Server {
+        /// The address of the server.
+        server: String,
+        /// What it says, or what keeps it from being reached.
+        message: String,
+    },
+    /// The server may lose the jobs that it is given.
+    NotDurable {
+        /// The address of the server.
+        server: String,
+        /// Why, and which setting is missing.
+        message: String,
+    },
+    /// The server has lost the queue: it was flushed, or has come back without its data.
+    Lost {
+        /// The name of the queue.
+        queue: String,
+        /// The address of the server.
+        server: String,
+    },
     /// The file cannot be opened, read, written or synced.
     File {
         /// The path of the file.
@@ -63,6 +84,18 @@ impl fmt::Display for QueueError {
             Self::Format { path, message } => {
                 write!(f, "`{}` {}", Truncated(path.display()), Truncated(message))
             }
+            Self::Server { server, message } => {
+                write!(f, "the queue's server {server}: {}", Truncated(message))
+            }
+            Self::NotDurable { server, message } => write!(
+                f,
+                "the server {server} may lose jobs: {message}; or allow it, with `allow_volatile`"
+            ),
+            Self::Lost { queue, server } => write!(
+                f,
+                "the queue `{}` is not on the server {server} any more: it was flushed, or came back without its data",
+                Truncated(queue)
+            ),
             Self::File { path, source } => {
                 write!(f, "the journal `{}`: {source}", Truncated(path.display()))
             }
@@ -74,7 +107,7 @@ impl StdError for QueueError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::File { source, .. } => Some(&**source),
-            Self::Job { .. } | Self::InUse(_) | Self::Format { .. } => None,
+            _ => None,
         }
     }
 }

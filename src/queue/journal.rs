@@ -23,10 +23,9 @@ use self::jobs::{Change, Jobs, Span};
 use self::line::{DelayData, HEADER, Verb};
 use super::{
     Acked, DeadJob, Delay, Entry, Job, Queue, QueueError, QueueStats, Recorded, RecordedOutcomes,
-    Store, Taken, TakenJob,
+    Store, Taken, TakenJob, outcome_of_dead, reason_of,
 };
 use crate::error::Error;
-use crate::outcome::{JobInfo, OutcomeData, ThreadException};
 use crate::redact::Truncated;
 use crate::request::RequestSpec;
 use crate::sync::{Mutex, MutexGuard, WaitList, thread};
@@ -401,6 +400,30 @@ impl State {
         span
     }
 
+    /// These changes did not get into the file, nor did what is in the buffer, since its places are behind theirs.
+    fn roll_back(
+        &mut self,
+        changes: Vec<Change>,
+        written: u64,
+        is_broken: bool,
+        error: io::Error,
+    ) -> Arc<io::Error> {
+        let error = Arc::new(error);
+        let later = std::mem::take(&mut self.changes);
+        for change in changes.into_iter().chain(later) {
+            self.jobs.roll_back(change);
+        }
+        self.buffer.clear();
+        self.wants_sync = false;
+        (self.written, self.end) = (written, written);
+        let later = std::mem::take(&mut self.batch);
+        let _ = later.0.set(Err(Arc::clone(&error)));
+        if is_broken {
+            self.broken = Some(Arc::clone(&error));
+        }
+        error
+    }
+
     fn stats(&self) -> QueueStats {
         QueueStats {
             damaged: self.damage.count,
@@ -451,72 +474,61 @@ impl Shared {
         result.clone().map_err(|error| self.failed(&error))
     }
 
-    /// Writes what is in the buffer, while no other thread does.
-    fn write(&self, mut state: MutexGuard<'_, State>) {
+    /// Writes what is in the buffer, while no other thread does; and what others add meanwhile, for a while.
+    fn write<'a>(&'a self, mut state: MutexGuard<'a, State>) {
+        const ROUNDS: usize = 1;
+
         state.is_writing = true;
-        let lines = std::mem::take(&mut state.buffer);
-        let changes = std::mem::take(&mut state.changes);
-        let batch = std::mem::take(&mut state.batch);
-        let wants_sync = std::mem::take(&mut state.wants_sync);
-        let at = state.written;
-        let file = Arc::clone(&state.file);
-        drop(state);
+        for round in 1..=ROUNDS {
+            let lines = std::mem::take(&mut state.buffer);
+            let changes = std::mem::take(&mut state.changes);
+            let batch = std::mem::take(&mut state.batch);
+            let wants_sync = std::mem::take(&mut state.wants_sync);
+            let at = state.written;
+            let file = Arc::clone(&state.file);
+            drop(state);
 
-        let written = file.write_all_at(&lines, at);
-        let synced = match (&written, wants_sync) {
-            (Ok(()), true) => file.sync_data(),
-            _ => Ok(()),
-        };
+            let written = file.write_all_at(&lines, at);
+            let synced = match (&written, wants_sync) {
+                (Ok(()), true) => file.sync_data(),
+                _ => Ok(()),
+            };
 
-        let mut state = self.state.lock();
-        let result = match (written, synced) {
-            (Ok(()), Ok(())) => {
-                for change in changes {
-                    state.jobs.commit(change);
+            state = self.state.lock();
+            let result = match (written, synced) {
+                (Ok(()), Ok(())) => {
+                    for change in changes {
+                        state.jobs.commit(change);
+                    }
+                    state.written = at + lines.len() as u64;
+                    state.is_synced &= wants_sync;
+                    Ok(())
                 }
-                state.written = at + lines.len() as u64;
-                state.is_synced &= wants_sync;
-                Ok(())
-            }
-            (Err(error), _) => {
-                let error = Arc::new(error);
-                // The places of lines in the buffer are behind those that were not written.
-                let later = std::mem::take(&mut state.changes);
-                for change in changes.into_iter().chain(later) {
-                    state.jobs.roll_back(change);
+                (Err(error), _) => {
+                    // A part of a line in front of the next one would make that one unreadable.
+                    let is_broken = file.set_len(at).is_err();
+                    Err(state.roll_back(changes, at, is_broken, error))
                 }
-                state.buffer.clear();
-                state.wants_sync = false;
-                state.end = at;
-                let later = std::mem::take(&mut state.batch);
-                let _ = later.0.set(Err(Arc::clone(&error)));
-                // A part of a line in front of the next one would make that one unreadable.
-                if file.set_len(at).is_err() {
-                    state.broken = Some(Arc::clone(&error));
-                }
-                Err(error)
-            }
-            (Ok(()), Err(error)) => {
                 // What is on the disk is not known any more: the operating system may have dropped what it could not write.
-                let error = Arc::new(error);
-                for change in changes {
-                    state.jobs.roll_back(change);
-                }
-                state.broken = Some(Arc::clone(&error));
-                Err(error)
+                (Ok(()), Err(error)) => Err(state.roll_back(changes, at, true, error)),
+            };
+            // Under the lock: a thread that waits finds either the result, or its lines in the buffer.
+            let _ = batch.0.set(result);
+            state.is_writing = !state.buffer.is_empty() && round < ROUNDS;
+            let is_last = !state.is_writing;
+            let wakes_background = is_last && self.has_work_in_background(&state);
+            let watchers = state.watchers.clone();
+            drop(state);
+            self.written.notify_all();
+            if wakes_background {
+                self.background.notify_one();
             }
-        };
-        state.is_writing = false;
-        // Under the lock: a thread that waits finds either the result, or its lines in the buffer.
-        let _ = batch.0.set(result);
-        let wakes_background = self.has_work_in_background(&state);
-        let watchers = state.watchers.clone();
-        drop(state);
-        self.written.notify_all();
-        if wakes_background {
-            self.background.notify_one();
+            watchers.iter().for_each(Waker::wake_by_ref);
+            if is_last {
+                return;
+            }
+            state = self.state.lock();
         }
-        watchers.iter().for_each(Waker::wake_by_ref);
     }
 
     /// Tells the next call that takes jobs too: a worker has no caller that it could tell.
@@ -552,10 +564,7 @@ impl Shared {
         request: RequestSpec,
         error: Error,
     ) -> Result<(), QueueError> {
-        log::warn!("the job `{}` is dead: {error}", Truncated(id));
-        let info = JobInfo::without_attempt(request);
-        let outcome = Err(ThreadException::new(info, error, None));
-        let json = serde_json::to_vec(&OutcomeData::of(&outcome, false)).unwrap_or_default();
+        let json = outcome_of_dead(id, request, error);
         let mut state = self.lock()?;
         let span = state.push(Verb::Dead, Some(id), &json);
         state.changes.push(Change::Dead(slot, span));
@@ -636,18 +645,17 @@ impl Store for JournalStore {
             let mut size = 0;
             let mut failure = None;
             while size < BATCH {
-                let Some(Job { id, request }) = jobs.next() else {
+                let Some(job) = jobs.next() else {
                     is_over = true;
                     break;
                 };
-                match serde_json::to_vec(&request) {
-                    Ok(json) => {
+                match job.into_data() {
+                    Ok((id, json)) => {
                         size += json.len() + id.len();
                         batch.push((id, json));
                     }
                     Err(error) => {
-                        let message = error.to_string();
-                        failure = Some(QueueError::Job { id, message });
+                        failure = Some(error);
                         is_over = true;
                         break;
                     }
@@ -733,7 +741,10 @@ impl Store for JournalStore {
     }
 
     fn watch(&self, waker: &Waker) {
-        self.0.state.lock().watchers.push(waker.clone());
+        let mut state = self.0.state.lock();
+        // Of consumers before.
+        state.failure = None;
+        state.watchers.push(waker.clone());
     }
 
     fn unwatch(&self, waker: &Waker) {
@@ -844,22 +855,6 @@ impl Store for JournalStore {
 
     fn stats(&self) -> Result<QueueStats, QueueError> {
         Ok(self.0.lock()?.stats())
-    }
-}
-
-/// Why a dead job is dead, according to its outcome.
-fn reason_of(outcome: &[u8]) -> String {
-    #[derive(serde::Deserialize)]
-    struct Outcome {
-        error: Message,
-    }
-    #[derive(serde::Deserialize)]
-    struct Message {
-        message: String,
-    }
-    match serde_json::from_slice::<Outcome>(outcome) {
-        Ok(outcome) => outcome.error.message,
-        Err(error) => format!("its outcome is not understood: {error}"),
     }
 }
 

@@ -35,6 +35,8 @@ mod workers;
 // Each includes the tests of `each_store`.
 #[cfg(feature = "journal")]
 mod on_journal;
+#[cfg(feature = "redis")]
+mod on_redis;
 
 // Each includes the tests of `each_transport`.
 #[cfg(feature = "hyper")]

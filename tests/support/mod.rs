@@ -12,6 +12,8 @@ pub(crate) mod pools;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod recording_server;
+#[cfg(feature = "redis")]
+pub(crate) mod redis_server;
 pub(crate) mod server;
 #[cfg(all(feature = "hyper", feature = "socks"))]
 pub(crate) mod socks;

@@ -7,7 +7,7 @@ use super::PoolBuilder;
 use crate::limits::Limits;
 use crate::outcome::ThreadException;
 use crate::pool::core::Core;
-#[cfg(feature = "journal")]
+#[cfg(any(feature = "journal", feature = "redis"))]
 use crate::pool::deliveries::Deliveries;
 use crate::pool::imap::{Imap, ImapUnordered, RunningPool, WindowedInput};
 use crate::pool::policy::Policy;
@@ -16,7 +16,7 @@ use crate::pool::results::{self, Exceptions, Responses, UnreadLimit};
 use crate::pool::threads::{ThreadSettings, Threads};
 use crate::pool::user_channel::UserChannel;
 use crate::pool::{Pool, PoolError, PoolGuard};
-#[cfg(feature = "journal")]
+#[cfg(any(feature = "journal", feature = "redis"))]
 use crate::queue::Queue;
 use crate::request::RequestSpec;
 use crate::retry::Retry;
@@ -159,7 +159,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
     ///
     /// Returns an error if a setting is invalid or the first worker cannot be started: there is no thread for it, or its
     /// session cannot be opened.
-    #[cfg(feature = "journal")]
+    #[cfg(any(feature = "journal", feature = "redis"))]
     pub fn deliveries(mut self, queue: &Queue) -> Result<Deliveries, PoolError> {
         self.settings.job_queue = None;
         let pool = self.start(Vec::new(), Some(1))?;

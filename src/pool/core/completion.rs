@@ -1,20 +1,20 @@
 //! How jobs end: with an outcome, or given back without one.
 
 use std::sync::Arc;
-#[cfg(feature = "journal")]
+#[cfg(any(feature = "journal", feature = "redis"))]
 use std::time::Instant;
 
 use super::{Core, NO_WORKER};
 use crate::error::Error;
 use crate::outcome::ThreadResponse;
-#[cfg(feature = "journal")]
+#[cfg(any(feature = "journal", feature = "redis"))]
 use crate::pool::job::AttemptLog;
 use crate::pool::job::{FinishedAttempt, Job, ReplyRoute};
 use crate::pool::job_handle::{CancelledAt, SpawnedJob};
 use crate::pool::results::Unnotified;
 use crate::pool::round::Round;
 use crate::pool::shutdown::ShutdownMode;
-#[cfg(feature = "journal")]
+#[cfg(any(feature = "journal", feature = "redis"))]
 use crate::queue::Delay;
 
 impl Core {
@@ -100,7 +100,7 @@ impl Core {
     }
 
     /// A job of a durable queue is about to be started. `None` if the queue could not be told.
-    #[cfg(feature = "journal")]
+    #[cfg(any(feature = "journal", feature = "redis"))]
     pub(super) fn start_leased(&self, job: Job) -> Option<Job> {
         let lease = job.lease().cloned();
         let started = lease.map_or(Ok(()), |lease| lease.start(job.request.is_idempotent()));
@@ -114,7 +114,7 @@ impl Core {
     }
 
     /// A job of a durable queue waits there for its retry.
-    #[cfg(feature = "journal")]
+    #[cfg(any(feature = "journal", feature = "redis"))]
     pub(super) fn postpone_leased(
         &self,
         job: Job,
@@ -148,9 +148,9 @@ impl Core {
     fn give_back(&self, job: Job) {
         self.counters.job_given_back();
         let route = job.route.clone();
-        #[cfg(feature = "journal")]
+        #[cfg(any(feature = "journal", feature = "redis"))]
         let is_leased = job.lease().is_some();
-        #[cfg(not(feature = "journal"))]
+        #[cfg(not(any(feature = "journal", feature = "redis")))]
         let is_leased = false;
         if is_leased {
             // It goes back to its queue.

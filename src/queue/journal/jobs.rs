@@ -341,21 +341,29 @@ impl Jobs {
         Ok(())
     }
 
-    /// After the last line of a file: puts the jobs in the order in which they were submitted.
+    /// After the last line of a file: puts the jobs in the order in which they were submitted, and gives back the memory of
+    /// those that are done.
     pub(super) fn end_replay(&mut self) {
-        self.waiting.clear();
+        let mut open: Vec<OpenJob> = std::mem::take(&mut self.slots)
+            .into_iter()
+            .flatten()
+            .collect();
+        open.sort_unstable_by_key(|job| job.submitted.at);
+        open.shrink_to_fit();
+        self.vacant = Vec::new();
+        self.waiting = VecDeque::new();
         self.delayed.clear();
-        let mut waiting = Vec::new();
-        for (slot, job) in self.slots.iter().enumerate() {
-            match job.as_ref().map(|job| (job.stage, job.submitted.at)) {
-                Some((Stage::Waiting, at)) => waiting.push((at, slot)),
-                Some((Stage::Delayed(until), _)) => drop(self.delayed.insert((until, slot))),
-                _ => {}
+        self.dead.clear();
+        self.open = HashMap::with_capacity(open.len());
+        for (slot, job) in open.iter().enumerate() {
+            self.open.insert(job.key, slot);
+            match job.stage {
+                Stage::Delayed(until) => drop(self.delayed.insert((until, slot))),
+                Stage::Dead(_) => drop(self.dead.insert(slot)),
+                _ => self.waiting.push_back(slot),
             }
         }
-        waiting.sort_unstable();
-        self.waiting
-            .extend(waiting.into_iter().map(|(_, slot)| slot));
+        self.slots = open.into_iter().map(Some).collect();
     }
 
     fn set_waiting(&mut self, slot: usize) {

@@ -1,0 +1,160 @@
+//! What a journal costs: `cargo bench --features journal --bench journal`. Linux only: reads `/proc`.
+//!
+//! Each case runs in a process of its own, on jobs with a stub transport: submitting them, opening a journal in which all are
+//! open or all are done, running them, and the CPU time of `ack` alone.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot run panics"
+)]
+
+#[path = "../tests/support/process.rs"]
+#[allow(dead_code, reason = "made for the tests, which use all of it")]
+mod process;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use threaded::queue::{Fsync, Job, Journal, Queue};
+use threaded::{Error, Exchange, Pool, RequestSpec, ResponseBody, Session};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match *arguments {
+        ["case", case, path, jobs, fsync] => {
+            let fsync = match fsync {
+                "never" => Fsync::Never,
+                "interval" => Fsync::Interval(Duration::from_millis(100)),
+                _ => Fsync::Each,
+            };
+            let before = process::resident_kib();
+            let started = Instant::now();
+            let queue = Journal::builder(path).fsync(fsync).build()?;
+            let opening = started.elapsed();
+            let memory = process::resident_kib() - before;
+            let started = Instant::now();
+            let acks = match case {
+                "submit" => submit(&queue, jobs.parse()?)?,
+                "run" => run(&queue)?,
+                _ => Duration::ZERO,
+            };
+            println!(
+                "{} {} {} {}",
+                opening.as_micros(),
+                memory * 1024,
+                started.elapsed().as_micros(),
+                acks.as_micros()
+            );
+            // Skips dropping what is still alive, which would take time.
+            std::process::exit(0);
+        }
+        _ => compare(arguments.contains(&"--test")),
+    }
+}
+
+fn compare(is_test: bool) -> Result<()> {
+    if !cfg!(target_os = "linux") {
+        println!("memory is read from /proc, which this system does not have");
+        return Ok(());
+    }
+    let jobs = if is_test { 2_000 } else { 1_000_000 };
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("run.journal");
+    let each = |figure: f64| figure / jobs as f64;
+    let [_, _, submitting, _] = case("submit", &path, jobs, "never")?;
+    let size = std::fs::metadata(&path)?.len() as f64;
+    println!(
+        "{jobs} jobs submitted: {:.2} µs and {:.0} bytes of the file each",
+        each(submitting),
+        each(size)
+    );
+    let [opening, memory, ..] = case("open", &path, jobs, "never")?;
+    println!(
+        "opened with all of them open: {:.2} s, {:.0} bytes of memory each",
+        opening / 1e6,
+        each(memory)
+    );
+    let [_, _, running, acks] = case("run", &path, jobs, "never")?;
+    println!(
+        "run on a transport that responds at once: {:.2} µs each; `ack` takes {:.2} µs of CPU time",
+        each(running),
+        each(acks)
+    );
+    let [opening, memory, ..] = case("open", &path, jobs, "never")?;
+    println!(
+        "opened with all of them done: {:.2} s, {:.0} bytes of memory each, {:.0} bytes of the file",
+        opening / 1e6,
+        each(memory),
+        each(std::fs::metadata(&path)?.len() as f64)
+    );
+    for (fsync, jobs) in [("interval", jobs / 5), ("each", jobs / 100)] {
+        let path = folder.path().join(fsync);
+        case("submit", &path, jobs, fsync)?;
+        let [_, _, running, acks] = case("run", &path, jobs, fsync)?;
+        let each = |figure: f64| figure / jobs as f64;
+        println!(
+            "run with fsync {fsync}: {:.2} µs each; `ack` takes {:.2} µs of CPU time",
+            each(running),
+            each(acks)
+        );
+    }
+    Ok(())
+}
+
+/// Runs a case in a process of its own. Returns the microseconds that opening took, the bytes of memory it has taken, and
+/// the microseconds of the work and of the acknowledgements in it.
+fn case(name: &str, path: &Path, jobs: u64, fsync: &str) -> Result<[f64; 4]> {
+    let output = Command::new(std::env::current_exe()?)
+        .args(["case", name])
+        .arg(path)
+        .args([&jobs.to_string(), fsync])
+        .output()?;
+    let printed = String::from_utf8(output.stdout)?;
+    let figures: Vec<f64> = (printed.split_whitespace())
+        .map(str::parse)
+        .collect::<std::result::Result<_, _>>()?;
+    match figures.try_into() {
+        Ok(figures) if output.status.success() => Ok(figures),
+        _ => Err(format!("{name}: {}", String::from_utf8_lossy(&output.stderr)).into()),
+    }
+}
+
+fn submit(queue: &Queue, jobs: u64) -> Result<Duration> {
+    let all = (0..jobs).map(|row| {
+        let request = RequestSpec::get(format!("http://stub.test/items/{row}?full=1"));
+        Job::new(format!("row-{row}"), request)
+    });
+    assert_eq!(queue.submit_all(all)? as u64, jobs);
+    Ok(Duration::ZERO)
+}
+
+/// The CPU time of this thread: the workers take turns with it on few cores.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+fn run(queue: &Queue) -> Result<Duration> {
+    let respond_ok = |_: Exchange<'_>| -> std::result::Result<_, Error> {
+        Ok(http::Response::new(ResponseBody::from("ok")))
+    };
+    queue.close()?;
+    let builder = Pool::builder()
+        .num_threads(2)
+        .session(move || Session::new(respond_ok));
+    let mut acks = Duration::ZERO;
+    for delivery in builder.deliveries(queue)? {
+        let delivery = delivery?;
+        let started = cpu_time();
+        delivery.ack()?;
+        acks += cpu_time() - started;
+    }
+    Ok(acks)
+}

@@ -1,0 +1,320 @@
+//! The scripts that change a queue on the server: each is one atomic step. They use only commands of Redis 6.2 and 7.0.
+
+use std::sync::LazyLock;
+
+use redis::Script;
+
+/// The keys of a queue. Their common part in braces keeps them in one slot of a cluster.
+pub(super) struct Keys {
+    /// A hash: what tells that the queue is there. With the version of its format.
+    pub(super) meta: String,
+    /// A stream, with the group [`GROUP`]: jobs that wait or are leased. Fields: `id`, `spec`, `starts`, `delay`.
+    pub(super) jobs: String,
+    /// A sorted set of ids by the time at which they are due, in milliseconds since the epoch.
+    pub(super) delayed: String,
+    /// A hash: the fields of delayed jobs, as JSON.
+    pub(super) delayed_jobs: String,
+    /// A stream: recorded outcomes. Fields: `id`, `outcome`.
+    pub(super) outcomes: String,
+    /// A hash: the specs of dead jobs.
+    pub(super) dead: String,
+    /// A hash: their outcomes.
+    pub(super) dead_outcomes: String,
+    /// A set: the ids that are known.
+    pub(super) ids: String,
+    /// A hash: jobs that are not idempotent and may have been sent.
+    pub(super) marks: String,
+    /// Exists if there will be no more jobs.
+    pub(super) closed: String,
+}
+
+/// The consumer group.
+pub(super) const GROUP: &str = "w";
+
+impl Keys {
+    pub(super) fn new(name: &str) -> Self {
+        let key = |suffix: &str| format!("{{{name}}}:{suffix}");
+        Self {
+            meta: key("meta"),
+            jobs: key("jobs"),
+            delayed: key("delayed"),
+            delayed_jobs: key("delayed-jobs"),
+            outcomes: key("outcomes"),
+            dead: key("dead"),
+            dead_outcomes: key("dead-outcomes"),
+            ids: key("ids"),
+            marks: key("marks"),
+            closed: key("closed"),
+        }
+    }
+
+    fn all(&self) -> [&str; 10] {
+        let Self {
+            meta,
+            jobs,
+            delayed,
+            delayed_jobs,
+            outcomes,
+            dead,
+            dead_outcomes,
+            ids,
+            marks,
+            closed,
+        } = self;
+        [
+            meta,
+            jobs,
+            delayed,
+            delayed_jobs,
+            outcomes,
+            dead,
+            dead_outcomes,
+            ids,
+            marks,
+            closed,
+        ]
+    }
+
+    /// A call of this script with all keys.
+    pub(super) fn call<'a>(&self, script: &'a Script) -> redis::ScriptInvocation<'a> {
+        let mut invocation = script.prepare_invoke();
+        for key in self.all() {
+            invocation.key(key);
+        }
+        invocation
+    }
+}
+
+/// What all of them begin with: names for the keys, and a look whether the queue is still there.
+const PREAMBLE: &str = r"
+local meta, jobs, delayed, delayed_jobs, outcomes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local dead, dead_outcomes, ids, marks, closed = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+if redis.call('EXISTS', meta) == 0 then return redis.error_reply('LOST the queue is gone') end
+local function fields_of(entry)
+  local found = {}
+  for i = 1, #entry, 2 do found[entry[i]] = entry[i + 1] end
+  return found
+end
+local function add(fields)
+  redis.call('XADD', jobs, '*', 'id', fields.id, 'spec', fields.spec, 'starts', fields.starts or '0', 'delay', fields.delay or '')
+end
+local function is_over()
+  if redis.call('EXISTS', closed) == 1 and redis.call('XLEN', jobs) == 0 and redis.call('ZCARD', delayed) == 0 then
+    return 1
+  end
+  return 0
+end
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+";
+
+fn script(body: &str) -> Script {
+    Script::new(&format!("{PREAMBLE}{body}"))
+}
+
+/// Arguments: id and spec of each job. Returns how many were accepted.
+pub(super) static SUBMIT: LazyLock<Script> = LazyLock::new(|| {
+    script(
+        r"
+local accepted = 0
+for i = 1, #ARGV, 2 do
+  if redis.call('SADD', ids, ARGV[i]) == 1 then
+    add({ id = ARGV[i], spec = ARGV[i + 1] })
+    accepted = accepted + 1
+  end
+end
+if accepted > 0 then redis.call('DEL', closed) end
+return accepted
+",
+    )
+});
+
+/// Arguments: entry, job id, outcome, whether the id stays known. Returns whether it was recorded, and whether the work is
+/// over. The first call for a job wins, whichever consumer makes it: only one acknowledges the entry.
+pub(super) static RECORD: LazyLock<Script> = LazyLock::new(|| {
+    script(
+        r"
+if redis.call('XACK', jobs, 'w', ARGV[1]) == 0 then return { 0, is_over() } end
+redis.call('XDEL', jobs, ARGV[1])
+redis.call('XADD', outcomes, '*', 'id', ARGV[2], 'outcome', ARGV[3])
+redis.call('HDEL', marks, ARGV[2])
+if ARGV[4] == '0' then redis.call('SREM', ids, ARGV[2]) end
+return { 1, is_over() }
+",
+    )
+});
+
+/// Arguments: entry, job id, spec, outcome. Returns whether the work is over.
+pub(super) static BURY: LazyLock<Script> = LazyLock::new(|| {
+    script(
+        r"
+if redis.call('XACK', jobs, 'w', ARGV[1]) == 1 then
+  redis.call('XDEL', jobs, ARGV[1])
+  redis.call('HSET', dead, ARGV[2], ARGV[3])
+  redis.call('HSET', dead_outcomes, ARGV[2], ARGV[4])
+  redis.call('HDEL', marks, ARGV[2])
+end
+return is_over()
+",
+    )
+});
+
+/// Arguments: entry, whether the job was started. Makes it the last one that waits, at once.
+pub(super) static RELEASE: LazyLock<Script> = LazyLock::new(|| {
+    script(
+        r"
+local entry = redis.call('XRANGE', jobs, ARGV[1], ARGV[1])[1]
+if redis.call('XACK', jobs, 'w', ARGV[1]) == 0 or not entry then return 0 end
+redis.call('XDEL', jobs, ARGV[1])
+local fields = fields_of(entry[2])
+fields.starts = ARGV[3]
+if ARGV[2] == '0' then redis.call('HDEL', marks, fields.id) end
+add(fields)
+return 1
+",
+    )
+});
+
+/// Arguments: entry, milliseconds until it is due, what is known of its attempts.
+pub(super) static POSTPONE: LazyLock<Script> = LazyLock::new(|| {
+    script(
+        r"
+local entry = redis.call('XRANGE', jobs, ARGV[1], ARGV[1])[1]
+if redis.call('XACK', jobs, 'w', ARGV[1]) == 0 or not entry then return 0 end
+redis.call('XDEL', jobs, ARGV[1])
+local fields = fields_of(entry[2])
+redis.call('HDEL', marks, fields.id)
+redis.call('ZADD', delayed, string.format('%.0f', now_ms() + tonumber(ARGV[2])), fields.id)
+redis.call('HSET', delayed_jobs, fields.id, cjson.encode({ spec = fields.spec, delay = ARGV[3] }))
+return 1
+",
+    )
+});
+
+/// Moves delayed jobs that are due to those that wait. Returns the milliseconds until the next one is due; -1 if there is none.
+pub(super) static MOVE_DUE: LazyLock<Script> = LazyLock::new(|| {
+    script(
+        r"
+local now = now_ms()
+local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', string.format('%.0f', now), 'LIMIT', 0, 500)
+for _, id in ipairs(due) do
+  local job = redis.call('HGET', delayed_jobs, id)
+  redis.call('ZREM', delayed, id)
+  redis.call('HDEL', delayed_jobs, id)
+  if job then
+    local fields = cjson.decode(job)
+    add({ id = id, spec = fields.spec, delay = fields.delay })
+  end
+end
+local next_one = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
+if next_one[2] then return math.max(0, math.ceil(tonumber(next_one[2]) - now)) end
+return -1
+",
+    )
+});
+
+/// Arguments: consumer, then entries. Renews their leases; those that another consumer has taken stay its own.
+pub(super) static RENEW: LazyLock<Script> = LazyLock::new(|| {
+    script(
+        r"
+for i = 2, #ARGV do
+  local pending = redis.call('XPENDING', jobs, 'w', ARGV[i], ARGV[i], 1)[1]
+  if pending and pending[2] == ARGV[1] then
+    redis.call('XCLAIM', jobs, 'w', ARGV[1], 0, ARGV[i], 'IDLE', 0, 'JUSTID')
+  end
+end
+return 1
+",
+    )
+});
+
+/// Arguments: consumer, lease in milliseconds, maximum. Takes jobs over whose leases have run out. Returns entry, fields, and
+/// how often it was delivered, of each.
+pub(super) static RECLAIM: LazyLock<Script> = LazyLock::new(|| {
+    script(
+        r"
+local taken = {}
+for _, pending in ipairs(redis.call('XPENDING', jobs, 'w', 'IDLE', ARGV[2], '-', '+', ARGV[3])) do
+  local entry = redis.call('XRANGE', jobs, pending[1], pending[1])[1]
+  if entry then
+    redis.call('XCLAIM', jobs, 'w', ARGV[1], ARGV[2], pending[1], 'JUSTID', 'RETRYCOUNT', pending[4] + 1)
+    table.insert(taken, { entry[1], entry[2], pending[4] + 1 })
+  else
+    redis.call('XACK', jobs, 'w', pending[1])
+  end
+end
+return taken
+",
+    )
+});
+
+/// Arguments: job id and token of each. Marks jobs that may be sent from now on. Returns 1 for each that had another mark.
+pub(super) static MARK: LazyLock<Script> = LazyLock::new(|| {
+    script(
+        r"
+local were_marked = {}
+for i = 1, #ARGV, 2 do
+  local is_new = redis.call('HSETNX', marks, ARGV[i], ARGV[i + 1]) == 1
+  local is_own = is_new or redis.call('HGET', marks, ARGV[i]) == ARGV[i + 1]
+  table.insert(were_marked, is_own and 0 or 1)
+end
+return were_marked
+",
+    )
+});
+
+/// Argument: job id. Returns whether it was dead.
+pub(super) static REQUEUE: LazyLock<Script> = LazyLock::new(|| {
+    script(
+        r"
+local spec = redis.call('HGET', dead, ARGV[1])
+if not spec then return 0 end
+redis.call('HDEL', dead, ARGV[1])
+redis.call('HDEL', dead_outcomes, ARGV[1])
+add({ id = ARGV[1], spec = spec })
+return 1
+",
+    )
+});
+
+/// Argument: job id. Returns whether it was dead.
+pub(super) static DISCARD: LazyLock<Script> = LazyLock::new(|| {
+    script(
+        r"
+local outcome = redis.call('HGET', dead_outcomes, ARGV[1])
+if not outcome then return 0 end
+redis.call('HDEL', dead, ARGV[1])
+redis.call('HDEL', dead_outcomes, ARGV[1])
+redis.call('XADD', outcomes, '*', 'id', ARGV[1], 'outcome', outcome)
+return 1
+",
+    )
+});
+
+/// Tells that there will be no more jobs. Returns whether the work is over.
+pub(super) static CLOSE: LazyLock<Script> = LazyLock::new(|| {
+    script(
+        r"
+redis.call('SET', closed, '1')
+return is_over()
+",
+    )
+});
+
+/// Whether the work is over.
+pub(super) static IS_OVER: LazyLock<Script> = LazyLock::new(|| script("return is_over()"));
+
+/// Returns the numbers of jobs in the stream, leased, delayed, dead and recorded, and whether the queue is closed.
+pub(super) static STATS: LazyLock<Script> = LazyLock::new(|| {
+    script(
+        r"
+local leased = redis.call('XPENDING', jobs, 'w')[1]
+return {
+  redis.call('XLEN', jobs), leased, redis.call('ZCARD', delayed), redis.call('HLEN', dead),
+  redis.call('XLEN', outcomes), redis.call('EXISTS', closed)
+}
+",
+    )
+});

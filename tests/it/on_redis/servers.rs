@@ -1,0 +1,542 @@
+//! Servers that forget, vanish, come back, or are told nonsense; consumers that die, hang, or share the work.
+
+use std::ffi::OsStr;
+use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use threaded::queue::{Acked, Job, QueueError, RedisQueue};
+use threaded::{Exchange, Pool, PoolBuilder, RequestSpec, ResponseBody, Session, TransportBuilder};
+
+use super::TestStore;
+use super::each_store::{job, jobs, recorded, run, stub};
+use crate::support::pools::respond_ok;
+use crate::support::process::eventually;
+use crate::support::recording_server::RecordingServer;
+use crate::support::redis_server::RedisServer;
+use crate::support::subprocess::start_child;
+
+/// A pool whose exchanges take this long.
+fn slow(time: Duration) -> PoolBuilder<impl TransportBuilder + 'static> {
+    Pool::builder().concurrency(4).session(move || {
+        Session::new(move |exchange: Exchange<'_>| {
+            std::thread::sleep(time);
+            respond_ok(exchange)
+        })
+    })
+}
+
+#[test]
+fn a_server_that_may_forget_is_refused() {
+    for (arguments, expected) in [
+        (&["--appendonly", "no"][..], "--appendonly yes"),
+        (
+            &["--appendonly", "yes", "--maxmemory-policy", "allkeys-lru"],
+            "noeviction",
+        ),
+    ] {
+        let server = RedisServer::start_with(arguments);
+        let error = RedisQueue::open(server.url(), "test").unwrap_err();
+        assert!(matches!(error, QueueError::NotDurable { .. }), "{error:?}");
+        assert!(error.to_string().contains(expected), "{error}");
+        let queue = RedisQueue::builder(server.url(), "test")
+            .allow_volatile(true)
+            .build()
+            .unwrap();
+        queue.submit_all(jobs(3)).unwrap();
+        assert_eq!(run(stub(), &queue).len(), 3);
+    }
+}
+
+#[test]
+fn what_keeps_a_queue_from_being_opened_is_told_without_the_password() {
+    const PASSWORD: &str = "canary-77";
+    let server = RedisServer::start_with(&["--appendonly", "yes", "--requirepass", PASSWORD]);
+    let open = |url: String, name: &str| RedisQueue::open(url, name);
+    let socket = server.socket();
+    let cases = [
+        ("nonsense".to_owned(), "queue", ""),
+        ("redis://127.0.0.1:1/".to_owned(), "queue", "refused"),
+        (
+            format!("redis://:{PASSWORD}@127.0.0.1:1/"),
+            "queue",
+            "127.0.0.1:1",
+        ),
+        ("unix:///none.sock".to_owned(), "queue", "none.sock"),
+        (server.url(), "queue", "NOAUTH"),
+        (
+            format!("unix://{}?pass={PASSWORD}-wrong", socket.display()),
+            "queue",
+            "assword",
+        ),
+        (
+            format!("unix://{}?pass={PASSWORD}", socket.display()),
+            "",
+            "empty",
+        ),
+        (
+            format!("unix://{}?pass={PASSWORD}", socket.display()),
+            "a{b}",
+            "braces",
+        ),
+    ];
+    for (url, name, expected) in cases {
+        let error = open(url.clone(), name).unwrap_err();
+        assert!(
+            matches!(error, QueueError::Server { .. }),
+            "{url}: {error:?}"
+        );
+        assert!(error.to_string().contains(expected), "{url}: {error}");
+        assert!(
+            !format!("{error} {error:?}").contains(PASSWORD),
+            "{url}: {error:?}"
+        );
+    }
+    let url = format!("unix://{}?pass={PASSWORD}", socket.display());
+    let queue = open(url, "queue").unwrap();
+    queue.submit_all(jobs(2)).unwrap();
+    assert_eq!(run(stub(), &queue).len(), 2);
+    assert!(!format!("{queue:?}").contains(PASSWORD));
+}
+
+#[test]
+fn queues_of_different_names_are_different_queues() {
+    let server = RedisServer::start();
+    let [one, other] = ["one", "other"].map(|name| RedisQueue::open(server.url(), name).unwrap());
+    one.submit_all(jobs(3)).unwrap();
+    assert_eq!(other.stats().unwrap().waiting(), 0);
+    assert_eq!(other.submit_all(jobs(2)).unwrap(), 2);
+    assert_eq!(run(stub(), &one).len(), 3);
+    assert_eq!(run(stub(), &other).len(), 2);
+}
+
+#[test]
+fn a_queue_of_another_version_is_refused() {
+    let store = TestStore::new();
+    store.open();
+    store.0.command("HSET {test}:meta version 2");
+    let error = store.builder().build().unwrap_err();
+    assert!(error.to_string().contains("version `2`"), "{error}");
+}
+
+#[test]
+fn a_lease_is_renewed_as_long_as_the_job_takes() {
+    let store = TestStore::new();
+    let open = || {
+        store
+            .builder()
+            .lease(Duration::from_millis(300))
+            .build()
+            .unwrap()
+    };
+    let queue = open();
+    queue.submit_all(jobs(4)).unwrap();
+    queue.close().unwrap();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let builder = || {
+        let sent = Arc::clone(&sent);
+        Pool::builder().concurrency(2).session(move || {
+            let sent = Arc::clone(&sent);
+            Session::new(move |exchange: Exchange<'_>| {
+                sent.fetch_add(1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(1500));
+                respond_ok(exchange)
+            })
+        })
+    };
+    let delivered: usize = std::thread::scope(|scope| {
+        let consumers = [(); 2].map(|()| scope.spawn(|| run(builder(), &open()).len()));
+        consumers
+            .map(|consumer| consumer.join().unwrap())
+            .iter()
+            .sum()
+    });
+    assert_eq!((delivered, sent.load(Ordering::SeqCst)), (4, 4));
+}
+
+const URL: &str = "THREADED_TEST_REDIS";
+const SITE: &str = "THREADED_TEST_SITE";
+
+fn start(name: &str, store: &TestStore, site: &str) -> Child {
+    let url = store.0.url();
+    start_child(name, &[(URL, OsStr::new(&url)), (SITE, OsStr::new(site))])
+}
+
+/// In a subprocess, what it is to do: the queue, and where the server is.
+fn in_child() -> Option<(String, String)> {
+    Some((std::env::var(URL).ok()?, std::env::var(SITE).ok()?))
+}
+
+#[test]
+fn whatever_consumers_are_killed_every_job_is_recorded_once() {
+    const JOBS: usize = 600;
+    let name = concat!(
+        module_path!(),
+        "::whatever_consumers_are_killed_every_job_is_recorded_once"
+    );
+    if let Some((url, _)) = in_child() {
+        let queue = RedisQueue::builder(url, "test")
+            .lease(Duration::from_millis(1500))
+            .max_deliveries(1000)
+            .build()
+            .unwrap();
+        for delivery in crate::pool()
+            .concurrency(4)
+            .window(8)
+            .deliveries(&queue)
+            .unwrap()
+        {
+            delivery.unwrap().ack().unwrap();
+        }
+        return;
+    }
+    let server = RecordingServer::start(|_| {
+        std::thread::sleep(Duration::from_millis(5));
+        http::Response::new("ok".into())
+    });
+    let store = TestStore::new();
+    let queue = store.open();
+    let all = (0..JOBS).map(|number| {
+        let url = server.url(&format!("/{number}"));
+        let request = match number % 3 {
+            0 => RequestSpec::post(url).body("content"),
+            _ => RequestSpec::get(url),
+        };
+        Job::new(number.to_string(), request)
+    });
+    queue.submit_all(all).unwrap();
+    queue.close().unwrap();
+    let mut consumers: Vec<Child> = (0..3).map(|_| start(name, &store, "")).collect();
+    let mut kills = 0;
+    while queue.stats().unwrap().recorded() < JOBS && kills < 12 {
+        std::thread::sleep(Duration::from_millis(120));
+        let mut killed = std::mem::replace(&mut consumers[kills % 3], start(name, &store, ""));
+        let _ = killed.kill();
+        killed.wait().unwrap();
+        kills += 1;
+    }
+    for mut consumer in consumers {
+        assert!(consumer.wait().unwrap().success());
+    }
+    assert!(kills > 2, "{kills}");
+    let outcomes = recorded(&queue);
+    let stats = queue.stats().unwrap();
+    assert_eq!(outcomes.len(), JOBS);
+    assert_eq!(
+        (
+            stats.waiting(),
+            stats.leased(),
+            stats.delayed(),
+            stats.dead()
+        ),
+        (0, 0, 0, 0)
+    );
+    let mut hits = vec![0; JOBS];
+    for request in server.received() {
+        hits[request.uri().path()[1..].parse::<usize>().unwrap()] += 1;
+    }
+    for (id, outcome) in &outcomes {
+        let number: usize = id.parse().unwrap();
+        let is_response = outcome["response"]["status"] == 200;
+        assert!(hits[number] >= 1 || !is_response, "{id}");
+        assert!(
+            hits[number] <= 1 || number % 3 != 0,
+            "{id} was sent {} times",
+            hits[number]
+        );
+        let kind = outcome["error"]["kind"].as_str();
+        assert!(is_response || kind == Some("Interrupted"), "{outcome}");
+    }
+}
+
+#[test]
+fn a_consumer_that_was_stopped_longer_than_its_lease_is_superseded() {
+    let name = concat!(
+        module_path!(),
+        "::a_consumer_that_was_stopped_longer_than_its_lease_is_superseded"
+    );
+    let lease = Duration::from_millis(500);
+    let consume = |url: &str| {
+        let queue = RedisQueue::builder(url, "test")
+            .lease(lease)
+            .build()
+            .unwrap();
+        let mut acks = Vec::new();
+        for delivery in crate::pool().concurrency(1).deliveries(&queue).unwrap() {
+            acks.push(delivery.unwrap().ack().unwrap());
+        }
+        acks
+    };
+    if let Some((url, _)) = in_child() {
+        let is_superseded = consume(&url).contains(&Acked::Superseded);
+        std::process::exit(if is_superseded { 42 } else { 1 });
+    }
+    let (begun_tx, begun) = threaded::crossbeam_channel::unbounded();
+    let (open, opened) = threaded::crossbeam_channel::unbounded::<()>();
+    let server = RecordingServer::start(move |_| {
+        let _ = begun_tx.send(());
+        let _ = opened.recv();
+        http::Response::new("ok".into())
+    });
+    let store = TestStore::new();
+    let queue = store.builder().lease(lease).build().unwrap();
+    queue
+        .submit(job(0, RequestSpec::get(server.url("/"))))
+        .unwrap();
+    queue.close().unwrap();
+    let mut stopped = start(name, &store, "");
+    begun.recv().unwrap();
+    let signal = |signal: &str| {
+        let status = std::process::Command::new("kill")
+            .args([signal, &stopped.id().to_string()])
+            .status();
+        assert!(status.unwrap().success());
+    };
+    signal("-STOP");
+    drop(open);
+    // Another one takes the job over, and records it.
+    assert_eq!(consume(&store.0.url()), [Acked::Recorded]);
+    signal("-CONT");
+    assert_eq!(stopped.wait().unwrap().code(), Some(42));
+    assert_eq!(recorded(&queue).len(), 1);
+    assert_eq!(server.received().len(), 2);
+}
+
+/// What happens to the server in the middle of a run of 300 jobs, by two consumers.
+fn survives(happens: impl FnOnce(&mut TestStore)) {
+    const JOBS: usize = 300;
+    let mut store = TestStore::new();
+    let open = |store: &TestStore| {
+        store
+            .builder()
+            .lease(Duration::from_secs(2))
+            .build()
+            .unwrap()
+    };
+    let queue = open(&store);
+    queue.submit_all(jobs(JOBS)).unwrap();
+    queue.close().unwrap();
+    let consumers = [(); 2].map(|()| {
+        let queue = open(&store);
+        std::thread::spawn(move || {
+            let deliveries = slow(Duration::from_millis(10)).deliveries(&queue).unwrap();
+            deliveries
+                .map(|delivery| delivery.unwrap().ack().unwrap())
+                .count()
+        })
+    });
+    eventually("the run is in its middle", || {
+        queue.stats().unwrap().recorded() > 30
+    });
+    happens(&mut store);
+    for consumer in consumers {
+        consumer.join().unwrap();
+    }
+    assert_eq!(recorded(&queue).len(), JOBS);
+    let stats = queue.stats().unwrap();
+    assert_eq!((stats.waiting(), stats.leased(), stats.dead()), (0, 0, 0));
+}
+
+#[test]
+fn a_server_that_is_killed_and_comes_back_has_lost_nothing() {
+    survives(|store| {
+        store.0.kill();
+        store.0.run();
+    });
+}
+
+#[test]
+fn connections_that_are_killed_are_made_again() {
+    survives(|store| {
+        for _ in 0..5 {
+            store.0.command("CLIENT KILL TYPE normal SKIPME yes");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+}
+
+#[test]
+fn scripts_that_are_flushed_are_loaded_again() {
+    survives(|store| assert!(store.0.command("SCRIPT FLUSH").contains("OK")));
+}
+
+#[test]
+fn a_group_that_is_destroyed_is_made_again() {
+    survives(|store| {
+        assert!(
+            store
+                .0
+                .command("XGROUP DESTROY {test}:jobs w")
+                .contains('1')
+        )
+    });
+}
+
+#[test]
+fn a_server_that_stops_for_a_while_is_waited_for() {
+    survives(|store| {
+        // The reply comes when it is over.
+        store.0.command("DEBUG SLEEP 1");
+        store.0.command("CLIENT PAUSE 500 ALL");
+    });
+}
+
+#[test]
+fn a_server_that_is_full_is_waited_for() {
+    survives(|store| {
+        assert!(store.0.command("CONFIG SET maxmemory 1").contains("OK"));
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(store.0.command("CONFIG SET maxmemory 0").contains("OK"));
+    });
+}
+
+#[test]
+fn a_server_that_is_read_only_is_waited_for() {
+    survives(|store| {
+        assert!(store.0.command("REPLICAOF 127.0.0.1 1").contains("OK"));
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(store.0.command("REPLICAOF NO ONE").contains("OK"));
+    });
+}
+
+#[test]
+fn a_queue_that_was_flushed_is_an_error() {
+    let store = TestStore::new();
+    let queue = store.open();
+    queue.submit_all(jobs(50)).unwrap();
+    let mut deliveries = stub().window(4).deliveries(&queue).unwrap();
+    let delivery = deliveries.next().unwrap().unwrap();
+    assert!(store.0.command("FLUSHALL").contains("OK"));
+    let error = delivery.ack().unwrap_err();
+    assert!(matches!(error, QueueError::Lost { .. }), "{error:?}");
+    assert!(error.to_string().contains("`test`"), "{error}");
+    let error = deliveries.find_map(Result::err).unwrap();
+    assert!(matches!(error, QueueError::Lost { .. }), "{error:?}");
+    assert!(matches!(
+        queue.submit_all(jobs(1)),
+        Err(QueueError::Lost { .. })
+    ));
+    assert!(matches!(queue.stats(), Err(QueueError::Lost { .. })));
+}
+
+#[test]
+fn a_server_that_is_away_is_an_error_after_a_while_if_that_is_asked_for() {
+    let mut store = TestStore::new();
+    let limit = Duration::from_millis(300);
+    let queue = store.builder().max_outage(limit).build().unwrap();
+    store.0.kill();
+    let started = Instant::now();
+    let error = queue.submit_all(jobs(1)).unwrap_err();
+    assert!(matches!(error, QueueError::Server { .. }), "{error:?}");
+    assert!(started.elapsed() >= limit);
+    store.0.run();
+    assert_eq!(queue.submit_all(jobs(1)).unwrap(), 1);
+}
+
+#[test]
+fn an_outage_does_not_keep_deliveries_from_being_stopped() {
+    let mut store = TestStore::new();
+    let queue = store.open();
+    let mut deliveries = stub().deliveries(&queue).unwrap();
+    let handle = deliveries.handle();
+    store.0.kill();
+    let thread = std::thread::spawn(move || deliveries.next().is_none());
+    handle.shutdown();
+    assert!(thread.join().unwrap());
+}
+
+#[test]
+fn entries_that_are_no_jobs_are_set_aside() {
+    let store = TestStore::new();
+    let queue = store.open();
+    queue.submit_all(jobs(2)).unwrap();
+    store
+        .0
+        .command("XADD {test}:jobs 9999999999999-1 nonsense 1");
+    store
+        .0
+        .command("XADD {test}:jobs 9999999999999-2 id bad spec no-json");
+    let add = |id: &str, fields: &str| {
+        let reply = store
+            .0
+            .command(&format!("XADD {{test}}:jobs {id} {fields}"));
+        assert!(!reply.starts_with('-'), "{reply}");
+    };
+    add("9999999999999-3", r#"id newer spec "{\"v\":2}""#);
+    add(
+        "9999999999999-4",
+        r#"id odd spec "\"http://test/\"" starts x delay y"#,
+    );
+    let ran = run(stub(), &queue);
+    let dead = queue.dead().unwrap();
+    let mut ids: Vec<_> = dead.iter().filter_map(|dead| dead.job_id()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids[0], "9999999999999-1");
+    assert!(ids.contains(&"bad"), "{dead:?}");
+    assert!(
+        dead.iter().any(|dead| dead.reason().contains("no `id`")),
+        "{dead:?}"
+    );
+    assert!(ran.len() + dead.len() == 6, "{ran:?} {dead:?}");
+    assert_eq!(recorded(&queue).len(), 6);
+}
+
+#[test]
+fn an_idle_consumer_seldom_asks() {
+    let store = TestStore::new();
+    let queue = store.open();
+    let commands = || {
+        let info = store.0.command("INFO stats");
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix("total_commands_processed:"));
+        line.unwrap().trim().parse::<f64>().unwrap()
+    };
+    let mut deliveries = stub().deliveries(&queue).unwrap();
+    let handle = deliveries.handle();
+    let thread = std::thread::spawn(move || deliveries.next().is_none());
+    std::thread::sleep(Duration::from_millis(500));
+    let (before, started) = (commands(), Instant::now());
+    std::thread::sleep(Duration::from_secs(7));
+    // The command that asks counts too.
+    let rate = (commands() - before - 1.0) / started.elapsed().as_secs_f64();
+    // A script counts with its commands.
+    assert!(rate < 3.0, "{rate}");
+    handle.shutdown();
+    assert!(thread.join().unwrap());
+}
+
+#[test]
+fn a_large_number_of_delayed_jobs_runs_once_each() {
+    let store = TestStore::new();
+    let queue = store.open();
+    queue.submit_all(jobs(2_000)).unwrap();
+    queue.close().unwrap();
+    let counts = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&counts);
+    let builder = Pool::builder()
+        .concurrency(4)
+        .retry(crate::support::pools::at_once(1).retry_after_max(Duration::from_secs(60)))
+        .session(move || {
+            let counts = Arc::clone(&counted);
+            Session::new(move |_: Exchange<'_>| {
+                let status = match counts.fetch_add(1, Ordering::SeqCst) < 2_000 {
+                    true => 503,
+                    false => 200,
+                };
+                let response = http::Response::builder()
+                    .status(status)
+                    .header("Retry-After", "1");
+                Ok(response.body(ResponseBody::from("ok")).unwrap())
+            })
+        });
+    let mut delivered = 0;
+    for delivery in builder.deliveries(&queue).unwrap() {
+        delivery.unwrap().ack().unwrap();
+        delivered += 1;
+    }
+    assert_eq!(delivered, 2_000);
+    assert_eq!(counts.load(Ordering::SeqCst), 4_000);
+    assert_eq!(recorded(&queue).len(), 2_000);
+}
