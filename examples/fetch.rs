@@ -12,7 +12,12 @@
 //!     --timeout SECONDS     for each attempt (30)
 //!     --error-for-status    a response with a 4xx or 5xx is a failure
 //!     --no-body             leaves the bodies of the responses out
+//!     --journal FILE        keeps the run in this file: if it is killed, the same command goes on where it was
+//!     --redis URL           keeps the run on this server: the same command on other machines shares the work
+//!     --queue NAME          the name of the run on the server (fetch)
 //! ```
+//!
+//! With `--journal` or `--redis`, equal lines are one request.
 //!
 //! Outcomes go to the standard output in the order in which they arrive, complaints and a progress bar to the standard error.
 //! The exit code is 1 if anything has failed: a request, or a line that is no request. Without arguments it fetches from a
@@ -32,7 +37,10 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use server::Server;
-use threaded::{HyperBuilder, Limits, Pool, PoolBuilder, RequestSpec, Retry, Session, jsonl};
+use threaded::queue::{Job, Journal, Queue, RedisQueue};
+use threaded::{
+    HyperBuilder, Limits, Outcome, Pool, PoolBuilder, RequestSpec, Retry, Session, jsonl,
+};
 
 fn main() -> ExitCode {
     match run() {
@@ -60,12 +68,24 @@ struct Options {
     builder: PoolBuilder<HyperBuilder>,
     inputs: Vec<String>,
     with_body: bool,
+    queue: Option<Queue>,
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, Box<dyn Error>> {
     let mut builder = Pool::builder().session(Session::hyper).concurrency(64);
     let (mut inputs, mut with_body) = (Vec::new(), true);
+    let (mut journal, mut redis, mut name) = (None, None, "fetch".to_owned());
     while let Some(argument) = arguments.next() {
+        if let "--journal" | "--redis" | "--queue" = &*argument {
+            let value = arguments.next();
+            let value = value.ok_or(format!("{argument} needs a value"))?;
+            match &*argument {
+                "--journal" => journal = Some(value),
+                "--redis" => redis = Some(value),
+                _ => name = value,
+            }
+            continue;
+        }
         let mut number = || {
             let number = arguments.next().and_then(|number| number.parse().ok());
             number.ok_or(format!("{argument} needs a number"))
@@ -92,10 +112,17 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, Box<dyn
             }
         };
     }
+    let queue = match (journal, redis) {
+        (Some(_), Some(_)) => return Err("take either --journal or --redis".into()),
+        (Some(path), None) => Some(Journal::open(path)?),
+        (None, Some(url)) => Some(RedisQueue::open(url, name)?),
+        (None, None) => None,
+    };
     Ok(Options {
         builder,
         inputs,
         with_body,
+        queue,
     })
 }
 
@@ -167,18 +194,42 @@ fn run() -> Result<u64, Box<dyn Error>> {
         .flat_map(specs)
         .filter_map(move |spec| spec.inspect_err(|complaint| complain(complaint)).ok());
     let mut out = BufWriter::new(io::stdout().lock());
-    for outcome in options.builder.imap_unordered(specs)? {
-        if let Err(exception) = &outcome {
+    let write = |out: &mut BufWriter<_>, outcome: &Outcome| {
+        if let Err(exception) = outcome {
             count_failure(&exception.to_string());
         }
-        if options.with_body {
-            jsonl::write(&mut out, &outcome)?;
-        } else {
-            jsonl::write_without_body(&mut out, &outcome)?;
-        }
         bar.inc(1);
+        if options.with_body {
+            jsonl::write(out, outcome)
+        } else {
+            jsonl::write_without_body(out, outcome)
+        }
+    };
+    let Some(queue) = options.queue else {
+        for outcome in options.builder.imap_unordered(specs)? {
+            write(&mut out, &outcome)?;
+        }
+        out.flush()?;
+        bar.finish_and_clear();
+        return Ok(failed.get());
+    };
+    // The request itself is the id: what was submitted by a run before is known.
+    queue.submit_all(specs.map(|spec| {
+        let id = serde_json::to_string(&spec).unwrap_or_else(|_| spec.url().to_owned());
+        Job::new(id, spec)
+    }))?;
+    queue.close()?;
+    for delivery in options.builder.deliveries(&queue)? {
+        let delivery = delivery?;
+        write(&mut out, delivery.outcome())?;
+        // What is acknowledged is not written again, so it has to be out before.
+        out.flush()?;
+        delivery.ack()?;
     }
-    out.flush()?;
+    for dead in queue.dead()? {
+        let id = dead.job_id().unwrap_or("the queue");
+        count_failure(&format!("{id}: {}", dead.reason()));
+    }
     bar.finish_and_clear();
     Ok(failed.get())
 }

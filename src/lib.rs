@@ -406,6 +406,8 @@
 //! | `json` | yes | [`RequestSpec::json`], [`Response::json`] |
 //! | `multipart` | | [`RequestSpec::multipart`](RequestSpec#method.multipart): forms with files |
 //! | `serde` | | `Serialize` and `Deserialize` of [`RequestSpec`], `Serialize` of outcomes, JSON lines: `threaded::jsonl` |
+//! | `journal` | | runs that survive a crash, in a file: `threaded::queue`; brings `serde` |
+//! | `redis` | | runs on any number of machines, on a Redis server: `threaded::queue`; brings `serde` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(docsrs, doc(auto_cfg(hide(shuttle))))]

@@ -297,9 +297,9 @@ impl RequestSpec {
         })
     }
 
-    /// The lease of a job that comes from a durable queue, which it travelled with through the pool.
+    /// Removes the extension of this type.
     #[cfg(any(feature = "journal", feature = "redis"))]
-    pub(crate) fn take_lease(&mut self) -> Option<Arc<crate::queue::Lease>> {
+    pub(crate) fn take_extension<T: Clone + Send + Sync + 'static>(&mut self) -> Option<T> {
         self.options.as_mut()?.extensions.remove()
     }
 

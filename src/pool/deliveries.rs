@@ -200,7 +200,7 @@ pub struct Delivery {
 impl Delivery {
     /// `None` if the job was cancelled, so that it is given back, or does not come from a queue.
     fn new(mut outcome: Outcome) -> Option<Self> {
-        let lease = outcome::request_mut(&mut outcome).take_lease()?;
+        let lease = outcome::request_mut(&mut outcome).take_extension::<Arc<Lease>>()?;
         let kind = outcome.as_ref().err().map(|exception| exception.kind());
         if kind == Some(ErrorKind::Cancelled) {
             // The worker may be busy with the request still, and drop it later.

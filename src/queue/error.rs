@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::redact::Truncated;
@@ -56,15 +56,6 @@ pub enum QueueError {
         /// What the operating system says.
         source: Arc<io::Error>,
     },
-}
-
-impl QueueError {
-    pub(super) fn file(path: &Path, error: io::Error) -> Self {
-        Self::File {
-            path: path.to_owned(),
-            source: Arc::new(error),
-        }
-    }
 }
 
 impl fmt::Display for QueueError {

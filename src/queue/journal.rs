@@ -247,6 +247,15 @@ impl Journal {
     }
 }
 
+impl QueueError {
+    fn file(path: &Path, error: io::Error) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            source: Arc::new(error),
+        }
+    }
+}
+
 /// Makes sure that a new file is found in its folder after a power failure.
 fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
@@ -591,16 +600,10 @@ impl Shared {
                 return;
             }
             let is_due = self.wants_compaction(&state);
-            eprintln!(
-                "DBG due {is_due} end {} live {}",
-                state.end,
-                state.jobs.live_bytes()
-            );
             drop(state);
             if is_due {
                 if let Err(error) = self.compact() {
                     self.state.lock().can_compact = false;
-
                     let path = Truncated(self.settings.path.display());
                     log::warn!(
                         "the journal `{path}` could not be compacted, and goes on as it is: {error}"

@@ -527,9 +527,10 @@ impl Store for RedisStore {
         })?;
         self.0.state.lock().let_go(entry.place);
         self.0.set_over(is_over);
-        Ok(match was_first {
-            true => Acked::Recorded,
-            false => Acked::Superseded,
+        Ok(if was_first {
+            Acked::Recorded
+        } else {
+            Acked::Superseded
         })
     }
 
@@ -642,8 +643,11 @@ impl DelayData {
     }
 }
 
+/// The fields of an entry of a stream, as pairs of name and value.
+type Fields = Vec<(String, Vec<u8>)>;
+
 /// An entry of a stream: its id, and its fields.
-type StreamEntry = (String, Vec<(String, Vec<u8>)>);
+type StreamEntry = (String, Fields);
 
 fn field<'a>(fields: &'a [(String, Vec<u8>)], name: &str) -> Option<&'a [u8]> {
     let found = fields.iter().find(|(found, _)| found == name);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use redis::{Connection, RedisError, RedisResult};
 
 use super::scripts::{self, GROUP};
-use super::{DelayData, Ending, Held, Shared, StreamEntry, field};
+use super::{DelayData, Ending, Fields, Held, Shared, StreamEntry, field};
 use crate::error::Error;
 use crate::queue::{Entry, TakenJob, outcome_of_dead};
 use crate::request::RequestSpec;
@@ -20,7 +20,7 @@ const MAX_AT_ONCE: usize = 500;
 /// A job that was taken: its entry, and how often it was delivered before.
 struct Arrival {
     entry: String,
-    fields: Vec<(String, Vec<u8>)>,
+    fields: Fields,
     deliveries: u32,
 }
 
@@ -278,7 +278,7 @@ impl Shared {
                 call.arg(&self.consumer);
                 call.arg(self.settings.lease.as_millis() as u64);
                 call.arg(room.min(MAX_AT_ONCE));
-                let taken: Vec<(String, Vec<(String, Vec<u8>)>, u32)> = call.invoke(connection)?;
+                let taken: Vec<(String, Fields, u32)> = call.invoke(connection)?;
                 let arrivals = taken
                     .into_iter()
                     .map(|(entry, fields, deliveries)| Arrival {

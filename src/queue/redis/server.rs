@@ -58,9 +58,10 @@ fn meaning(error: &RedisError) -> Meaning {
         ),
         _ => false,
     };
-    match is_outage || error.is_connection_dropped() || error.is_timeout() {
-        true => Meaning::Outage,
-        false => Meaning::Fatal,
+    if is_outage || error.is_connection_dropped() || error.is_timeout() {
+        Meaning::Outage
+    } else {
+        Meaning::Fatal
     }
 }
 
@@ -103,12 +104,10 @@ impl Server {
                 Err(error) => error,
             };
             let error = match meaning(&error) {
-                Meaning::NoGroup => {
-                    match self.call_once(|connection, keys| make_group(connection, keys)) {
-                        Ok(()) => continue,
-                        Err(error) => error,
-                    }
-                }
+                Meaning::NoGroup => match self.call_once(make_group) {
+                    Ok(()) => continue,
+                    Err(error) => error,
+                },
                 _ => error,
             };
             let is_over = until.is_some_and(|until| Instant::now() >= until);
@@ -158,7 +157,7 @@ impl Server {
         match meaning(error) {
             Meaning::Outage => Ok(()),
             Meaning::NoGroup => {
-                let made = self.call_once(|connection, keys| make_group(connection, keys));
+                let made = self.call_once(make_group);
                 match made {
                     Ok(()) => Ok(()),
                     Err(error) => match meaning(&error) {

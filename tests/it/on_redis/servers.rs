@@ -321,9 +321,9 @@ fn survives(happens: impl FnOnce(&mut TestStore)) {
         let queue = open(&store);
         std::thread::spawn(move || {
             let deliveries = slow(Duration::from_millis(10)).deliveries(&queue).unwrap();
-            deliveries
-                .map(|delivery| delivery.unwrap().ack().unwrap())
-                .count()
+            for delivery in deliveries {
+                delivery.unwrap().ack().unwrap();
+            }
         })
     });
     eventually("the run is in its middle", || {
@@ -521,9 +521,10 @@ fn a_large_number_of_delayed_jobs_runs_once_each() {
         .session(move || {
             let counts = Arc::clone(&counted);
             Session::new(move |_: Exchange<'_>| {
-                let status = match counts.fetch_add(1, Ordering::SeqCst) < 2_000 {
-                    true => 503,
-                    false => 200,
+                let status = if counts.fetch_add(1, Ordering::SeqCst) < 2_000 {
+                    503
+                } else {
+                    200
                 };
                 let response = http::Response::builder()
                     .status(status)
