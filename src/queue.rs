@@ -1,9 +1,11 @@
-//! Durable queues: runs that survive a crash. With the feature `journal`.
+//! Durable queues: runs that survive a crash, with the feature `journal`, and that any number of machines share, with the
+//! feature `redis`.
 //!
-//! A [`Queue`] holds [`Job`]s outside the memory of a process, together with their recorded outcomes. A run that is killed
-//! goes on where it was when it is started again:
+//! A [`Queue`] holds [`Job`]s outside the memory of a process, together with their recorded outcomes: in a file, or on a Redis
+//! server. A run that is killed goes on where it was when it is started again:
 //!
-//! ```
+#![cfg_attr(feature = "journal", doc = "```")]
+#![cfg_attr(not(feature = "journal"), doc = "```ignore")]
 //! use threaded::queue::{Job, Journal};
 //! use threaded::{Pool, RequestSpec};
 //!
@@ -36,7 +38,10 @@
 //!   is not sent again, but ends as [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted). (A [retry](crate::Retry) that
 //!   the pool decides on knows how the attempt before has ended, and is sent.)
 //! - **A job that kills its process does so three times at most**: then it is dead, recorded as interrupted, and the others go
-//!   on. See [`Journal::max_deliveries`] and [`Queue::dead`].
+//!   on. See [`Queue::dead`].
+//!
+//! How much a queue keeps through a power failure, and what happens while a server is away, is told by what opens it: `Journal`
+//! and `RedisQueue`.
 
 mod error;
 #[cfg(feature = "journal")]
@@ -60,7 +65,7 @@ use crate::outcome::{JobInfo, Outcome, OutcomeData, ThreadException};
 use crate::redact::{DebugTruncated, Truncated};
 use crate::request::RequestSpec;
 
-/// A durable queue of jobs, with their recorded outcomes. Opened by [`Journal::open`]. A clone is another handle to the same
+/// A durable queue of jobs, with their recorded outcomes. Opened by `Journal` and `RedisQueue`. A clone is another handle to the same
 /// queue; any number of threads can use it at the same time.
 #[derive(Clone)]
 pub struct Queue(pub(crate) Arc<dyn Store>);

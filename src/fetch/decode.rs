@@ -302,6 +302,48 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
 
+    /// A body of which nothing comes the first times that it is asked for.
+    #[cfg(feature = "zstd")]
+    struct Late(usize, io::Cursor<Vec<u8>>);
+
+    #[cfg(feature = "zstd")]
+    impl Read for Late {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let len = self.fill_buf()?.read(buffer)?;
+            self.consume(len);
+            Ok(len)
+        }
+    }
+
+    #[cfg(feature = "zstd")]
+    impl BufRead for Late {
+        fn fill_buf(&mut self) -> io::Result<&[u8]> {
+            if self.0 > 0 {
+                self.0 -= 1;
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.1.fill_buf()
+        }
+
+        fn consume(&mut self, len: usize) {
+            self.1.consume(len);
+        }
+    }
+
+    #[cfg(feature = "zstd")]
+    #[test]
+    fn a_zstd_decoder_is_patient_before_something_comes() {
+        let body = ::zstd::encode_all(&text()[..], 3).unwrap();
+        let mut decoder = super::zstd(Box::new(Late(100, io::Cursor::new(body)))).unwrap();
+        let mut content = Vec::new();
+        for _ in 0..100 {
+            let error = decoder.read_to_end(&mut content).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        }
+        decoder.read_to_end(&mut content).unwrap();
+        assert_eq!(content, text());
+    }
+
     fn text() -> Vec<u8> {
         let lines = (0..60).map(|number| format!("line {}\n", number * number));
         lines.collect::<String>().into_bytes()

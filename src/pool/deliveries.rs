@@ -190,7 +190,7 @@ impl fmt::Debug for Deliveries {
 /// The outcome of a job of a durable queue, to be acknowledged. Yielded by [`Deliveries`].
 ///
 /// A delivery that is dropped without that is given back: the job is sent again, until it was delivered
-/// [too often](crate::queue::Journal::max_deliveries).
+/// [too often](crate::queue#what-is-promised).
 #[must_use = "the job is sent again unless it is acknowledged"]
 pub struct Delivery {
     outcome: Outcome,

@@ -322,3 +322,24 @@ fn wake(state: MutexGuard<'_, State>, woken: impl IntoIterator<Item = Waker>) {
 
 /// There is something to do: the worker is not parked.
 pub(super) struct Ready;
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_does_not_park_while_a_job_is_there() {
+        let queue = JobQueue::new(Schedule::new(None, false), false, usize::MAX);
+        assert!(queue.park(0, Waker::noop()).is_ok());
+        let job = QueuedJob::Whole {
+            index: 0,
+            request: RequestSpec::get("http://test/"),
+            round: None,
+            last_attempt: None,
+        };
+        queue.push((job, None));
+        assert!(queue.park(0, Waker::noop()).is_err());
+        assert!(queue.take(0, None).is_some_and(|job| job.index == 0));
+        assert!(queue.park(0, Waker::noop()).is_ok());
+    }
+}

@@ -112,7 +112,7 @@ impl RedisQueue {
     }
 
     /// How often a job is started without an outcome, before it is [dead](Queue::dead), as
-    /// [`Journal::max_deliveries`](super::Journal::max_deliveries). 0 counts as 1. Defaults to 3.
+    /// `Journal::max_deliveries`. 0 counts as 1. Defaults to 3.
     pub fn max_deliveries(mut self, times: u32) -> Self {
         self.max_deliveries = times.max(1);
         self

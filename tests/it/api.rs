@@ -54,6 +54,8 @@ test_types! {
     is_movable: HyperTransport, PoolBuilder<HyperBuilder>, Session<HyperBuilder>;
     #[cfg(feature = "hyper")]
     is_cloneable_data: HyperBuilder;
+    #[cfg(any(feature = "journal", feature = "redis"))]
+    is_plain_data: Deliveries, Delivery;
     #[cfg(feature = "ureq")]
     is_movable: UreqTransport, PoolBuilder<UreqConfigBuilder>, Session<UreqConfigBuilder>;
 }
@@ -114,6 +116,25 @@ fn defined_types(source: &str) -> Vec<String> {
             name[..end.unwrap_or(name.len())].to_owned()
         })
         .collect()
+}
+
+#[cfg(all(feature = "journal", feature = "redis"))]
+#[test]
+fn queues_and_what_they_hold_are_plain_data() {
+    use threaded::queue::*;
+
+    is_cloneable_data::<Queue>();
+    is_cloneable_data::<Job>();
+    is_cloneable_data::<Submitted>();
+    is_cloneable_data::<Acked>();
+    is_cloneable_data::<Recorded>();
+    is_cloneable_data::<DeadJob>();
+    is_cloneable_data::<QueueStats>();
+    is_cloneable_data::<QueueError>();
+    is_cloneable_data::<Journal>();
+    is_cloneable_data::<Fsync>();
+    is_cloneable_data::<RedisQueue>();
+    is_error::<QueueError>();
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! What a journal costs: `cargo bench --features journal --bench journal`. Linux only: reads `/proc`.
+//! What durable queues cost: `cargo bench --features journal,redis --bench queues`. Linux only: reads `/proc`.
 //!
-//! Each case runs in a process of its own, on jobs with a stub transport: submitting them, opening a journal in which all are
-//! open or all are done, running them, and the CPU time of `ack` alone.
+//! Each case runs in a process of its own, on jobs with a stub transport. In a journal: submitting jobs, opening the file when
+//! all are open or all are done, running them, and the CPU time of `ack` alone. On a `redis-server` of its own: submitting
+//! jobs, and running them with one consumer and with two; without that program, these are left out.
 
 #![allow(
     clippy::expect_used,
@@ -16,10 +17,10 @@
 mod process;
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use threaded::queue::{Fsync, Job, Journal, Queue};
+use threaded::queue::{Fsync, Job, Journal, Queue, RedisQueue};
 use threaded::{Error, Exchange, Pool, RequestSpec, ResponseBody, Session};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -28,6 +29,11 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match *arguments {
+        ["consume", url] => {
+            run(&RedisQueue::open(url, "bench")?)?;
+            println!("{}", process::peak_kib());
+            std::process::exit(0);
+        }
         ["case", case, path, jobs, fsync] => {
             let fsync = match fsync {
                 "never" => Fsync::Never,
@@ -103,6 +109,82 @@ fn compare(is_test: bool) -> Result<()> {
             "run with fsync {fsync}: {:.2} µs each; `ack` takes {:.2} µs of CPU time",
             each(running),
             each(acks)
+        );
+    }
+    on_redis(jobs / 5)
+}
+
+/// A server that ends with this process.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn on_redis(jobs: u64) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let socket = folder.path().join("redis.sock");
+    let started = Command::new("redis-server")
+        .args([
+            "--appendonly",
+            "yes",
+            "--port",
+            "0",
+            "--save",
+            "",
+            "--unixsocket",
+        ])
+        .arg(&socket)
+        .arg("--dir")
+        .arg(folder.path())
+        .stdout(Stdio::null())
+        .spawn();
+    let Ok(server) = started else {
+        println!("there is no redis-server here");
+        return Ok(());
+    };
+    let _server = Server(server);
+    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let url = format!("unix://{}", socket.display());
+    let mut rounds = 0;
+    for consumers in [1, 2] {
+        // Ids that are new.
+        rounds += 1;
+        let queue = RedisQueue::open(&*url, "bench")?;
+        let all = (0..jobs).map(|row| {
+            let request = RequestSpec::get(format!("http://stub.test/items/{row}?full=1"));
+            Job::new(format!("{rounds}-{row}"), request)
+        });
+        let started = Instant::now();
+        queue.submit_all(all)?;
+        let submitting = started.elapsed();
+        let started = Instant::now();
+        let processes: Vec<Child> = (0..consumers)
+            .map(|_| {
+                let mut consumer = Command::new(std::env::current_exe()?);
+                consumer
+                    .args(["consume", &url])
+                    .stdout(Stdio::piped())
+                    .spawn()
+            })
+            .collect::<std::io::Result<_>>()?;
+        let mut peak = 0;
+        for process in processes {
+            let printed = String::from_utf8(process.wait_with_output()?.stdout)?;
+            peak = peak.max(printed.trim().parse::<u64>()?);
+        }
+        assert_eq!(queue.stats()?.recorded() as u64, jobs * rounds);
+        let rate = |time: Duration| jobs as f64 / time.as_secs_f64();
+        println!(
+            "on Redis, {jobs} jobs: {:.0} submitted a second; {:.0} recorded a second by {consumers} consumers, of {:.1} MB",
+            rate(submitting),
+            rate(started.elapsed()),
+            peak as f64 / 1e3
         );
     }
     Ok(())
