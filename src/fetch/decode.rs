@@ -302,9 +302,9 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
 
-    /// A body of which nothing comes the first times that it is asked for.
+    /// A body of which nothing comes for some time after its first bytes.
     #[cfg(feature = "zstd")]
-    struct Late(usize, io::Cursor<Vec<u8>>);
+    struct Late(usize, io::Chain<io::Cursor<Vec<u8>>, io::Cursor<Vec<u8>>>);
 
     #[cfg(feature = "zstd")]
     impl Read for Late {
@@ -318,7 +318,8 @@ mod tests {
     #[cfg(feature = "zstd")]
     impl BufRead for Late {
         fn fill_buf(&mut self) -> io::Result<&[u8]> {
-            if self.0 > 0 {
+            let (first, _) = self.1.get_ref();
+            if first.position() == first.get_ref().len() as u64 && self.0 > 0 {
                 self.0 -= 1;
                 return Err(io::ErrorKind::WouldBlock.into());
             }
@@ -332,9 +333,12 @@ mod tests {
 
     #[cfg(feature = "zstd")]
     #[test]
-    fn a_zstd_decoder_is_patient_before_something_comes() {
+    fn a_zstd_decoder_is_patient_until_something_comes() {
         let body = ::zstd::encode_all(&text()[..], 3).unwrap();
-        let mut decoder = super::zstd(Box::new(Late(100, io::Cursor::new(body)))).unwrap();
+        let (first, rest) = body.split_at(20);
+        let [first, rest] = [first, rest].map(|piece| io::Cursor::new(piece.to_vec()));
+        let pieces = Read::chain(first, rest);
+        let mut decoder = super::zstd(Box::new(Late(100, pieces))).unwrap();
         let mut content = Vec::new();
         for _ in 0..100 {
             let error = decoder.read_to_end(&mut content).unwrap_err();
