@@ -48,6 +48,7 @@ mod error;
 mod journal;
 #[cfg(feature = "redis")]
 mod redis;
+mod sealing;
 
 use std::fmt;
 use std::sync::Arc;
@@ -60,6 +61,8 @@ pub use self::error::QueueError;
 pub use self::journal::{Fsync, Journal};
 #[cfg(feature = "redis")]
 pub use self::redis::RedisQueue;
+#[cfg(feature = "default-tls")]
+pub use self::sealing::SealingKey;
 use crate::error::Error;
 use crate::outcome::{JobInfo, Outcome, OutcomeData, ThreadException};
 use crate::redact::{DebugTruncated, Truncated};
@@ -194,18 +197,6 @@ impl Job {
     /// Returns the request.
     pub fn request(&self) -> &RequestSpec {
         &self.request
-    }
-
-    /// The id, and the request in its JSON form.
-    pub(crate) fn into_data(self) -> Result<(String, Vec<u8>), QueueError> {
-        let Self { id, request } = self;
-        match serde_json::to_vec(&request) {
-            Ok(json) => Ok((id, json)),
-            Err(error) => {
-                let message = error.to_string();
-                Err(QueueError::Job { id, message })
-            }
-        }
     }
 }
 

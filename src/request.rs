@@ -25,6 +25,8 @@ pub use body::RequestBody;
 pub(crate) use body::{BodySourceError, OpenBody};
 #[cfg(feature = "serde")]
 pub(crate) use data::Described;
+#[cfg(any(feature = "journal", feature = "redis"))]
+pub(crate) use data::{from_json, to_json};
 pub use target::IntoUrl;
 use target::Target;
 pub(crate) use url_parser::UrlParser;

@@ -21,6 +21,9 @@ use rustix::fs::FlockOperation;
 
 use self::jobs::{Change, Jobs, Span};
 use self::line::{DelayData, HEADER, Verb};
+#[cfg(feature = "default-tls")]
+use super::SealingKey;
+use super::sealing::Keys;
 use super::{
     Acked, DeadJob, Delay, Entry, Job, Queue, QueueError, QueueStats, Recorded, RecordedOutcomes,
     Store, Taken, TakenJob, outcome_of_dead, reason_of,
@@ -69,6 +72,7 @@ pub struct Journal {
     max_deliveries: u32,
     remembers_ids: bool,
     compact_above: u64,
+    keys: Keys,
 }
 
 /// When a [`Journal`] makes sure that what it has written survives a power failure, by fsync(2).
@@ -103,6 +107,7 @@ impl Journal {
             max_deliveries: 3,
             remembers_ids: true,
             compact_above: 64 << 20,
+            keys: Keys::default(),
         }
     }
 
@@ -131,6 +136,14 @@ impl Journal {
     /// meanwhile. Defaults to 64 MiB.
     pub fn compact_above(mut self, bytes: u64) -> Self {
         self.compact_above = bytes;
+        self
+    }
+
+    /// Seals secrets with this key, instead of refusing them. After another call, the new key seals, and the others open what was
+    /// sealed with them. Defaults to none.
+    #[cfg(feature = "default-tls")]
+    pub fn seal_with(mut self, key: SealingKey) -> Self {
+        self.keys.add(key);
         self
     }
 
@@ -560,8 +573,7 @@ impl Shared {
     ) -> io::Result<(String, Result<RequestSpec, String>)> {
         let line = read_line(file, span)?;
         let line = line::parse(&line).map_err(io::Error::other)?;
-        let request = serde_json::from_slice(line.payload);
-        let request = request.map_err(|error| error.to_string());
+        let request = self.settings.keys.read(&line.id, line.payload);
         Ok((line.id.into_owned(), request))
     }
 
@@ -652,7 +664,7 @@ impl Store for JournalStore {
                     is_over = true;
                     break;
                 };
-                match job.into_data() {
+                match shared.settings.keys.write(job) {
                     Ok((id, json)) => {
                         size += json.len() + id.len();
                         batch.push((id, json));

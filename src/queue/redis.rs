@@ -18,6 +18,9 @@ use redis::{FromRedisValue, IntoConnectionInfo, RedisResult, Value};
 
 use self::scripts::Keys;
 use self::server::Server;
+#[cfg(feature = "default-tls")]
+use super::SealingKey;
+use super::sealing;
 use super::{
     Acked, DeadJob, Delay, Entry, Job, Queue, QueueError, QueueStats, Recorded, RecordedOutcomes,
     Store, Taken, TakenJob, reason_of,
@@ -79,6 +82,7 @@ pub struct RedisQueue {
     remembers_ids: bool,
     allows_volatile: bool,
     max_outage: Option<Duration>,
+    secrets: sealing::Keys,
 }
 
 impl RedisQueue {
@@ -101,6 +105,7 @@ impl RedisQueue {
             remembers_ids: true,
             allows_volatile: false,
             max_outage: None,
+            secrets: sealing::Keys::default(),
         }
     }
 
@@ -135,6 +140,13 @@ impl RedisQueue {
     /// For how long a call waits for a server that is away, before it fails. `None` is no limit. Defaults to `None`.
     pub fn max_outage(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.max_outage = limit.into();
+        self
+    }
+
+    /// Seals secrets with this key, instead of refusing them, as `Journal::seal_with` does. Defaults to none.
+    #[cfg(feature = "default-tls")]
+    pub fn seal_with(mut self, key: SealingKey) -> Self {
+        self.secrets.add(key);
         self
     }
 
@@ -219,6 +231,7 @@ impl fmt::Debug for RedisQueue {
             remembers_ids,
             allows_volatile,
             max_outage,
+            secrets,
         } = self;
         f.debug_struct("RedisQueue")
             .field("url", &format_args!("{}", crate::redact::SafeUrl(url)))
@@ -228,6 +241,7 @@ impl fmt::Debug for RedisQueue {
             .field("remember_ids", remembers_ids)
             .field("allow_volatile", allows_volatile)
             .field("max_outage", max_outage)
+            .field("secrets", secrets)
             .finish()
     }
 }
@@ -405,7 +419,7 @@ impl Store for RedisStore {
                     is_over = true;
                     break;
                 };
-                match job.into_data() {
+                match self.0.settings.secrets.write(job) {
                     Ok((id, json)) => {
                         size += json.len() + id.len();
                         batch.push((id, json));

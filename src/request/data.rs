@@ -62,6 +62,38 @@ struct SpecData {
     auth: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tag: Option<serde_json::Value>,
+    /// The name of a key, and a [`SecretData`] that is sealed with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sealed: Option<(String, String)>,
+}
+
+/// What is secret of a spec.
+#[cfg(any(feature = "journal", feature = "redis"))]
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SecretData {
+    /// With user info.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    headers: Vec<(String, FieldValue)>,
+    /// With user info.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<String>,
+}
+
+/// What keeps a spec from being serialized as it is.
+enum Obstacle {
+    NoData(String),
+    Secret(String),
+}
+
+impl From<Obstacle> for String {
+    fn from(obstacle: Obstacle) -> Self {
+        match obstacle {
+            Obstacle::NoData(message) | Obstacle::Secret(message) => message,
+        }
+    }
 }
 
 /// The content, in one of these ways.
@@ -109,10 +141,52 @@ where
 /// invalid value.
 impl Serialize for RequestSpec {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        SpecData::of(self, Err)
+        SpecData::of(self, |obstacle| Err(obstacle.into()))
             .map_err(ser::Error::custom)?
             .serialize(serializer)
     }
+}
+
+/// The JSON form of a spec. If there is a `seal`, secrets are given to it; it returns the name of its key, and what it has made of
+/// them.
+#[cfg(any(feature = "journal", feature = "redis"))]
+pub(crate) fn to_json(
+    spec: &RequestSpec,
+    seal: Option<impl FnOnce(&[u8]) -> Result<(String, String), String>>,
+) -> Result<Vec<u8>, String> {
+    let Some(seal) = seal else {
+        return serde_json::to_vec(spec).map_err(|error| error.to_string());
+    };
+    let mut data = SpecData::of(spec, |obstacle| match obstacle {
+        Obstacle::NoData(message) => Err(message),
+        Obstacle::Secret(_) => Ok(()),
+    })?;
+    if let Some(secrets) = SecretData::of(spec) {
+        let secrets = serde_json::to_vec(&secrets).map_err(|error| error.to_string())?;
+        data.sealed = Some(seal(&secrets)?);
+    }
+    serde_json::to_vec(&data).map_err(|error| error.to_string())
+}
+
+/// The spec of a JSON form. Secrets are given to `open`, with the name of their key.
+#[cfg(any(feature = "journal", feature = "redis"))]
+pub(crate) fn from_json(
+    json: &[u8],
+    open: impl FnOnce(&str, &str) -> Result<Vec<u8>, String>,
+) -> Result<RequestSpec, String> {
+    let message = |error: serde_json::Error| error.to_string();
+    if json.starts_with(b"\"") {
+        return serde_json::from_slice(json).map_err(message);
+    }
+    let mut data: SpecData = serde_json::from_slice(json).map_err(message)?;
+    if let Some((key, sealed)) = data.sealed.take() {
+        let secrets = open(&key, &sealed)?;
+        let secrets: SecretData = serde_json::from_slice(&secrets).map_err(message)?;
+        data.url = secrets.url.unwrap_or(data.url);
+        data.headers.extend(secrets.headers);
+        data.proxy = secrets.proxy.or(data.proxy);
+    }
+    data.into_spec()
 }
 
 /// A spec as a part of an outcome: what cannot be serialized is left out.
@@ -161,10 +235,10 @@ impl SpecData {
     /// What cannot be serialized goes to `leave_out`, which decides whether the rest can be without it.
     fn of(
         spec: &RequestSpec,
-        leave_out: impl Fn(String) -> Result<(), String>,
+        leave_out: impl Fn(Obstacle) -> Result<(), String>,
     ) -> Result<Self, String> {
         if let Err(error) = spec.check() {
-            leave_out(error.to_string())?;
+            leave_out(Obstacle::NoData(error.to_string()))?;
         }
         let mut data = Self {
             v: Some(VERSION),
@@ -180,7 +254,8 @@ impl SpecData {
             return Ok(data);
         };
         if !options.extensions.is_empty() {
-            leave_out("an `extension` is no data; attach the value with `tag`".to_owned())?;
+            let message = "an `extension` is no data; attach the value with `tag`";
+            leave_out(Obstacle::NoData(message.to_owned()))?;
         }
         for (name, value) in &options.headers {
             if headers::is_sensitive(name, value) {
@@ -199,11 +274,11 @@ impl SpecData {
             None => {}
             Some(BodyDestination::File(path)) => data.save_to = Some(text_of(path)?),
             Some(BodyDestination::Named(name)) => data.handler = Some(name.to_string()),
-            Some(BodyDestination::Handler(_)) => leave_out(
-                "`read_with` is a closure, which is no data; register it with `PoolBuilder::handler`, and name it with \
-                 `RequestSpec::handler`"
-                    .to_owned(),
-            )?,
+            Some(BodyDestination::Handler(_)) => {
+                let message = "`read_with` is a closure, which is no data; register it with `PoolBuilder::handler`, and \
+                               name it with `RequestSpec::handler`";
+                leave_out(Obstacle::NoData(message.to_owned()))?;
+            }
         }
         data.body = options.body.as_ref().map(BodyData::of).transpose()?;
         #[cfg(feature = "gzip")]
@@ -224,6 +299,12 @@ impl SpecData {
         if let Some(version) = self.v.filter(|version| *version != VERSION) {
             return Err(format!(
                 "`v` is {version}, and only version {VERSION} is known here"
+            ));
+        }
+        if let Some((key, _)) = self.sealed {
+            return Err(format!(
+                "`sealed`: only the queue that it was sealed for can open it, with the key `{}`",
+                Truncated(key)
             ));
         }
         if self.url.is_empty() {
@@ -282,6 +363,31 @@ impl SpecData {
         }
         spec.check().map_err(|error| error.to_string())?;
         Ok(spec)
+    }
+}
+
+#[cfg(any(feature = "journal", feature = "redis"))]
+impl SecretData {
+    /// `None` if nothing is secret.
+    fn of(spec: &RequestSpec) -> Option<Self> {
+        let mut secrets = Self::default();
+        if without_user_info(spec.url()).is_some() {
+            secrets.url = Some(spec.url().to_owned());
+        }
+        if let Some(options) = &spec.options {
+            for (name, value) in &options.headers {
+                if headers::is_sensitive(name, value) {
+                    let value = FieldValue::of(value.as_bytes());
+                    secrets.headers.push((name.as_str().to_owned(), value));
+                }
+            }
+            let proxy = options.proxy.as_deref();
+            let proxy = proxy.filter(|proxy| without_user_info(proxy).is_some());
+            secrets.proxy = proxy.map(str::to_owned);
+        }
+        let is_some =
+            secrets.url.is_some() || secrets.proxy.is_some() || !secrets.headers.is_empty();
+        is_some.then_some(secrets)
     }
 }
 
@@ -409,8 +515,10 @@ fn without_user_info(text: &str) -> Option<String> {
     Some(url.into())
 }
 
-fn secret(what: &str) -> String {
-    format!("{what} is a secret, which is not stored; name credentials with `auth_named` instead")
+fn secret(what: &str) -> Obstacle {
+    Obstacle::Secret(format!(
+        "{what} is a secret, which is not stored; name credentials with `auth_named` instead"
+    ))
 }
 
 fn text_of(path: &Path) -> Result<String, String> {

@@ -134,6 +134,8 @@ fn queues_and_what_they_hold_are_plain_data() {
     is_cloneable_data::<Journal>();
     is_cloneable_data::<Fsync>();
     is_cloneable_data::<RedisQueue>();
+    #[cfg(feature = "default-tls")]
+    is_cloneable_data::<SealingKey>();
     is_error::<QueueError>();
 }
 

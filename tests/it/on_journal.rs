@@ -9,6 +9,8 @@ mod files;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
+#[cfg(feature = "default-tls")]
+use threaded::queue::SealingKey;
 use threaded::queue::{Journal, Queue};
 
 /// Where a durable queue is kept: in a file of a folder of its own.
@@ -32,6 +34,13 @@ impl TestStore {
             .max_deliveries(times)
             .build()
             .unwrap()
+    }
+
+    #[cfg(feature = "default-tls")]
+    fn open_with_keys(&self, keys: impl IntoIterator<Item = SealingKey>) -> Queue {
+        let builder = Journal::builder(self.path());
+        let sealed = keys.into_iter().fold(builder, Journal::seal_with);
+        sealed.build().unwrap()
     }
 
     /// All that is stored.

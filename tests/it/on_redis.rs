@@ -10,6 +10,8 @@ mod servers;
 
 use std::path::PathBuf;
 
+#[cfg(feature = "default-tls")]
+use threaded::queue::SealingKey;
 use threaded::queue::{Queue, RedisQueue};
 
 use crate::support::redis_server::RedisServer;
@@ -32,6 +34,12 @@ impl TestStore {
 
     fn open_with_max_deliveries(&self, times: u32) -> Queue {
         self.builder().max_deliveries(times).build().unwrap()
+    }
+
+    #[cfg(feature = "default-tls")]
+    fn open_with_keys(&self, keys: impl IntoIterator<Item = SealingKey>) -> Queue {
+        let sealed = keys.into_iter().fold(self.builder(), RedisQueue::seal_with);
+        sealed.build().unwrap()
     }
 
     /// All that is stored.

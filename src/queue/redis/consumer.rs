@@ -184,14 +184,14 @@ impl Shared {
     fn understand(&self, arrival: &Arrival) -> Result<TakenJob, (String, RequestSpec, Error)> {
         let text = |name| field(&arrival.fields, name).map(String::from_utf8_lossy);
         let none = || RequestSpec::get("");
-        let (Some(id), Some(spec)) = (text("id"), text("spec")) else {
+        let (Some(id), Some(spec)) = (text("id"), field(&arrival.fields, "spec")) else {
             let error = Error::invalid_request("the entry is no job: it has no `id` or no `spec`");
             return Err((arrival.entry.clone(), none(), error));
         };
         let id = id.into_owned();
-        let request: RequestSpec = match serde_json::from_str(&spec) {
+        let request = match self.settings.secrets.read(&id, spec) {
             Ok(request) => request,
-            Err(error) => return Err((id, none(), Error::invalid_request(error.to_string()))),
+            Err(reason) => return Err((id, none(), Error::invalid_request(reason))),
         };
         let before = text("starts").and_then(|starts| starts.parse::<u32>().ok());
         let starts = before

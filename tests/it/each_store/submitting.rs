@@ -152,3 +152,91 @@ fn many_threads_can_submit_the_same_jobs() {
     assert_eq!(queue.stats().unwrap().waiting(), 200);
     assert_eq!(run(stub(), &queue).len(), 200);
 }
+
+#[cfg(feature = "default-tls")]
+mod sealed {
+    use threaded::RequestSpec;
+    use threaded::queue::{QueueError, SealingKey};
+
+    use super::{TestStore, job, recorded, run};
+    use crate::support::recording_server::{RecordingServer, values};
+
+    const CANARY: &str = "canary-5e1d";
+
+    fn key(name: &str, byte: u8) -> SealingKey {
+        SealingKey::new(name, &[byte; 32])
+    }
+
+    #[test]
+    fn secrets_are_sent_and_stored_nowhere_in_the_clear() {
+        let server = RecordingServer::responding_ok();
+        let store = TestStore::new();
+        let queue = store.open_with_keys([key("one", 1)]);
+        let url = server
+            .url("/")
+            .replace("://", &format!("://user:{CANARY}@"));
+        queue.submit(job(0, RequestSpec::get(url))).unwrap();
+        let request = RequestSpec::get(server.url("/"))
+            .header("X-Plain", "plain-text")
+            .header("Cookie", format!("session={CANARY}"))
+            .bearer_auth(CANARY);
+        queue.submit(job(1, request)).unwrap();
+        drop(queue);
+
+        // A new key seals, and the old one opens what it has sealed.
+        let queue = store.open_with_keys([key("one", 1), key("two", 2)]);
+        let request = RequestSpec::get(server.url("/")).bearer_auth(CANARY);
+        queue.submit(job(2, request)).unwrap();
+        assert_eq!(run(crate::pool().concurrency(1), &queue).len(), 3);
+        let received = server.received();
+        assert_eq!(received.len(), 3);
+        assert!(
+            received
+                .iter()
+                .all(|request| request.headers().contains_key("authorization"))
+        );
+        assert_eq!(
+            values(&received[1], "authorization"),
+            [format!("Bearer {CANARY}")]
+        );
+        assert_eq!(
+            values(&received[1], "cookie"),
+            [format!("session={CANARY}")]
+        );
+        assert_eq!(values(&received[1], "x-plain"), ["plain-text"]);
+
+        assert_eq!(recorded(&queue)["job-1"]["response"]["status"], 200);
+        let content = String::from_utf8_lossy(&store.content()).into_owned();
+        assert!(content.contains("plain-text") && content.contains("\"two\""));
+        assert!(!content.contains(CANARY) && !format!("{queue:?}").contains(CANARY));
+    }
+
+    #[test]
+    fn without_the_key_a_job_is_dead_and_with_it_lives_again() {
+        let server = RecordingServer::responding_ok();
+        let store = TestStore::new();
+        let queue = store.open_with_keys([key("one", 1)]);
+        let request = RequestSpec::get(server.url("/")).bearer_auth(CANARY);
+        queue.submit(job(0, request.clone())).unwrap();
+        drop(queue);
+        for (keys, expected) in [
+            (vec![], "opened without"),
+            (vec![key("other", 1)], "opened without"),
+            (vec![key("one", 2)], "cannot be opened"),
+        ] {
+            let queue = store.open_with_keys(keys);
+            assert_eq!(run(crate::pool(), &queue).len(), 0);
+            let dead = queue.dead().unwrap();
+            assert!(dead[0].reason().contains(expected), "{dead:?}");
+            assert!(dead[0].reason().contains("`one`"), "{dead:?}");
+            assert!(queue.requeue("job-0").unwrap());
+        }
+        let queue = store.open_with_keys([key("one", 1)]);
+        assert_eq!(run(crate::pool(), &queue), ["job-0"]);
+        assert_eq!(server.received().len(), 1);
+        // A key is no reason to store what is no data.
+        let reader = request.read_with(|_, _| Ok(()));
+        let error = queue.submit(job(1, reader)).unwrap_err();
+        assert!(matches!(error, QueueError::Job { .. }), "{error:?}");
+    }
+}
