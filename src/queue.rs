@@ -117,8 +117,7 @@ impl Queue {
         self.0.close()
     }
 
-    /// The outcomes that are recorded now, in the order in which they were: one for each job that is recorded or
-    /// [dead](Self::dead).
+    /// The outcomes that are recorded now: one for each job that is recorded, in that order, or [dead](Self::dead).
     ///
     /// # Errors
     ///
@@ -214,7 +213,8 @@ pub enum Submitted {
 pub enum Acked {
     /// It is the outcome of the job.
     Recorded,
-    /// There is a record of this job already, which stays; this outcome is not recorded.
+    /// There is a record of this job already, which stays; this outcome is not recorded. (On a Redis server, that record may be
+    /// this very outcome, if the connection broke before the server's reply.)
     Superseded,
 }
 
@@ -232,7 +232,7 @@ impl Recorded {
     }
 
     /// Returns the outcome, as data: see the `Serialize` of [`ThreadResponse`](crate::ThreadResponse) and
-    /// [`ThreadException`](crate::ThreadException).
+    /// [`ThreadException`].
     ///
     /// ```
     /// # let outcome = serde_json::json!({"response": {"status": 200}});
@@ -349,6 +349,9 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     /// Ends a lease without an outcome. Must not block.
     fn give_back(&self, entry: &Entry);
 
+    /// Waits until what was given back is, but not for long.
+    fn settle(&self);
+
     fn outcomes(&self) -> Result<RecordedOutcomes, QueueError>;
 
     fn dead(&self) -> Result<Vec<DeadJob>, QueueError>;
@@ -361,6 +364,39 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
 }
 
 pub(crate) type RecordedOutcomes = Box<dyn Iterator<Item = Result<Recorded, QueueError>> + Send>;
+
+/// Jobs that are submitted at once.
+struct Batch {
+    /// Ids, and requests in their JSON form.
+    jobs: Vec<(String, Vec<u8>)>,
+    /// Why there are no more.
+    end: Option<Result<(), QueueError>>,
+}
+
+impl Batch {
+    /// Takes jobs until there are so many, or so many bytes of them.
+    fn next(
+        source: &mut dyn Iterator<Item = Job>,
+        keys: &sealing::Keys,
+        (max_jobs, max_bytes): (usize, usize),
+    ) -> Self {
+        let mut jobs = Vec::new();
+        let mut size = 0;
+        while jobs.len() < max_jobs && size < max_bytes {
+            let end = match source.next().map(|job| keys.write(job)) {
+                Some(Ok((id, json))) => {
+                    size += json.len() + id.len();
+                    jobs.push((id, json));
+                    continue;
+                }
+                Some(Err(error)) => Some(Err(error)),
+                None => Some(Ok(())),
+            };
+            return Self { jobs, end };
+        }
+        Self { jobs, end: None }
+    }
+}
 
 /// What [`Store::take`] returns.
 #[derive(Default)]
@@ -426,6 +462,7 @@ pub(crate) struct Lease {
     store: Arc<dyn Store>,
     entry: Entry,
     delay: Option<Delay>,
+    /// Whether it has ended, or another thread is about to end it.
     is_settled: AtomicBool,
 }
 
@@ -453,17 +490,19 @@ impl Lease {
     }
 
     pub(crate) fn record(&self, outcome: &Outcome, with_body: bool) -> Result<Acked, QueueError> {
-        if self.is_settled.load(Ordering::SeqCst) {
-            return Ok(Acked::Superseded);
-        }
         let data = OutcomeData::of(outcome, with_body);
         let json = serde_json::to_vec(&data).map_err(|error| QueueError::Job {
             id: self.entry.job_id.to_string(),
             message: error.to_string(),
         })?;
-        let acked = self.store.record(&self.entry, &json)?;
-        self.is_settled.store(true, Ordering::SeqCst);
-        Ok(acked)
+        if self.is_settled.swap(true, Ordering::SeqCst) {
+            return Ok(Acked::Superseded);
+        }
+        let acked = self.store.record(&self.entry, &json);
+        if acked.is_err() {
+            self.is_settled.store(false, Ordering::SeqCst);
+        }
+        acked
     }
 
     /// Ends the lease without an outcome, unless it has ended.

@@ -23,7 +23,9 @@ use crate::queue::{Acked, Lease, Queue, QueueError, TakenJob};
 /// each of them before the next one, or on another thread.
 ///
 /// An error of the queue is yielded as such; then nothing more is taken, and it ends with the jobs in flight. Dropping it early
-/// cancels the jobs in flight and gives all jobs without a record back to the queue; it does not block.
+/// cancels the jobs in flight and gives all jobs without a record back to the queue. It does not block: a Redis server is told in
+/// the background, so a process that ends at once may leave them leased until the lease runs out. One that has come to the end
+/// of the iteration has told it.
 ///
 /// To stop it, use a [`handle`](Self::handle): after [`Handle::shutdown`] it yields the outcomes of the jobs in flight, and ends.
 /// Cancelled jobs are not yielded but given back, so that nothing is recorded of them. So are those that are cancelled by the
@@ -35,6 +37,8 @@ pub struct Deliveries {
     waker: Waker,
     /// When a delayed job of the queue is due.
     next_at: Option<Instant>,
+    /// The number of jobs in the pool when it was decided how many to take.
+    held_before: usize,
     /// Whether more jobs are taken.
     is_open: bool,
     failure: Option<QueueError>,
@@ -76,6 +80,7 @@ impl Deliveries {
             news,
             waker,
             next_at: None,
+            held_before: 0,
             is_open: true,
             failure: None,
             pool,
@@ -103,6 +108,7 @@ impl Deliveries {
             }
             let (window, held) = (self.pool.window, self.receiver.held());
             let room = window.saturating_sub(held);
+            self.held_before = held;
             // Several at a time cost less. The rest of the window keeps the workers busy meanwhile.
             if room == 0 || room < window / 4 {
                 self.next_at = None;
@@ -134,12 +140,13 @@ impl Deliveries {
         let (threads, round) = (&self.pool.guard.threads, self.receiver.round());
         let starts = entry.starts;
         let may_be_sent = starts == 0 || request.is_idempotent();
-        let lease = Lease::new(&self.queue.0, entry, delay);
-        let request = request.extension(Arc::new(lease));
+        let lease = Arc::new(Lease::new(&self.queue.0, entry, delay));
+        let request = request.extension(Arc::clone(&lease));
         if may_be_sent {
             // If it is refused, it is dropped, and given back to the queue.
             let _ = threads.submit(request, Some(Arc::clone(round)));
-        } else {
+        } else if lease.start(false).is_ok() {
+            // It counts as a delivery: one that is never acknowledged must not come back for ever.
             let error = crate::Error::interrupted(starts);
             threads.core.refuse(request, round, error);
         }
@@ -155,18 +162,23 @@ impl Iterator for Deliveries {
             if let Some(error) = self.failure.take() {
                 return Some(Err(error));
             }
-            let (is_open, news) = (self.is_open, &self.news.has_some);
-            let before = self.receiver.held();
+            let (is_open, before, news) = (self.is_open, self.held_before, &self.news);
             let outcome = self.receiver.recv_until(self.next_at, |held| {
-                // A job that was given back has made room for another one.
-                let has_room = held < before;
-                news.swap(false, Ordering::SeqCst) || has_room || (!is_open && held == 0)
+                let has_news = news.has_some.swap(false, Ordering::SeqCst);
+                let is_over = if is_open {
+                    // A job that was given back has made room for another one.
+                    held < before || news.round.is_closed()
+                } else {
+                    held == 0
+                };
+                has_news || is_over
             });
             match outcome.map(Delivery::new) {
                 Some(Some(delivery)) => return Some(Ok(delivery)),
                 Some(None) => {}
                 None if !self.is_open && self.receiver.held() == 0 => {
                     self.pool.close();
+                    self.queue.0.settle();
                     return None;
                 }
                 None => {}

@@ -19,7 +19,8 @@ pub enum QueueError {
         /// What cannot be stored, and what to use instead.
         message: String,
     },
-    /// Another process, or another handle in this one, has opened the journal. One at a time can.
+    /// Another process, or another handle in this one, has opened the journal. One at a time can. A handle lives as long as its
+    /// clones, and as workers are busy with jobs of it.
     InUse(PathBuf),
     /// The file is no journal, or one of a newer version of this crate.
     Format {

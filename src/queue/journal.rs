@@ -19,14 +19,14 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 
-use self::jobs::{Change, Jobs, Span};
+use self::jobs::{Change, Jobs, Span, TakenSlot};
 use self::line::{DelayData, HEADER, Verb};
 #[cfg(feature = "default-tls")]
 use super::SealingKey;
 use super::sealing::Keys;
 use super::{
-    Acked, DeadJob, Delay, Entry, Job, Queue, QueueError, QueueStats, Recorded, RecordedOutcomes,
-    Store, Taken, TakenJob, outcome_of_dead, reason_of,
+    Acked, Batch, DeadJob, Delay, Entry, Job, Queue, QueueError, QueueStats, Recorded,
+    RecordedOutcomes, Store, Taken, TakenJob, outcome_of_dead, reason_of,
 };
 use crate::error::Error;
 use crate::redact::Truncated;
@@ -42,7 +42,7 @@ const MAX_DAMAGE: usize = 1_000;
 /// Opens a [`Queue`] in a file: for one process at a time, on a local file system.
 ///
 /// The file is text, one record a line: `head`, `grep` and `tail -f` show what is going on. It grows with each job and its
-/// outcome. Of a job that is not done, memory holds about 150 bytes; of one that is done, about 30, or nothing: see
+/// outcome. Of a job that is not done, memory holds about 170 bytes; of one that is done, about 30, or nothing: see
 /// [`remember_ids`](Self::remember_ids).
 ///
 /// ```
@@ -81,8 +81,9 @@ pub enum Fsync {
     /// Before a call returns. Nothing is lost. Takes from 50 µs to 10 ms, as the disk has it; records of several threads share
     /// one sync.
     Each,
-    /// This long after a record at most, by a thread in the background: records of this time may be lost, which means that
-    /// jobs are sent again, also those that are not idempotent.
+    /// This long after a record, by a thread in the background, which is later while the file is compacted: records of this
+    /// time may be lost, which means that jobs are sent again, also those that are not idempotent. What is not synced when the
+    /// process ends is left to the operating system.
     Interval(Duration),
     /// When the operating system likes, within half a minute on most. What may be lost is as with `Interval`, and what is left
     /// may have gaps.
@@ -174,6 +175,7 @@ impl Journal {
                 is_synced: true,
                 is_compacting: false,
                 can_compact: true,
+                kept_garbage: 0,
                 is_dropped: false,
                 broken: None,
                 failure: None,
@@ -392,7 +394,7 @@ struct State {
     /// What they change.
     changes: Vec<Change>,
     /// Told of the fate of the lines in the buffer.
-    batch: Arc<Batch>,
+    batch: Arc<Written>,
     wants_sync: bool,
     /// Whether a thread is writing, or is about to replace the file.
     is_writing: bool,
@@ -401,6 +403,8 @@ struct State {
     is_compacting: bool,
     /// Whether it has not failed to.
     can_compact: bool,
+    /// How many bytes the last compaction has left that count as being of no use.
+    kept_garbage: u64,
     is_dropped: bool,
     /// The file can be relied on no more.
     broken: Option<Arc<io::Error>>,
@@ -411,7 +415,7 @@ struct State {
 
 /// Lines that are written at the same time.
 #[derive(Default)]
-struct Batch(OnceLock<Result<(), Arc<io::Error>>>);
+struct Written(OnceLock<Result<(), Arc<io::Error>>>);
 
 impl State {
     /// Appends a line to the buffer.
@@ -496,61 +500,52 @@ impl Shared {
         result.clone().map_err(|error| self.failed(&error))
     }
 
-    /// Writes what is in the buffer, while no other thread does; and what others add meanwhile, for a while.
-    fn write<'a>(&'a self, mut state: MutexGuard<'a, State>) {
-        const ROUNDS: usize = 1;
-
+    /// Writes what is in the buffer, while no other thread does.
+    fn write(&self, mut state: MutexGuard<'_, State>) {
         state.is_writing = true;
-        for round in 1..=ROUNDS {
-            let lines = std::mem::take(&mut state.buffer);
-            let changes = std::mem::take(&mut state.changes);
-            let batch = std::mem::take(&mut state.batch);
-            let wants_sync = std::mem::take(&mut state.wants_sync);
-            let at = state.written;
-            let file = Arc::clone(&state.file);
-            drop(state);
+        let lines = std::mem::take(&mut state.buffer);
+        let changes = std::mem::take(&mut state.changes);
+        let batch = std::mem::take(&mut state.batch);
+        let wants_sync = std::mem::take(&mut state.wants_sync);
+        let at = state.written;
+        let file = Arc::clone(&state.file);
+        drop(state);
 
-            let written = file.write_all_at(&lines, at);
-            let synced = match (&written, wants_sync) {
-                (Ok(()), true) => file.sync_data(),
-                _ => Ok(()),
-            };
+        let written = file.write_all_at(&lines, at);
+        let synced = match (&written, wants_sync) {
+            (Ok(()), true) => file.sync_data(),
+            _ => Ok(()),
+        };
 
-            state = self.state.lock();
-            let result = match (written, synced) {
-                (Ok(()), Ok(())) => {
-                    for change in changes {
-                        state.jobs.commit(change);
-                    }
-                    state.written = at + lines.len() as u64;
-                    state.is_synced &= wants_sync;
-                    Ok(())
+        let mut state = self.state.lock();
+        let result = match (written, synced) {
+            (Ok(()), Ok(())) => {
+                for change in changes {
+                    state.jobs.commit(change);
                 }
-                (Err(error), _) => {
-                    // A part of a line in front of the next one would make that one unreadable.
-                    let is_broken = file.set_len(at).is_err();
-                    Err(state.roll_back(changes, at, is_broken, error))
-                }
-                // What is on the disk is not known any more: the operating system may have dropped what it could not write.
-                (Ok(()), Err(error)) => Err(state.roll_back(changes, at, true, error)),
-            };
-            // Under the lock: a thread that waits finds either the result, or its lines in the buffer.
-            let _ = batch.0.set(result);
-            state.is_writing = !state.buffer.is_empty() && round < ROUNDS;
-            let is_last = !state.is_writing;
-            let wakes_background = is_last && self.has_work_in_background(&state);
-            let watchers = state.watchers.clone();
-            drop(state);
-            self.written.notify_all();
-            if wakes_background {
-                self.background.notify_one();
+                state.written = at + lines.len() as u64;
+                state.is_synced &= wants_sync;
+                Ok(())
             }
-            watchers.iter().for_each(Waker::wake_by_ref);
-            if is_last {
-                return;
+            (Err(error), _) => {
+                // A part of a line in front of the next one would make that one unreadable.
+                let is_broken = file.set_len(at).is_err();
+                Err(state.roll_back(changes, at, is_broken, error))
             }
-            state = self.state.lock();
+            // What is on the disk is not known any more: the operating system may have dropped what it could not write.
+            (Ok(()), Err(error)) => Err(state.roll_back(changes, at, true, error)),
+        };
+        state.is_writing = false;
+        // Under the lock: a thread that waits finds either the result, or its lines in the buffer.
+        let _ = batch.0.set(result);
+        let wakes_background = self.has_work_in_background(&state);
+        let watchers = state.watchers.clone();
+        drop(state);
+        self.written.notify_all();
+        if wakes_background {
+            self.background.notify_one();
         }
+        watchers.iter().for_each(Waker::wake_by_ref);
     }
 
     /// Tells the next call that takes jobs too: a worker has no caller that it could tell.
@@ -575,6 +570,35 @@ impl Shared {
         let line = line::parse(&line).map_err(io::Error::other)?;
         let request = self.settings.keys.read(&line.id, line.payload);
         Ok((line.id.into_owned(), request))
+    }
+
+    /// Reads the jobs in these slots. Those that are not delivered any more are dead from now on.
+    fn read_taken(&self, file: &File, slots: &[TakenSlot]) -> Result<Vec<TakenJob>, QueueError> {
+        let mut jobs = Vec::with_capacity(slots.len());
+        for slot in slots {
+            let (id, request) = self
+                .read_request(file, slot.submitted)
+                .map_err(|error| QueueError::file(&self.settings.path, error))?;
+            match request {
+                Ok(request) if slot.starts < self.settings.max_deliveries => jobs.push(TakenJob {
+                    entry: Entry {
+                        job_id: id.into(),
+                        place: slot.slot,
+                        starts: slot.starts,
+                    },
+                    request,
+                    delay: slot.delay,
+                }),
+                Ok(request) => {
+                    self.bury(slot.slot, &id, request, Error::interrupted(slot.starts))?;
+                }
+                Err(reason) => {
+                    let error = Error::invalid_request(reason);
+                    self.bury(slot.slot, &id, RequestSpec::get(""), error)?;
+                }
+            }
+        }
+        Ok(jobs)
     }
 
     /// Ends a leased job that is not delivered any more.
@@ -603,8 +627,10 @@ impl Shared {
             });
             if let Fsync::Interval(interval) = self.settings.fsync {
                 let until = Instant::now().checked_add(interval);
-                self.background
-                    .wait(until, || self.state.lock().is_dropped.then_some(()));
+                self.background.wait(until, || {
+                    let state = self.state.lock();
+                    (state.is_dropped || self.wants_compaction(&state)).then_some(())
+                });
                 self.sync();
             }
             let state = self.state.lock();
@@ -632,6 +658,7 @@ impl Shared {
 
     fn wants_compaction(&self, state: &State) -> bool {
         let garbage = state.end.saturating_sub(state.jobs.live_bytes());
+        let garbage = garbage.saturating_sub(state.kept_garbage);
         state.can_compact && garbage > self.settings.compact_above && garbage > state.end / 4
     }
 
@@ -653,32 +680,12 @@ impl Store for JournalStore {
     fn submit(&self, jobs: &mut dyn Iterator<Item = Job>) -> Result<usize, QueueError> {
         let shared = &self.0;
         let mut accepted = 0;
-        let mut is_over = false;
-        while !is_over {
+        loop {
             // The iterator, which is the user's, runs without the lock.
-            let mut batch = Vec::new();
-            let mut size = 0;
-            let mut failure = None;
-            while size < BATCH {
-                let Some(job) = jobs.next() else {
-                    is_over = true;
-                    break;
-                };
-                match shared.settings.keys.write(job) {
-                    Ok((id, json)) => {
-                        size += json.len() + id.len();
-                        batch.push((id, json));
-                    }
-                    Err(error) => {
-                        failure = Some(error);
-                        is_over = true;
-                        break;
-                    }
-                }
-            }
+            let batch = Batch::next(jobs, &shared.settings.keys, (usize::MAX, BATCH));
             let mut state = shared.lock()?;
             let mut added = 0;
-            for (id, json) in &batch {
+            for (id, json) in &batch.jobs {
                 let Some(slot) = state.jobs.begin_submit(id) else {
                     continue;
                 };
@@ -688,11 +695,10 @@ impl Store for JournalStore {
             }
             shared.flush(state, shared.syncs_each())?;
             accepted += added;
-            if let Some(failure) = failure {
-                return Err(failure);
+            if let Some(end) = batch.end {
+                return end.map(|()| accepted);
             }
         }
-        Ok(accepted)
     }
 
     fn close(&self) -> Result<(), QueueError> {
@@ -712,47 +718,26 @@ impl Store for JournalStore {
             return Err(error);
         }
         let slots = state.jobs.take(max, Instant::now());
-        let mut taken = Taken {
-            jobs: Vec::with_capacity(slots.len()),
-            next_at: state.jobs.next_at(),
-            is_over: state.jobs.is_over(),
-        };
+        let (next_at, is_over) = (state.jobs.next_at(), state.jobs.is_over());
         let file = Arc::clone(&state.file);
         drop(state);
-        let mut slots = slots.into_iter();
-        while let Some(slot) = slots.next() {
-            let entry = |job_id: String| Entry {
-                job_id: job_id.into(),
-                place: slot.slot,
-                starts: slot.starts,
-            };
-            match shared.read_request(&file, slot.submitted) {
-                Ok((id, Ok(request))) if slot.starts < shared.settings.max_deliveries => {
-                    taken.jobs.push(TakenJob {
-                        entry: entry(id),
-                        request,
-                        delay: slot.delay,
-                    });
-                }
-                Ok((id, Ok(request))) => {
-                    shared.bury(slot.slot, &id, request, Error::interrupted(slot.starts))?;
-                }
-                Ok((id, Err(reason))) => {
-                    let error = Error::invalid_request(reason);
-                    shared.bury(slot.slot, &id, RequestSpec::get(""), error)?;
-                }
-                Err(error) => {
-                    let mut state = shared.state.lock();
+        match shared.read_taken(&file, &slots) {
+            Ok(jobs) => Ok(Taken {
+                jobs,
+                next_at,
+                is_over,
+            }),
+            Err(error) => {
+                let mut state = shared.state.lock();
+                for slot in &slots {
                     state.jobs.give_back(slot.slot);
-                    slots.for_each(|slot| state.jobs.give_back(slot.slot));
-                    for job in taken.jobs {
-                        state.jobs.give_back(job.entry.place);
-                    }
-                    return Err(QueueError::file(&shared.settings.path, error));
                 }
+                let watchers = state.watchers.clone();
+                drop(state);
+                watchers.iter().for_each(Waker::wake_by_ref);
+                Err(error)
             }
         }
-        Ok(taken)
     }
 
     fn watch(&self, waker: &Waker) {
@@ -803,6 +788,8 @@ impl Store for JournalStore {
         drop(state);
         watchers.iter().for_each(Waker::wake_by_ref);
     }
+
+    fn settle(&self) {}
 
     fn outcomes(&self) -> Result<RecordedOutcomes, QueueError> {
         let state = self.0.lock()?;
@@ -859,7 +846,7 @@ impl Store for JournalStore {
         let outcome = line::parse(&line).map_or(&b"null"[..], |line| line.payload);
         let mut state = self.0.lock()?;
         // Meanwhile, another thread may have done the same.
-        if state.jobs.dead_with_id(job_id) != Some((slot, span)) {
+        if !state.jobs.begin_discard(slot, span) {
             return Ok(false);
         }
         let span = state.push(Verb::Record, Some(job_id), outcome);

@@ -8,7 +8,7 @@ mod consumer;
 mod scripts;
 mod server;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
@@ -22,8 +22,8 @@ use self::server::Server;
 use super::SealingKey;
 use super::sealing;
 use super::{
-    Acked, DeadJob, Delay, Entry, Job, Queue, QueueError, QueueStats, Recorded, RecordedOutcomes,
-    Store, Taken, TakenJob, reason_of,
+    Acked, Batch, DeadJob, Delay, Entry, Job, Queue, QueueError, QueueStats, Recorded,
+    RecordedOutcomes, Store, Taken, TakenJob, reason_of,
 };
 use crate::sync::{Mutex, WaitList, thread};
 
@@ -31,6 +31,9 @@ use crate::sync::{Mutex, WaitList, thread};
 const BATCH: usize = 256 << 10;
 /// How many jobs.
 const BATCH_JOBS: usize = 1_000;
+
+/// For how long the end of the deliveries waits until the server knows what was given back.
+const MAX_SETTLING: Duration = Duration::from_secs(5);
 
 /// The version of what is stored.
 const VERSION: &str = "1";
@@ -50,7 +53,7 @@ const VERSION: &str = "1";
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The server must be Redis 6.2 or newer, or Valkey, and must not forget: with `appendonly yes`, and a `maxmemory-policy` of
+/// The server must be Redis 7.0 or newer, or Valkey, and must not forget: with `appendonly yes`, and a `maxmemory-policy` of
 /// `noeviction`. Otherwise opening fails, unless [`allow_volatile`](Self::allow_volatile) is set. With `appendfsync everysec`,
 /// the default, a crash of the server process loses nothing, and a power failure the last second.
 ///
@@ -61,7 +64,7 @@ const VERSION: &str = "1";
 /// A pool that consumes a queue takes two threads more. A job that was taken is leased; the lease is renewed while the pool
 /// has the job, so it may take as long as it needs. If the process ends, the job is taken over by another consumer when the
 /// [`lease`](Self::lease) has run out. A consumer that is slow or hangs longer than that, and comes back, may do a job twice: then
-/// the first record wins.
+/// the first record wins. Taking over takes up to a third of the lease more, and a consumer that has room.
 ///
 /// A request that is not idempotent is marked when it is taken. If its consumer ends without giving it back, it counts as sent,
 /// though it may have been queued in the pool.
@@ -112,12 +115,13 @@ impl RedisQueue {
     /// After what time without a sign of life another consumer takes a job over. Leases are renewed three times in that time.
     /// Less than 100 ms count as 100 ms. Defaults to 60 s.
     pub fn lease(mut self, time: Duration) -> Self {
-        self.lease = time.max(Duration::from_millis(100));
+        let (min, max) = (Duration::from_millis(100), Duration::from_secs(1 << 30));
+        self.lease = time.clamp(min, max);
         self
     }
 
-    /// How often a job is started without an outcome, before it is [dead](Queue::dead), as
-    /// `Journal::max_deliveries`. 0 counts as 1. Defaults to 3.
+    /// How often a job is taken without an outcome, before it is [dead](Queue::dead). All jobs that a consumer has when it dies
+    /// count as taken by it; before a job is dead, it is taken once without others of that kind. 0 counts as 1. Defaults to 3.
     pub fn max_deliveries(mut self, times: u32) -> Self {
         self.max_deliveries = times.max(1);
         self
@@ -137,7 +141,8 @@ impl RedisQueue {
         self
     }
 
-    /// For how long a call waits for a server that is away, before it fails. `None` is no limit. Defaults to `None`.
+    /// For how long a call waits for a server that is away, before it fails: it tries once more after that time, which takes up to
+    /// 15 s. `None` is no limit. Defaults to `None`.
     pub fn max_outage(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.max_outage = limit.into();
         self
@@ -176,23 +181,30 @@ impl RedisQueue {
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         }
         let client = redis::Client::open(info).map_err(|error| invalid(error.to_string()))?;
-        let server = Server::new(client, &self.name, self.max_outage);
+        let mut server = Server::new(client, &self.name, self.max_outage);
         let durability = server
-            .call_once(|connection, keys| {
-                redis::cmd("HSETNX")
-                    .arg(&keys.meta)
-                    .arg("version")
-                    .arg(VERSION)
-                    .query::<()>(connection)?;
-                server::create_group(connection, keys)?;
-                why_not_durable(connection)
-            })
+            .call_once(|connection, _| why_not_durable(connection))
             .map_err(|error| server.error(&error))?;
-        let version: String = server
+        if let (Some(message), false) = (durability, self.allows_volatile) {
+            return Err(QueueError::NotDurable {
+                server: server.address().to_owned(),
+                message,
+            });
+        }
+        let new_id = format!("{:032x}", fastrand::u128(..));
+        let (version, id): (String, String) = server
             .call_once(|connection, keys| {
-                redis::cmd("HGET")
+                for (field, value) in [("version", VERSION), ("id", &new_id)] {
+                    let mut command = redis::cmd("HSETNX");
+                    let command = command.arg(&keys.meta).arg(field).arg(value);
+                    command.query::<()>(connection)?;
+                }
+                server::create_group(connection, keys)?;
+                let mut command = redis::cmd("HMGET");
+                command
                     .arg(&keys.meta)
                     .arg("version")
+                    .arg("id")
                     .query(connection)
             })
             .map_err(|error| server.error(&error))?;
@@ -202,12 +214,7 @@ impl RedisQueue {
                 "the queue `{name}` has version `{version}`, and only version {VERSION} is known here"
             )));
         }
-        if let (Some(reason), false) = (durability, self.allows_volatile) {
-            return Err(QueueError::NotDurable {
-                server: server.address().to_owned(),
-                message: reason,
-            });
-        }
+        server.keys.id = id;
         let random = fastrand::u64(..);
         let shared = Arc::new(Shared {
             consumer: format!("{}-{random:016x}", std::process::id()),
@@ -216,6 +223,7 @@ impl RedisQueue {
             state: Mutex::default(),
             reader: WaitList::default(),
             keeper: WaitList::default(),
+            settled: WaitList::default(),
         });
         Ok(Queue(Arc::new(RedisStore(shared))))
     }
@@ -259,12 +267,12 @@ fn why_not_durable(connection: &mut redis::Connection) -> RedisResult<Option<Str
         numbers.next().unwrap_or_default(),
         numbers.next().unwrap_or_default(),
     );
-    if version < (6, 2) {
+    if version < (7, 0) {
         let (major, minor) = version;
         return Err(redis::make_extension_error(
             "VERSION".to_owned(),
             Some(format!(
-                "the server is version {major}.{minor}; it takes 6.2 or newer"
+                "the server is version {major}.{minor}; it takes 7.0 or newer"
             )),
         ));
     }
@@ -314,6 +322,8 @@ struct Shared {
     reader: WaitList,
     /// The thread that renews leases.
     keeper: WaitList,
+    /// Those that wait until all leases have ended that are to end.
+    settled: WaitList,
 }
 
 #[derive(Default)]
@@ -325,11 +335,17 @@ struct State {
     ready: VecDeque<TakenJob>,
     /// How many jobs pools have room for.
     wanted: usize,
+    /// The marks, by their entries, of which it is not known whether the server has them.
+    marks_in_doubt: HashMap<String, String>,
     /// Leases that the thread that keeps them is to end: no worker waits for the server.
-    endings: Vec<Ending>,
+    endings: VecDeque<Ending>,
     is_over: bool,
     is_dropped: bool,
     has_threads: bool,
+    /// Whether jobs may be in this consumer's name that it does not know of, since a reply was lost.
+    has_unknown: bool,
+    /// Whether the next job with its last chance can be taken over.
+    reclaims_now: bool,
     /// Whether the thread that takes jobs is there.
     takes_jobs: bool,
     watchers: Vec<Waker>,
@@ -350,6 +366,8 @@ struct Held {
     starts: u32,
     /// Whether it was started this time.
     is_started: bool,
+    /// Whether it is dead if its consumer dies with it.
+    is_last_chance: bool,
 }
 
 impl State {
@@ -370,7 +388,16 @@ impl State {
     fn let_go(&mut self, place: usize) -> Option<Held> {
         let held = self.held.get_mut(place)?.take()?;
         self.vacant.push(place);
+        self.reclaims_now |= held.is_last_chance;
         Some(held)
+    }
+
+    /// The entries of all leases that are to be renewed.
+    fn leased(&self) -> impl Iterator<Item = &Held> {
+        let endings = self.endings.iter().map(|ending| match ending {
+            Ending::Release(held) | Ending::Postpone(held, ..) => held,
+        });
+        self.held.iter().flatten().chain(endings)
     }
 
     fn entry(&self, place: usize) -> Option<String> {
@@ -398,6 +425,13 @@ impl Shared {
         }
     }
 
+    /// Jobs were added.
+    fn reopen(&self, is_open: bool) {
+        if is_open {
+            self.state.lock().is_over = false;
+        }
+    }
+
     fn call<T: FromRedisValue>(
         &self,
         operation: impl Fn(&mut redis::Connection, &Keys) -> RedisResult<T>,
@@ -409,42 +443,23 @@ impl Shared {
 impl Store for RedisStore {
     fn submit(&self, jobs: &mut dyn Iterator<Item = Job>) -> Result<usize, QueueError> {
         let mut accepted = 0;
-        let mut is_over = false;
-        while !is_over {
-            let mut batch = Vec::new();
-            let mut size = 0;
-            let mut failure = None;
-            while size < BATCH && batch.len() < BATCH_JOBS {
-                let Some(job) = jobs.next() else {
-                    is_over = true;
-                    break;
-                };
-                match self.0.settings.secrets.write(job) {
-                    Ok((id, json)) => {
-                        size += json.len() + id.len();
-                        batch.push((id, json));
-                    }
-                    Err(error) => {
-                        failure = Some(error);
-                        is_over = true;
-                        break;
-                    }
-                }
-            }
-            if !batch.is_empty() {
-                accepted += self.0.call(|connection, keys| {
+        loop {
+            let batch = Batch::next(jobs, &self.0.settings.secrets, (BATCH_JOBS, BATCH));
+            if !batch.jobs.is_empty() {
+                let added = self.0.call(|connection, keys| {
                     let mut call = keys.call(&scripts::SUBMIT);
-                    for (id, json) in &batch {
+                    for (id, json) in &batch.jobs {
                         call.arg(id).arg(json);
                     }
                     call.invoke::<usize>(connection)
                 })?;
+                self.0.reopen(added > 0);
+                accepted += added;
             }
-            if let Some(failure) = failure {
-                return Err(failure);
+            if let Some(end) = batch.end {
+                return end.map(|()| accepted);
             }
         }
-        Ok(accepted)
     }
 
     fn close(&self) -> Result<(), QueueError> {
@@ -492,6 +507,7 @@ impl Store for RedisStore {
                 if let Err(error) = thread.spawn(move || run(&shared)) {
                     let mut state = self.0.state.lock();
                     state.has_threads = false;
+                    state.takes_jobs = false;
                     state.failure = Some(QueueError::Server {
                         server: self.0.server.address().to_owned(),
                         message: format!("a thread could not be started: {error}"),
@@ -509,7 +525,7 @@ impl Store for RedisStore {
             let ready = std::mem::take(&mut state.ready);
             for job in ready {
                 if let Some(held) = state.let_go(job.entry.place) {
-                    state.endings.push(Ending::Release(held));
+                    state.endings.push_back(Ending::Release(held));
                 }
             }
         }
@@ -553,7 +569,7 @@ impl Store for RedisStore {
         let due = Instant::now().checked_add(delay.time);
         let mut state = self.0.state.lock();
         if let Some(held) = state.let_go(entry.place) {
-            state.endings.push(Ending::Postpone(held, due, data));
+            state.endings.push_back(Ending::Postpone(held, due, data));
         }
         drop(state);
         self.0.keeper.notify_one();
@@ -563,10 +579,18 @@ impl Store for RedisStore {
     fn give_back(&self, entry: &Entry) {
         let mut state = self.0.state.lock();
         if let Some(held) = state.let_go(entry.place) {
-            state.endings.push(Ending::Release(held));
+            state.endings.push_back(Ending::Release(held));
         }
         drop(state);
         self.0.keeper.notify_one();
+    }
+
+    fn settle(&self) {
+        let until = Instant::now().checked_add(MAX_SETTLING);
+        self.0.settled.wait(until, || {
+            let state = self.0.state.lock();
+            (state.endings.is_empty() || !state.takes_jobs).then_some(())
+        });
     }
 
     fn outcomes(&self) -> Result<RecordedOutcomes, QueueError> {
@@ -588,8 +612,11 @@ impl Store for RedisStore {
     }
 
     fn requeue(&self, job_id: &str) -> Result<bool, QueueError> {
-        self.0
-            .call(|connection, keys| keys.call(&scripts::REQUEUE).arg(job_id).invoke(connection))
+        let was_dead = self
+            .0
+            .call(|connection, keys| keys.call(&scripts::REQUEUE).arg(job_id).invoke(connection))?;
+        self.0.reopen(was_dead);
+        Ok(was_dead)
     }
 
     fn discard(&self, job_id: &str) -> Result<bool, QueueError> {
@@ -658,13 +685,13 @@ impl DelayData {
 }
 
 /// The fields of an entry of a stream, as pairs of name and value.
-type Fields = Vec<(String, Vec<u8>)>;
+type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// An entry of a stream: its id, and its fields.
-type StreamEntry = (String, Fields);
+/// An entry of a stream: its id, and its fields, unless it was deleted.
+type StreamEntry = (String, Option<Fields>);
 
-fn field<'a>(fields: &'a [(String, Vec<u8>)], name: &str) -> Option<&'a [u8]> {
-    let found = fields.iter().find(|(found, _)| found == name);
+fn field<'a>(fields: &'a [(Vec<u8>, Vec<u8>)], name: &str) -> Option<&'a [u8]> {
+    let found = fields.iter().find(|(found, _)| found == name.as_bytes());
     found.map(|(_, value)| &value[..])
 }
 
@@ -693,6 +720,7 @@ impl RecordedEntries {
         })?;
         self.after = entries.last().map(|(id, _)| format!("({id}"));
         for (id, fields) in entries {
+            let fields = fields.unwrap_or_default();
             let job_id = field(&fields, "id").map_or(id.into(), String::from_utf8_lossy);
             let outcome = field(&fields, "outcome").unwrap_or_default().to_vec();
             self.page.push_back((job_id.into_owned(), outcome));

@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 #[cfg(feature = "default-tls")]
 use threaded::queue::SealingKey;
-use threaded::queue::{Journal, Queue};
+use threaded::queue::{Journal, Queue, QueueError};
+
+use crate::support::process::eventually;
 
 /// Where a durable queue is kept: in a file of a folder of its own.
 struct TestStore(TempDir);
@@ -26,21 +28,31 @@ impl TestStore {
     }
 
     fn open(&self) -> Queue {
-        Journal::open(self.path()).unwrap()
+        self.open_by(Journal::open)
+    }
+
+    /// Waits for workers that are busy with the last job of the handle before.
+    fn open_by(&self, open: impl Fn(PathBuf) -> Result<Queue, QueueError>) -> Queue {
+        let mut opened = None;
+        eventually("the journal is not in use", || {
+            opened = Some(open(self.path()));
+            !matches!(opened, Some(Err(QueueError::InUse(_))))
+        });
+        opened.unwrap().unwrap()
     }
 
     fn open_with_max_deliveries(&self, times: u32) -> Queue {
-        Journal::builder(self.path())
-            .max_deliveries(times)
-            .build()
-            .unwrap()
+        self.open_by(|path| Journal::builder(path).max_deliveries(times).build())
     }
 
     #[cfg(feature = "default-tls")]
     fn open_with_keys(&self, keys: impl IntoIterator<Item = SealingKey>) -> Queue {
-        let builder = Journal::builder(self.path());
-        let sealed = keys.into_iter().fold(builder, Journal::seal_with);
-        sealed.build().unwrap()
+        let keys: Vec<SealingKey> = keys.into_iter().collect();
+        self.open_by(|path| {
+            let keys = keys.iter().cloned();
+            keys.fold(Journal::builder(path), Journal::seal_with)
+                .build()
+        })
     }
 
     /// All that is stored.

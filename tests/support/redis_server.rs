@@ -40,7 +40,8 @@ impl RedisServer {
     pub(crate) fn run(&mut self) {
         let _ = std::fs::remove_file(self.socket());
         let child = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--unixsocket"])
+            .args(["--port", "0", "--save", "", "--enable-debug-command", "yes"])
+            .arg("--unixsocket")
             .arg(self.socket())
             .arg("--dir")
             .arg(self.folder())

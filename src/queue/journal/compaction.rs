@@ -56,6 +56,8 @@ impl Shared {
         drop(state);
         let temporary = temporary_path(&self.settings.path);
         let result = self.copy_and_replace(&old, end, &temporary);
+        // It is gone if it has taken the place of the file.
+        let _ = std::fs::remove_file(&temporary);
         let mut state = self.state.lock();
         state.is_compacting = false;
         if state.is_dropped {
@@ -63,9 +65,6 @@ impl Shared {
             let _ = rustix::fs::flock(&*state.file, FlockOperation::Unlock);
         }
         drop(state);
-        if result.is_err() {
-            let _ = std::fs::remove_file(&temporary);
-        }
         result
     }
 
@@ -83,6 +82,9 @@ impl Shared {
             let Some((bytes, span)) = lines.next()? else {
                 break;
             };
+            if self.state.lock().is_dropped {
+                return Ok(());
+            }
             let is_kept = match line::parse(bytes) {
                 Ok(line) => self.is_needed(&line, span),
                 // Damage is not made to vanish.
@@ -94,11 +96,14 @@ impl Shared {
                 new_end += span.len as u64;
             }
         }
+        // Most of it is on the disk before anything has to wait.
+        writer.flush()?;
+        new.sync_all()?;
         let state = self.begin_writing();
         if state.is_dropped {
             drop(state);
             self.end_writing();
-            return Err(io::Error::other("the journal was closed"));
+            return Ok(());
         }
         let written = state.written;
         drop(state);
@@ -109,8 +114,7 @@ impl Shared {
         let result = io::copy(&mut io::Read::take(tail, written - end), &mut writer)
             .and_then(|_| writer.flush())
             .and_then(|()| new.sync_all())
-            .and_then(|()| std::fs::rename(temporary, &self.settings.path))
-            .and_then(|()| sync_folder(&self.settings.path));
+            .and_then(|()| std::fs::rename(temporary, &self.settings.path));
         if result.is_ok() {
             let moves = Moves {
                 copied,
@@ -130,8 +134,13 @@ impl Shared {
             (state.written, state.end) = (end_of(state.written), end_of(state.end));
             state.is_synced = true;
             state.file = Arc::clone(&new);
+            state.kept_garbage = state.end.saturating_sub(state.jobs.live_bytes());
         }
         self.end_writing();
+        if result.is_ok() {
+            // After a power failure, the old file may be there instead, with all that was in it before.
+            sync_folder(&self.settings.path)?;
+        }
         result
     }
 
@@ -157,7 +166,8 @@ impl Shared {
     fn is_needed(&self, line: &Line<'_>, span: Span) -> bool {
         let state = self.state.lock();
         match line.verb {
-            Verb::Record | Verb::Close => true,
+            Verb::Record => true,
+            Verb::Close => state.jobs.stats().is_closed,
             Verb::Submit => state.jobs.is_open(&line.id, Some(span)),
             Verb::Start | Verb::Delay | Verb::Requeue => state.jobs.is_open(&line.id, None),
             Verb::Dead => (state.jobs.dead_with_id(&line.id)).is_some_and(|(_, dead)| dead == span),

@@ -27,6 +27,8 @@ enum Stage {
     /// Its outcome is being written.
     Recording,
     Dead(Span),
+    /// It was dead, and its outcome is being written.
+    Discarding(Span),
 }
 
 struct OpenJob {
@@ -164,10 +166,19 @@ impl Jobs {
     pub(super) fn relocate(&mut self, place: impl Fn(Span) -> Span) {
         for job in self.slots.iter_mut().flatten() {
             job.submitted = place(job.submitted);
-            if let Stage::Dead(span) = &mut job.stage {
+            if let Stage::Dead(span) | Stage::Discarding(span) = &mut job.stage {
                 *span = place(*span);
             }
         }
+    }
+
+    /// `false` if the job is not dead any more.
+    pub(super) fn begin_discard(&mut self, slot: usize, span: Span) -> bool {
+        let Some(job) = (self.get(slot)).filter(|job| job.stage == Stage::Dead(span)) else {
+            return false;
+        };
+        job.stage = Stage::Discarding(span);
+        true
     }
 
     /// The lines that tell of the dead.
@@ -291,8 +302,11 @@ impl Jobs {
         match change {
             Change::Submit(slot, _) => drop(self.remove(slot)),
             Change::Record(slot, _) => {
-                if let Some(job) = self.get(slot).filter(|job| job.stage == Stage::Recording) {
-                    job.stage = Stage::Leased;
+                if let Some(job) = self.get(slot) {
+                    job.stage = match job.stage {
+                        Stage::Discarding(span) => Stage::Dead(span),
+                        _ => Stage::Leased,
+                    };
                 }
             }
             Change::Dead(slot, _) => self.give_back(slot),

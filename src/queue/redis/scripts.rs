@@ -1,4 +1,4 @@
-//! The scripts that change a queue on the server: each is one atomic step. They use only commands of Redis 6.2 and 7.0.
+//! The scripts that change a queue on the server: each is one atomic step. They use only commands of Redis 7.0 and older.
 
 use std::sync::LazyLock;
 
@@ -6,8 +6,10 @@ use redis::Script;
 
 /// The keys of a queue. Their common part in braces keeps them in one slot of a cluster.
 pub(super) struct Keys {
-    /// A hash: what tells that the queue is there. With the version of its format.
+    /// A hash: the version of the format, and an id, by which a queue is told from one that has taken its place.
     pub(super) meta: String,
+    /// The id in `meta`.
+    pub(super) id: String,
     /// A stream, with the group [`GROUP`]: jobs that wait or are leased. Fields: `id`, `spec`, `starts`, `delay`.
     pub(super) jobs: String,
     /// A sorted set of ids by the time at which they are due, in milliseconds since the epoch.
@@ -36,6 +38,7 @@ impl Keys {
         let key = |suffix: &str| format!("{{{name}}}:{suffix}");
         Self {
             meta: key("meta"),
+            id: String::new(),
             jobs: key("jobs"),
             delayed: key("delayed"),
             delayed_jobs: key("delayed-jobs"),
@@ -51,6 +54,7 @@ impl Keys {
     fn all(&self) -> [&str; 10] {
         let Self {
             meta,
+            id: _,
             jobs,
             delayed,
             delayed_jobs,
@@ -81,6 +85,7 @@ impl Keys {
         for key in self.all() {
             invocation.key(key);
         }
+        invocation.arg(&self.id);
         invocation
     }
 }
@@ -89,7 +94,7 @@ impl Keys {
 const PREAMBLE: &str = r"
 local meta, jobs, delayed, delayed_jobs, outcomes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local dead, dead_outcomes, ids, marks, closed = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
-if redis.call('EXISTS', meta) == 0 then return redis.error_reply('LOST the queue is gone') end
+if redis.call('HGET', meta, 'id') ~= table.remove(ARGV, 1) then return redis.error_reply('LOST the queue is gone') end
 local function fields_of(entry)
   local found = {}
   for i = 1, #entry, 2 do found[entry[i]] = entry[i + 1] end
@@ -161,33 +166,42 @@ return is_over()
     )
 });
 
-/// Arguments: entry, whether the job was started. Makes it the last one that waits, at once.
+/// Arguments: entry, whether the job was started, and how often in all, of each. Makes them the last ones that wait, at once.
 pub(super) static RELEASE: LazyLock<Script> = LazyLock::new(|| {
     script(
         r"
-local entry = redis.call('XRANGE', jobs, ARGV[1], ARGV[1])[1]
-if redis.call('XACK', jobs, 'w', ARGV[1]) == 0 or not entry then return 0 end
-redis.call('XDEL', jobs, ARGV[1])
-local fields = fields_of(entry[2])
-fields.starts = ARGV[3]
-if ARGV[2] == '0' then redis.call('HDEL', marks, fields.id) end
-add(fields)
+for i = 1, #ARGV, 3 do
+  local entry = redis.call('XRANGE', jobs, ARGV[i], ARGV[i])[1]
+  if redis.call('XACK', jobs, 'w', ARGV[i]) == 1 and entry then
+    redis.call('XDEL', jobs, ARGV[i])
+    local fields = entry[2]
+    for j = 1, #fields, 2 do
+      if fields[j] == 'starts' then fields[j + 1] = ARGV[i + 2] end
+      if fields[j] == 'id' and ARGV[i + 1] == '0' then redis.call('HDEL', marks, fields[j + 1]) end
+    end
+    redis.call('XADD', jobs, '*', unpack(fields))
+  end
+end
 return 1
 ",
     )
 });
 
-/// Arguments: entry, milliseconds until it is due, what is known of its attempts.
+/// Arguments: entry, milliseconds until it is due, and what is known of its attempts, of each.
 pub(super) static POSTPONE: LazyLock<Script> = LazyLock::new(|| {
     script(
         r"
-local entry = redis.call('XRANGE', jobs, ARGV[1], ARGV[1])[1]
-if redis.call('XACK', jobs, 'w', ARGV[1]) == 0 or not entry then return 0 end
-redis.call('XDEL', jobs, ARGV[1])
-local fields = fields_of(entry[2])
-redis.call('HDEL', marks, fields.id)
-redis.call('ZADD', delayed, string.format('%.0f', now_ms() + tonumber(ARGV[2])), fields.id)
-redis.call('HSET', delayed_jobs, fields.id, cjson.encode({ spec = fields.spec, delay = ARGV[3] }))
+local now = now_ms()
+for i = 1, #ARGV, 3 do
+  local entry = redis.call('XRANGE', jobs, ARGV[i], ARGV[i])[1]
+  if redis.call('XACK', jobs, 'w', ARGV[i]) == 1 and entry then
+    redis.call('XDEL', jobs, ARGV[i])
+    local fields = fields_of(entry[2])
+    redis.call('HDEL', marks, fields.id)
+    redis.call('ZADD', delayed, string.format('%.0f', now + tonumber(ARGV[i + 1])), fields.id)
+    redis.call('HSET', delayed_jobs, fields.id, cjson.encode({ spec = fields.spec, delay = ARGV[i + 2] }))
+  end
+end
 return 1
 ",
     )
@@ -230,17 +244,26 @@ return 1
     )
 });
 
-/// Arguments: consumer, lease in milliseconds, maximum. Takes jobs over whose leases have run out. Returns entry, fields, and
-/// how often it was delivered, of each.
+/// Arguments: consumer, lease in milliseconds, maximum, maximum of deliveries, whether one may be taken that has its last
+/// chance. Takes jobs over whose leases have run out. Returns entry, fields, and how often it was delivered before, of each.
+///
+/// A consumer that dies takes all jobs with it that it has had, and one of them may be the reason. So a job with its last chance
+/// is taken alone, and the innocent ones get through.
 pub(super) static RECLAIM: LazyLock<Script> = LazyLock::new(|| {
     script(
         r"
 local taken = {}
+local max, takes_last = tonumber(ARGV[4]), ARGV[5] == '1'
 for _, pending in ipairs(redis.call('XPENDING', jobs, 'w', 'IDLE', ARGV[2], '-', '+', ARGV[3])) do
   local entry = redis.call('XRANGE', jobs, pending[1], pending[1])[1]
   if entry then
-    redis.call('XCLAIM', jobs, 'w', ARGV[1], ARGV[2], pending[1], 'JUSTID', 'RETRYCOUNT', pending[4] + 1)
-    table.insert(taken, { entry[1], entry[2], pending[4] + 1 })
+    local starts = (tonumber(fields_of(entry[2]).starts) or 0) + pending[4]
+    local is_last = starts == max - 1
+    if takes_last or not is_last then
+      redis.call('XCLAIM', jobs, 'w', ARGV[1], ARGV[2], pending[1], 'JUSTID', 'RETRYCOUNT', pending[4] + 1)
+      table.insert(taken, { entry[1], entry[2], pending[4] })
+      if is_last then takes_last = false end
+    end
   else
     redis.call('XACK', jobs, 'w', pending[1])
   end
@@ -250,17 +273,22 @@ return taken
     )
 });
 
-/// Arguments: job id and token of each. Marks jobs that may be sent from now on. Returns 1 for each that had another mark.
+/// Arguments: entry, job id and token of each. Marks jobs that may be sent from now on. Returns 1 for each that had another mark,
+/// and 2 for each that has been recorded meanwhile.
 pub(super) static MARK: LazyLock<Script> = LazyLock::new(|| {
     script(
         r"
-local were_marked = {}
-for i = 1, #ARGV, 2 do
-  local is_new = redis.call('HSETNX', marks, ARGV[i], ARGV[i + 1]) == 1
-  local is_own = is_new or redis.call('HGET', marks, ARGV[i]) == ARGV[i + 1]
-  table.insert(were_marked, is_own and 0 or 1)
+local found = {}
+for i = 1, #ARGV, 3 do
+  if #redis.call('XRANGE', jobs, ARGV[i], ARGV[i]) == 0 then
+    table.insert(found, 2)
+  else
+    local is_new = redis.call('HSETNX', marks, ARGV[i + 1], ARGV[i + 2]) == 1
+    local is_own = is_new or redis.call('HGET', marks, ARGV[i + 1]) == ARGV[i + 2]
+    table.insert(found, is_own and 0 or 1)
+  end
 end
-return were_marked
+return found
 ",
     )
 });

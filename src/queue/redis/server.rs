@@ -44,7 +44,12 @@ fn meaning(error: &RedisError) -> Meaning {
         Some("LOST") => return Meaning::Lost,
         // Of memory, and of the disk.
         Some("OOM" | "MISCONF" | "NOREPLICAS") => return Meaning::Outage,
+        // A call that was blocked, when the server became a replica or was flushed: the next one says more.
+        Some("UNBLOCKED" | "BUSY") => return Meaning::Outage,
         _ => {}
+    }
+    if (error.detail()).is_some_and(|detail| detail.contains("max number of clients")) {
+        return Meaning::Outage;
     }
     let is_outage = match error.kind() {
         ErrorKind::Io => true,
@@ -186,8 +191,11 @@ impl Server {
 
 /// Makes the consumer group, which reads the stream from its beginning. Fails if the queue is gone with it.
 fn make_group(connection: &mut Connection, keys: &Keys) -> RedisResult<()> {
-    let is_there: bool = redis::cmd("EXISTS").arg(&keys.meta).query(connection)?;
-    if !is_there {
+    let id: Option<String> = redis::cmd("HGET")
+        .arg(&keys.meta)
+        .arg("id")
+        .query(connection)?;
+    if id.as_deref() != Some(&*keys.id) {
         return Err(redis::make_extension_error(
             "LOST".to_owned(),
             Some("the queue is gone".to_owned()),

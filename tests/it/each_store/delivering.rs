@@ -164,6 +164,50 @@ fn a_request_that_is_not_idempotent_is_sent_once_at_most() {
 }
 
 #[test]
+fn an_interrupted_job_that_is_never_acknowledged_is_dead_in_the_end() {
+    let store = TestStore::new();
+    let queue = store.open_with_max_deliveries(3);
+    queue
+        .submit(job(0, RequestSpec::post("http://test/")))
+        .unwrap();
+    queue.close().unwrap();
+    assert_eq!(stub().deliveries(&queue).unwrap().count(), 3);
+    assert_eq!(queue.stats().unwrap().dead(), 1);
+}
+
+#[test]
+fn what_is_submitted_after_the_last_record_is_delivered_too() {
+    let store = TestStore::new();
+    let queue = store.open();
+    queue.submit_all(jobs(1)).unwrap();
+    queue.close().unwrap();
+    let mut delivered = 0;
+    for delivery in stub().deliveries(&queue).unwrap() {
+        delivery.unwrap().ack().unwrap();
+        delivered += 1;
+        if delivered < 5 {
+            // The queue is open again, and closed.
+            queue.submit(job(delivered, "http://test/".into())).unwrap();
+            queue.close().unwrap();
+        }
+    }
+    assert_eq!(delivered, 5);
+}
+
+#[test]
+fn deliveries_of_an_idle_queue_end_when_their_handle_closes_them() {
+    let store = TestStore::new();
+    let queue = store.open();
+    queue.submit_all(jobs(1)).unwrap();
+    let mut deliveries = stub().deliveries(&queue).unwrap();
+    deliveries.next().unwrap().unwrap().ack().unwrap();
+    let handle = deliveries.handle();
+    let thread = std::thread::spawn(move || deliveries.next().is_none());
+    handle.close();
+    assert!(thread.join().unwrap());
+}
+
+#[test]
 fn a_panic_is_an_outcome_and_no_interruption() {
     let store = TestStore::new();
     let queue = store.open();

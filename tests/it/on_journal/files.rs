@@ -445,6 +445,33 @@ fn compaction_stops_nothing() {
 }
 
 #[test]
+fn compaction_does_not_close_a_queue_that_is_open_again_and_comes_to_an_end() {
+    let store = TestStore::new();
+    let open = || {
+        Journal::builder(store.path())
+            .compact_above(1)
+            .build()
+            .unwrap()
+    };
+    let queue = open();
+    let first = fs::File::open(store.path()).unwrap();
+    let before = first.metadata().unwrap().ino();
+    let inode = || fs::metadata(store.path()).unwrap().ino();
+    queue.submit_all(jobs(3)).unwrap();
+    assert_eq!(run(stub(), &queue).len(), 3);
+    queue
+        .submit(job(3, RequestSpec::get("http://test/")))
+        .unwrap();
+    eventually("it is compacted", || inode() != before);
+    let second = fs::File::open(store.path()).unwrap();
+    drop(queue);
+    let queue = open();
+    assert!(!queue.stats().unwrap().is_closed());
+    assert_eq!(queue.stats().unwrap().waiting(), 1);
+    drop((first, second));
+}
+
+#[test]
 fn ids_need_not_be_remembered() {
     let store = TestStore::new();
     let open = || {

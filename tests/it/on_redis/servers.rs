@@ -2,12 +2,12 @@
 
 use std::ffi::OsStr;
 use std::process::Child;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use threaded::queue::{Acked, Job, QueueError, RedisQueue};
-use threaded::{Exchange, Pool, PoolBuilder, RequestSpec, ResponseBody, Session, TransportBuilder};
+use threaded::{Exchange, Pool, RequestSpec, ResponseBody, Session};
 
 use super::TestStore;
 use super::each_store::{job, jobs, recorded, run, stub};
@@ -16,16 +16,6 @@ use crate::support::process::eventually;
 use crate::support::recording_server::RecordingServer;
 use crate::support::redis_server::RedisServer;
 use crate::support::subprocess::start_child;
-
-/// A pool whose exchanges take this long.
-fn slow(time: Duration) -> PoolBuilder<impl TransportBuilder + 'static> {
-    Pool::builder().concurrency(4).session(move || {
-        Session::new(move |exchange: Exchange<'_>| {
-            std::thread::sleep(time);
-            respond_ok(exchange)
-        })
-    })
-}
 
 #[test]
 fn a_server_that_may_forget_is_refused() {
@@ -126,7 +116,7 @@ fn a_lease_is_renewed_as_long_as_the_job_takes() {
     let open = || {
         store
             .builder()
-            .lease(Duration::from_millis(300))
+            .lease(Duration::from_secs(1))
             .build()
             .unwrap()
     };
@@ -140,7 +130,7 @@ fn a_lease_is_renewed_as_long_as_the_job_takes() {
             let sent = Arc::clone(&sent);
             Session::new(move |exchange: Exchange<'_>| {
                 sent.fetch_add(1, Ordering::SeqCst);
-                std::thread::sleep(Duration::from_millis(1500));
+                std::thread::sleep(Duration::from_secs(3));
                 respond_ok(exchange)
             })
         })
@@ -303,25 +293,42 @@ fn a_consumer_that_was_stopped_longer_than_its_lease_is_superseded() {
     assert_eq!(server.received().len(), 2);
 }
 
-/// What happens to the server in the middle of a run of 300 jobs, by two consumers.
+/// What happens to the server in the middle of a run of 300 jobs, by two consumers. Each third request is not idempotent.
 fn survives(happens: impl FnOnce(&mut TestStore)) {
     const JOBS: usize = 300;
     let mut store = TestStore::new();
     let open = |store: &TestStore| {
-        store
-            .builder()
-            .lease(Duration::from_secs(2))
-            .build()
-            .unwrap()
+        let builder = store.builder().lease(Duration::from_secs(2));
+        builder.build().unwrap()
     };
     let queue = open(&store);
-    queue.submit_all(jobs(JOBS)).unwrap();
-    queue.close().unwrap();
+    let all = |range: std::ops::Range<usize>| {
+        range.map(|number| {
+            let url = format!("http://test/{number}");
+            let request = match number % 3 {
+                0 => RequestSpec::post(url),
+                _ => RequestSpec::get(url),
+            };
+            job(number, request)
+        })
+    };
+    // Some come when it has happened.
+    queue.submit_all(all(0..JOBS - 10)).unwrap();
+    let sent = Arc::new(Mutex::new(vec![0; JOBS]));
     let consumers = [(); 2].map(|()| {
         let queue = open(&store);
+        let sent = Arc::clone(&sent);
+        let builder = Pool::builder().concurrency(4).session(move || {
+            let sent = Arc::clone(&sent);
+            Session::new(move |exchange: Exchange<'_>| {
+                let number: usize = exchange.url().path()[1..].parse().unwrap();
+                sent.lock().unwrap()[number] += 1;
+                std::thread::sleep(Duration::from_millis(10));
+                respond_ok(exchange)
+            })
+        });
         std::thread::spawn(move || {
-            let deliveries = slow(Duration::from_millis(10)).deliveries(&queue).unwrap();
-            for delivery in deliveries {
+            for delivery in builder.deliveries(&queue).unwrap() {
                 delivery.unwrap().ack().unwrap();
             }
         })
@@ -330,12 +337,24 @@ fn survives(happens: impl FnOnce(&mut TestStore)) {
         queue.stats().unwrap().recorded() > 30
     });
     happens(&mut store);
+    assert_eq!(queue.submit_all(all(0..JOBS)).unwrap(), 10);
+    queue.close().unwrap();
     for consumer in consumers {
         consumer.join().unwrap();
     }
-    assert_eq!(recorded(&queue).len(), JOBS);
+    let outcomes = recorded(&queue);
+    assert_eq!(outcomes.len(), JOBS);
     let stats = queue.stats().unwrap();
     assert_eq!((stats.waiting(), stats.leased(), stats.dead()), (0, 0, 0));
+    for (number, times) in sent.lock().unwrap().iter().enumerate() {
+        let outcome = &outcomes[&format!("job-{number}")];
+        let is_response = outcome["response"]["status"] == 200;
+        assert!(*times >= 1 || !is_response, "{number}");
+        assert!(
+            *times <= 1 || number % 3 != 0,
+            "{number} was sent {times} times"
+        );
+    }
 }
 
 #[test]
@@ -377,16 +396,21 @@ fn a_group_that_is_destroyed_is_made_again() {
 fn a_server_that_stops_for_a_while_is_waited_for() {
     survives(|store| {
         // The reply comes when it is over.
-        store.0.command("DEBUG SLEEP 1");
-        store.0.command("CLIENT PAUSE 500 ALL");
+        assert!(store.0.command("DEBUG SLEEP 1").contains("OK"));
+        assert!(store.0.command("CLIENT PAUSE 500 ALL").contains("OK"));
     });
 }
 
 #[test]
 fn a_server_that_is_full_is_waited_for() {
     survives(|store| {
+        let limited = store.builder().max_outage(Duration::from_millis(200));
+        let limited = limited.build().unwrap();
         assert!(store.0.command("CONFIG SET maxmemory 1").contains("OK"));
-        std::thread::sleep(Duration::from_millis(300));
+        let error = limited
+            .submit(job(9999, "http://test/".into()))
+            .unwrap_err();
+        assert!(error.to_string().contains("maxmemory"), "{error}");
         assert!(store.0.command("CONFIG SET maxmemory 0").contains("OK"));
     });
 }
@@ -398,6 +422,133 @@ fn a_server_that_is_read_only_is_waited_for() {
         std::thread::sleep(Duration::from_millis(300));
         assert!(store.0.command("REPLICAOF NO ONE").contains("OK"));
     });
+}
+
+#[test]
+fn an_idle_consumer_goes_on_when_its_server_was_a_replica_for_a_while() {
+    let store = TestStore::new();
+    let queue = store.open();
+    let consumer = queue.clone();
+    let thread = std::thread::spawn(move || {
+        let mut deliveries = stub().deliveries(&consumer).unwrap();
+        let delivered = deliveries.next().unwrap().unwrap();
+        delivered.ack().unwrap()
+    });
+    eventually("a consumer is blocked", || {
+        store
+            .0
+            .command("INFO clients")
+            .contains("blocked_clients:1")
+    });
+    assert!(store.0.command("REPLICAOF 127.0.0.1 1").contains("OK"));
+    eventually("it is not blocked any more", || {
+        store
+            .0
+            .command("INFO clients")
+            .contains("blocked_clients:0")
+    });
+    assert!(store.0.command("REPLICAOF NO ONE").contains("OK"));
+    queue.submit_all(jobs(1)).unwrap();
+    assert_eq!(thread.join().unwrap(), Acked::Recorded);
+}
+
+#[test]
+fn an_idle_consumer_is_told_that_the_queue_was_flushed() {
+    let store = TestStore::new();
+    let queue = store.open();
+    let consumer = queue.clone();
+    let thread = std::thread::spawn(move || {
+        let mut deliveries = stub().deliveries(&consumer).unwrap();
+        deliveries.next().unwrap().unwrap_err()
+    });
+    eventually("a consumer is blocked", || {
+        store
+            .0
+            .command("INFO clients")
+            .contains("blocked_clients:1")
+    });
+    assert!(store.0.command("FLUSHALL").contains("OK"));
+    // Another process makes a queue of the same name.
+    store.open().submit_all(jobs(1)).unwrap();
+    let error = thread.join().unwrap();
+    assert!(matches!(error, QueueError::Lost { .. }), "{error:?}");
+    assert!(matches!(queue.stats(), Err(QueueError::Lost { .. })));
+}
+
+#[test]
+fn jobs_of_a_process_that_has_come_to_its_end_are_given_back_by_then() {
+    let store = TestStore::new();
+    let queue = store.open();
+    queue.submit_all(jobs(50)).unwrap();
+    let (builder, begun, open) = crate::support::pools::gated();
+    let mut deliveries = builder
+        .num_threads(1)
+        .window(20)
+        .deliveries(&queue)
+        .unwrap();
+    let handle = deliveries.handle();
+    let thread = std::thread::spawn(move || deliveries.by_ref().map(Result::unwrap).count());
+    begun.recv().unwrap();
+    let shutdown = std::thread::spawn(move || handle.shutdown());
+    drop(open);
+    shutdown.join().unwrap();
+    // Those in flight were delivered and dropped.
+    thread.join().unwrap();
+    let stats = queue.stats().unwrap();
+    assert_eq!((stats.waiting(), stats.leased()), (50, 0));
+}
+
+#[test]
+fn a_job_that_ends_its_processes_is_dead_and_takes_no_other_with_it() {
+    const JOBS: usize = 40;
+    let name = concat!(
+        module_path!(),
+        "::a_job_that_ends_its_processes_is_dead_and_takes_no_other_with_it"
+    );
+    let lease = Duration::from_millis(500);
+    if let Some((url, _)) = in_child() {
+        let queue = RedisQueue::builder(url, "test")
+            .lease(lease)
+            .build()
+            .unwrap();
+        let builder = crate::pool()
+            .concurrency(4)
+            .window(16)
+            .handler("abort", |head, body| {
+                if head.url().path() == "/4" {
+                    std::process::abort();
+                }
+                body.read_to_end(&mut Vec::new())?;
+                Ok(())
+            });
+        for delivery in builder.deliveries(&queue).unwrap() {
+            delivery.unwrap().ack().unwrap();
+        }
+        return;
+    }
+    let server = RecordingServer::start(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        http::Response::new("ok".into())
+    });
+    let store = TestStore::new();
+    let queue = store.open();
+    let all = (0..JOBS).map(|number| {
+        let request = RequestSpec::get(server.url(&format!("/{number}")));
+        Job::new(number.to_string(), request.handler("abort"))
+    });
+    queue.submit_all(all).unwrap();
+    queue.close().unwrap();
+    let mut died = 0;
+    while !start(name, &store, "").wait().unwrap().success() {
+        died += 1;
+        assert!(died <= 3, "it is dead after three times");
+    }
+    assert_eq!(died, 3);
+    let dead = queue.dead().unwrap();
+    assert_eq!(dead.len(), 1, "{dead:?}");
+    assert_eq!(dead[0].job_id(), Some("4"));
+    assert_eq!(queue.stats().unwrap().recorded(), JOBS - 1);
+    assert_eq!(recorded(&queue).len(), JOBS);
 }
 
 #[test]
