@@ -8,7 +8,7 @@ mod consumer;
 mod scripts;
 mod server;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
@@ -68,6 +68,12 @@ const VERSION: &str = "1";
 ///
 /// A request that is not idempotent is marked when it is taken. If its consumer ends without giving it back, it counts as sent,
 /// though it may have been queued in the pool.
+///
+/// # Who can write to the server
+///
+/// A job is obeyed by the consumers that take it: it says which URL is requested, which file is sent, and where a body is saved to,
+/// so a program that can write to the queue can do all that with the rights of its consumers. Give the server a password, and the
+/// pool [`public_addresses_only`](crate::PoolBuilder::public_addresses_only) if URLs come from outside.
 ///
 /// # While the server is away
 ///
@@ -398,6 +404,10 @@ impl State {
             Ending::Release(held) | Ending::Postpone(held, ..) => held,
         });
         self.held.iter().flatten().chain(endings)
+    }
+
+    fn leased_entries(&self) -> HashSet<String> {
+        self.leased().map(|held| held.entry.clone()).collect()
     }
 
     fn entry(&self, place: usize) -> Option<String> {

@@ -1,9 +1,12 @@
 //! A real `redis-server`, for one test.
 
 use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -96,4 +99,112 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// What the network between a client and a server does.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Network {
+    Whole,
+    /// Connections are closed, and new ones at once.
+    Cut,
+    /// Nothing arrives, until it is whole again.
+    Silent,
+    /// Commands arrive, and instead of their replies, the connection ends.
+    LosesReplies,
+    OneByteAtATime,
+}
+
+/// A relay on a TCP port in front of the server's socket.
+pub(crate) struct Relay {
+    address: SocketAddr,
+    state: Arc<Mutex<(Network, Vec<TcpStream>)>>,
+}
+
+impl Relay {
+    pub(crate) fn start(server: &RedisServer) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let relay = Self {
+            address: listener.local_addr().unwrap(),
+            state: Arc::new(Mutex::new((Network::Whole, Vec::new()))),
+        };
+        let (state, socket) = (Arc::clone(&relay.state), server.socket());
+        thread::spawn(move || {
+            for near in listener.incoming().flatten() {
+                // While the server is away, so is what is behind the relay.
+                let Ok(far) = UnixStream::connect(&socket) else {
+                    continue;
+                };
+                if state.lock().unwrap().0 == Network::Cut {
+                    continue;
+                }
+                let _ = near.set_nodelay(true);
+                state.lock().unwrap().1.push(near.try_clone().unwrap());
+                let (near_too, far_too) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+                let (states, states_too) = (Arc::clone(&state), Arc::clone(&state));
+                thread::spawn(move || pass_on(near, far, &states, false));
+                thread::spawn(move || pass_on(far_too, near_too, &states_too, true));
+            }
+        });
+        relay
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://{}/", self.address)
+    }
+
+    pub(crate) fn set(&self, network: Network) {
+        let mut state = self.state.lock().unwrap();
+        state.0 = network;
+        if network == Network::Cut {
+            for stream in state.1.drain(..) {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        }
+    }
+}
+
+/// A connection, of either kind.
+trait Ending: Read + Write {
+    fn end(&self);
+}
+
+impl Ending for TcpStream {
+    fn end(&self) {
+        let _ = self.shutdown(Shutdown::Both);
+    }
+}
+
+impl Ending for UnixStream {
+    fn end(&self) {
+        let _ = self.shutdown(Shutdown::Both);
+    }
+}
+
+fn pass_on(
+    mut from: impl Ending,
+    mut to: impl Ending,
+    state: &Mutex<(Network, Vec<TcpStream>)>,
+    are_replies: bool,
+) {
+    let network = || state.lock().unwrap().0;
+    let mut buffer = [0; 1 << 16];
+    while let Ok(len @ 1..) = from.read(&mut buffer) {
+        while network() == Network::Silent {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let step = match network() {
+            Network::Cut => break,
+            Network::LosesReplies if are_replies => break,
+            Network::OneByteAtATime => 1,
+            _ => len,
+        };
+        if buffer[..len]
+            .chunks(step)
+            .any(|bytes| to.write_all(bytes).is_err())
+        {
+            break;
+        }
+    }
+    from.end();
+    to.end();
 }

@@ -185,7 +185,7 @@ impl Shared {
             self.keeper.notify_one();
             return Ok(());
         }
-        let known: HashSet<String> = state.leased().map(|held| held.entry.clone()).collect();
+        let known = state.leased_entries();
         drop(state);
         for arrival in arrivals {
             if known.contains(&arrival.entry) {
@@ -210,7 +210,12 @@ impl Shared {
         self.mark(connection, &mut jobs)?;
         let mut state = self.state.lock();
         state.is_over = false;
+        let known = state.leased_entries();
         for (entry, job) in jobs {
+            if known.contains(&entry) {
+                // The other thread has taken it in meanwhile.
+                continue;
+            }
             let held = Held {
                 entry,
                 starts: job.starts,
@@ -281,10 +286,7 @@ impl Shared {
             Ok(request) => request,
             Err(reason) => return Err((id, none(), Error::invalid_request(reason))),
         };
-        let before = text("starts").and_then(|starts| starts.parse::<u32>().ok());
-        let starts = before
-            .unwrap_or_default()
-            .saturating_add(arrival.deliveries);
+        let starts = arrival.starts();
         if starts >= self.settings.max_deliveries {
             return Err((id, request, Error::interrupted(starts)));
         }

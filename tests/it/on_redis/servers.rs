@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::process::Child;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use threaded::queue::{Acked, Job, QueueError, RedisQueue};
@@ -14,7 +14,7 @@ use super::each_store::{job, jobs, recorded, run, stub};
 use crate::support::pools::respond_ok;
 use crate::support::process::eventually;
 use crate::support::recording_server::RecordingServer;
-use crate::support::redis_server::RedisServer;
+use crate::support::redis_server::{Network, RedisServer, Relay};
 use crate::support::subprocess::start_child;
 
 #[test]
@@ -295,13 +295,19 @@ fn a_consumer_that_was_stopped_longer_than_its_lease_is_superseded() {
 
 /// What happens to the server in the middle of a run of 300 jobs, by two consumers. Each third request is not idempotent.
 fn survives(happens: impl FnOnce(&mut TestStore)) {
+    survives_behind(|store| store.0.url(), happens);
+}
+
+/// The same, where the consumers reach the server at this URL.
+fn survives_behind(url: impl FnOnce(&TestStore) -> String, happens: impl FnOnce(&mut TestStore)) {
     const JOBS: usize = 300;
     let mut store = TestStore::new();
-    let open = |store: &TestStore| {
-        let builder = store.builder().lease(Duration::from_secs(2));
+    let url = url(&store);
+    let open = |url: &str| {
+        let builder = RedisQueue::builder(url, "test").lease(Duration::from_secs(2));
         builder.build().unwrap()
     };
-    let queue = open(&store);
+    let queue = store.open();
     let all = |range: std::ops::Range<usize>| {
         range.map(|number| {
             let url = format!("http://test/{number}");
@@ -316,7 +322,7 @@ fn survives(happens: impl FnOnce(&mut TestStore)) {
     queue.submit_all(all(0..JOBS - 10)).unwrap();
     let sent = Arc::new(Mutex::new(vec![0; JOBS]));
     let consumers = [(); 2].map(|()| {
-        let queue = open(&store);
+        let queue = open(&url);
         let sent = Arc::clone(&sent);
         let builder = Pool::builder().concurrency(4).session(move || {
             let sent = Arc::clone(&sent);
@@ -355,6 +361,45 @@ fn survives(happens: impl FnOnce(&mut TestStore)) {
             "{number} was sent {times} times"
         );
     }
+}
+
+/// What the network between the consumers and the server does, for this time.
+fn survives_network(network: Network, time: Duration) {
+    let relay = OnceLock::new();
+    survives_behind(
+        |store| relay.get_or_init(|| Relay::start(&store.0)).url(),
+        |_| {
+            let relay = relay.get().unwrap();
+            relay.set(network);
+            std::thread::sleep(time);
+            relay.set(Network::Whole);
+        },
+    );
+}
+
+#[test]
+fn a_network_that_is_cut_for_less_than_a_lease() {
+    survives_network(Network::Cut, Duration::from_millis(300));
+}
+
+#[test]
+fn a_network_that_is_cut_for_more_than_a_lease() {
+    survives_network(Network::Cut, Duration::from_millis(3_000));
+}
+
+#[test]
+fn a_network_that_is_silent_for_a_while() {
+    survives_network(Network::Silent, Duration::from_millis(3_000));
+}
+
+#[test]
+fn a_network_that_loses_replies() {
+    survives_network(Network::LosesReplies, Duration::from_millis(500));
+}
+
+#[test]
+fn a_network_that_passes_on_one_byte_at_a_time() {
+    survives_network(Network::OneByteAtATime, Duration::from_millis(500));
 }
 
 #[test]
