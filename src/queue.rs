@@ -378,12 +378,20 @@ impl Batch {
     fn next(
         source: &mut dyn Iterator<Item = Job>,
         keys: &sealing::Keys,
+        check: impl Fn(&RequestSpec) -> Result<(), String>,
         (max_jobs, max_bytes): (usize, usize),
     ) -> Self {
         let mut jobs = Vec::new();
         let mut size = 0;
         while jobs.len() < max_jobs && size < max_bytes {
-            let end = match source.next().map(|job| keys.write(job)) {
+            let next = source.next().map(|job| match check(&job.request) {
+                Ok(()) => keys.write(job),
+                Err(message) => Err(QueueError::Job {
+                    id: job.id,
+                    message,
+                }),
+            });
+            let end = match next {
                 Some(Ok((id, json))) => {
                     size += json.len() + id.len();
                     jobs.push((id, json));

@@ -682,7 +682,7 @@ impl Store for JournalStore {
         let mut accepted = 0;
         loop {
             // The iterator, which is the user's, runs without the lock.
-            let batch = Batch::next(jobs, &shared.settings.keys, (usize::MAX, BATCH));
+            let batch = Batch::next(jobs, &shared.settings.keys, |_| Ok(()), (usize::MAX, BATCH));
             let mut state = shared.lock()?;
             let mut added = 0;
             for (id, json) in &batch.jobs {

@@ -10,6 +10,7 @@ mod server;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -25,6 +26,8 @@ use super::{
     Acked, Batch, DeadJob, Delay, Entry, Job, Queue, QueueError, QueueStats, Recorded,
     RecordedOutcomes, Store, Taken, TakenJob, reason_of,
 };
+use crate::redact::Truncated;
+use crate::request::RequestSpec;
 use crate::sync::{Mutex, WaitList, thread};
 
 /// How many bytes of jobs are submitted in one call, at most.
@@ -71,9 +74,9 @@ const VERSION: &str = "1";
 ///
 /// # Who can write to the server
 ///
-/// A job is obeyed by the consumers that take it: it says which URL is requested, which file is sent, and where a body is saved to,
-/// so a program that can write to the queue can do all that with the rights of its consumers. Give the server a password, and the
-/// pool [`public_addresses_only`](crate::PoolBuilder::public_addresses_only) if URLs come from outside.
+/// A job is obeyed by the consumers that take it: it says which URL is requested, and which files below the [root](Self::root) are
+/// sent and written. Give the server a password, and the pool
+/// [`public_addresses_only`](crate::PoolBuilder::public_addresses_only) if URLs come from outside.
 ///
 /// # While the server is away
 ///
@@ -92,6 +95,7 @@ pub struct RedisQueue {
     allows_volatile: bool,
     max_outage: Option<Duration>,
     secrets: sealing::Keys,
+    root: Option<PathBuf>,
 }
 
 impl RedisQueue {
@@ -115,6 +119,7 @@ impl RedisQueue {
             allows_volatile: false,
             max_outage: None,
             secrets: sealing::Keys::default(),
+            root: None,
         }
     }
 
@@ -152,6 +157,26 @@ impl RedisQueue {
     pub fn max_outage(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.max_outage = limit.into();
         self
+    }
+
+    /// The folder of this consumer that paths of jobs are in: files that are sent, and those that bodies are
+    /// [saved to](crate::RequestSpec::save_to). Jobs can only name paths below it, since they come from outside; other paths are
+    /// refused when a job is submitted, and make it dead when it is taken. Defaults to none, so that jobs with files are dead.
+    pub fn root(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.root = Some(folder.into());
+        self
+    }
+
+    /// Where the file of a job is.
+    fn resolve(&self, path: &Path) -> Result<PathBuf, String> {
+        let path = relative(path)?;
+        match &self.root {
+            Some(root) => Ok(root.join(path)),
+            None => Err(format!(
+                "`{}`: the queue was opened without a folder for files; set it with `RedisQueue::root`",
+                Truncated(path.display())
+            )),
+        }
     }
 
     /// Seals secrets with this key, instead of refusing them, as `Journal::seal_with` does. Defaults to none.
@@ -246,6 +271,7 @@ impl fmt::Debug for RedisQueue {
             allows_volatile,
             max_outage,
             secrets,
+            root,
         } = self;
         f.debug_struct("RedisQueue")
             .field("url", &format_args!("{}", crate::redact::SafeUrl(url)))
@@ -256,8 +282,21 @@ impl fmt::Debug for RedisQueue {
             .field("allow_volatile", allows_volatile)
             .field("max_outage", max_outage)
             .field("secrets", secrets)
+            .field("root", root)
             .finish()
     }
+}
+
+/// A path that stays below the folder that it is relative to.
+fn relative(path: &Path) -> Result<&Path, String> {
+    let mut components = path.components();
+    if components.all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Ok(path);
+    }
+    Err(format!(
+        "`{}` is not relative to the folder of the consumer, or leads out of it",
+        Truncated(path.display())
+    ))
 }
 
 /// Why the server may lose what it is given, if it may.
@@ -454,7 +493,12 @@ impl Store for RedisStore {
     fn submit(&self, jobs: &mut dyn Iterator<Item = Job>) -> Result<usize, QueueError> {
         let mut accepted = 0;
         loop {
-            let batch = Batch::next(jobs, &self.0.settings.secrets, (BATCH_JOBS, BATCH));
+            let check = |request: &RequestSpec| {
+                let relative = |path: &Path| relative(path).map(Path::to_owned);
+                request.clone().with_paths(relative).map(drop)
+            };
+            let secrets = &self.0.settings.secrets;
+            let batch = Batch::next(jobs, secrets, check, (BATCH_JOBS, BATCH));
             if !batch.jobs.is_empty() {
                 let added = self.0.call(|connection, keys| {
                     let mut call = keys.call(&scripts::SUBMIT);

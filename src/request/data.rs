@@ -10,6 +10,8 @@
 //! ```
 
 use std::path::Path;
+#[cfg(feature = "redis")]
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
@@ -187,6 +189,41 @@ pub(crate) fn from_json(
         data.proxy = secrets.proxy.or(data.proxy);
     }
     data.into_spec()
+}
+
+#[cfg(feature = "redis")]
+impl RequestSpec {
+    /// Replaces the paths of the files that are sent, and of the one that the response is saved to.
+    pub(crate) fn with_paths(
+        mut self,
+        replace: impl Fn(&Path) -> Result<PathBuf, String>,
+    ) -> Result<Self, String> {
+        let Some(options) = &mut self.options else {
+            return Ok(self);
+        };
+        if let Some(BodyDestination::File(path)) = &mut options.destination {
+            let replaced = replace(path).map_err(|error| format!("`save_to`: {error}"))?;
+            *path = replaced.into();
+        }
+        let replace = |path: &Path| replace(path).map_err(|error| format!("`body`: {error}"));
+        match options.body.as_mut().map(|body| &mut body.source) {
+            Some(Source::File(path)) => *path = replace(path)?.into(),
+            #[cfg(feature = "multipart")]
+            Some(Source::Pieces(pieces)) => {
+                let replaced = pieces.iter().map(|piece| {
+                    Ok(match piece {
+                        super::body::Piece::File(path) => {
+                            super::body::Piece::File(replace(path)?.into())
+                        }
+                        bytes => bytes.clone(),
+                    })
+                });
+                *pieces = replaced.collect::<Result<_, String>>()?;
+            }
+            _ => {}
+        }
+        Ok(self)
+    }
 }
 
 /// A spec as a part of an outcome: what cannot be serialized is left out.

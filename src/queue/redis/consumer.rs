@@ -282,7 +282,10 @@ impl Shared {
             return Err((arrival.entry.clone(), none(), error));
         };
         let id = id.into_owned();
-        let request = match self.settings.secrets.read(&id, spec) {
+        let request = self.settings.secrets.read(&id, spec);
+        let request =
+            request.and_then(|request| request.with_paths(|path| self.settings.resolve(path)));
+        let request = match request {
             Ok(request) => request,
             Err(reason) => return Err((id, none(), Error::invalid_request(reason))),
         };

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use threaded::queue::{Acked, Job, QueueError, RedisQueue};
-use threaded::{Exchange, Pool, RequestSpec, ResponseBody, Session};
+use threaded::{Exchange, Pool, RequestBody, RequestSpec, ResponseBody, Session};
 
 use super::TestStore;
 use super::each_store::{job, jobs, recorded, run, stub};
@@ -676,6 +676,52 @@ fn entries_that_are_no_jobs_are_set_aside() {
     );
     assert!(ran.len() + dead.len() == 6, "{ran:?} {dead:?}");
     assert_eq!(recorded(&queue).len(), 6);
+}
+
+#[test]
+fn files_of_jobs_are_below_the_root_of_the_consumer() {
+    let server = RecordingServer::responding_ok();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("content"), "from a file").unwrap();
+    let store = TestStore::new();
+    let queue = store.builder().root(folder.path()).build().unwrap();
+    let saving = |path: &str| RequestSpec::get(server.url("/")).save_to(path);
+    for path in ["/etc/target", "../target", "a/../../target"] {
+        let error = queue.submit(job(0, saving(path))).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("`save_to`") && text.contains(path), "{text}");
+    }
+    queue.submit(job(1, saving("target"))).unwrap();
+    let sent = RequestSpec::post(server.url("/")).body(RequestBody::from_file("content"));
+    queue.submit(job(2, sent)).unwrap();
+    let attack = r#"id attack spec "{\"url\":\"http://test/\",\"save_to\":\"/etc/target\"}""#;
+    store.0.command(&format!("XADD {{test}}:jobs * {attack}"));
+    assert_eq!(run(crate::pool(), &queue), ["job-1", "job-2"]);
+    assert_eq!(std::fs::read(folder.path().join("target")).unwrap(), b"ok");
+    assert!(
+        server
+            .received()
+            .iter()
+            .any(|request| request.body() == "from a file")
+    );
+    let dead = queue.dead().unwrap();
+    assert_eq!(dead[0].job_id(), Some("attack"));
+    assert!(dead[0].reason().contains("leads out of it"), "{dead:?}");
+
+    // Without a root, there is no place for files.
+    let queue = store.open();
+    queue.submit(job(3, saving("target"))).unwrap();
+    assert_eq!(run(crate::pool(), &queue).len(), 0);
+    let reason = |id: &str| {
+        let dead = queue.dead().unwrap();
+        let found = dead.iter().find(|job| job.job_id() == Some(id));
+        found.unwrap().reason().to_owned()
+    };
+    assert!(
+        reason("job-3").contains("RedisQueue::root"),
+        "{}",
+        reason("job-3")
+    );
 }
 
 #[test]
