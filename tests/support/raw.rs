@@ -10,8 +10,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -142,10 +142,18 @@ pub(crate) fn reset(stream: TcpStream) {
     drop(stream);
 }
 
-/// An address on which no socket listens.
+/// An address on which no socket listens, as long as this process lives: one that is bound to it keeps others away.
 pub(crate) fn refused_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+    use socket2::{Domain, Socket, Type};
+
+    static BOUND: OnceLock<Socket> = OnceLock::new();
+    let bound = BOUND.get_or_init(|| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(&any.into()).unwrap();
+        socket
+    });
+    bound.local_addr().unwrap().as_socket().unwrap()
 }
 
 /// An address that does not respond to a SYN: its accept queue is full, for as long as this lives.
