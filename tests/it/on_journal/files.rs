@@ -259,7 +259,7 @@ fn each_way_of_syncing_keeps_the_jobs() {
         Fsync::Never,
     ] {
         let store = TestStore::new();
-        let open = || Journal::builder(store.path()).fsync(fsync).build().unwrap();
+        let open = || store.open_by(|path| Journal::builder(path).fsync(fsync).build());
         open().submit_all(jobs(20)).unwrap();
         assert_eq!(run(stub(), &open()).len(), 20, "{fsync:?}");
         let queue = open();
@@ -344,11 +344,12 @@ fn nothing_is_left_when_a_journal_is_closed() {
 fn compaction_keeps_what_is_needed() {
     let store = TestStore::new();
     let open = || {
-        Journal::builder(store.path())
-            .compact_above(10_000)
-            .max_deliveries(2)
-            .build()
-            .unwrap()
+        store.open_by(|path| {
+            Journal::builder(path)
+                .compact_above(10_000)
+                .max_deliveries(2)
+                .build()
+        })
     };
     let queue = open();
     queue.submit_all(jobs(50)).unwrap();
@@ -403,10 +404,7 @@ fn compaction_keeps_what_is_needed() {
 #[test]
 fn compaction_stops_nothing() {
     let store = TestStore::new();
-    let queue = Journal::builder(store.path())
-        .compact_above(2_000)
-        .build()
-        .unwrap();
+    let queue = store.open_by(|path| Journal::builder(path).compact_above(2_000).build());
     let inode = || fs::metadata(store.path()).unwrap().ino();
     // While it is open, no other file has its number.
     let first = fs::File::open(store.path()).unwrap();
@@ -447,12 +445,7 @@ fn compaction_stops_nothing() {
 #[test]
 fn compaction_does_not_close_a_queue_that_is_open_again_and_comes_to_an_end() {
     let store = TestStore::new();
-    let open = || {
-        Journal::builder(store.path())
-            .compact_above(1)
-            .build()
-            .unwrap()
-    };
+    let open = || store.open_by(|path| Journal::builder(path).compact_above(1).build());
     let queue = open();
     let first = fs::File::open(store.path()).unwrap();
     let before = first.metadata().unwrap().ino();
@@ -474,12 +467,7 @@ fn compaction_does_not_close_a_queue_that_is_open_again_and_comes_to_an_end() {
 #[test]
 fn ids_need_not_be_remembered() {
     let store = TestStore::new();
-    let open = || {
-        Journal::builder(store.path())
-            .remember_ids(false)
-            .build()
-            .unwrap()
-    };
+    let open = || store.open_by(|path| Journal::builder(path).remember_ids(false).build());
     let queue = open();
     queue.submit_all(jobs(2)).unwrap();
     assert_eq!(queue.submit_all(jobs(3)).unwrap(), 1);
