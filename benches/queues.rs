@@ -228,8 +228,10 @@ fn run(queue: &Queue) -> Result<Duration> {
         Ok(http::Response::new(ResponseBody::from("ok")))
     };
     queue.close()?;
+    // The window of a pool with 128 requests in flight.
     let builder = Pool::builder()
         .num_threads(2)
+        .window(512)
         .session(move || Session::new(respond_ok));
     let mut acks = Duration::ZERO;
     for delivery in builder.deliveries(queue)? {
