@@ -378,19 +378,18 @@ impl Batch {
     fn next(
         source: &mut dyn Iterator<Item = Job>,
         keys: &sealing::Keys,
-        check: impl Fn(&RequestSpec) -> Result<(), String>,
+        prepare: impl Fn(RequestSpec) -> Result<RequestSpec, String>,
         (max_jobs, max_bytes): (usize, usize),
     ) -> Self {
         let mut jobs = Vec::new();
         let mut size = 0;
         while jobs.len() < max_jobs && size < max_bytes {
-            let next = source.next().map(|job| match check(&job.request) {
-                Ok(()) => keys.write(job),
-                Err(message) => Err(QueueError::Job {
-                    id: job.id,
-                    message,
-                }),
-            });
+            let next = source
+                .next()
+                .map(|Job { id, request }| match prepare(request) {
+                    Ok(request) => keys.write(Job { id, request }),
+                    Err(message) => Err(QueueError::Job { id, message }),
+                });
             let end = match next {
                 Some(Ok((id, json))) => {
                     size += json.len() + id.len();
@@ -407,7 +406,6 @@ impl Batch {
 }
 
 /// What [`Store::take`] returns.
-#[derive(Default)]
 pub(crate) struct Taken {
     pub(crate) jobs: Vec<TakenJob>,
     /// When the next delayed job is due.
@@ -420,7 +418,7 @@ pub(crate) struct TakenJob {
     pub(crate) entry: Entry,
     pub(crate) request: RequestSpec,
     /// What is known of its attempts, if it waited for a retry.
-    pub(crate) delay: Option<Delay>,
+    pub(crate) made: Option<Made>,
 }
 
 /// A leased job, as its store knows it.
@@ -436,6 +434,12 @@ pub(crate) struct Entry {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delay {
     pub(crate) time: Duration,
+    pub(crate) made: Made,
+}
+
+/// What is known of the attempts before a retry, also in its JSON form.
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Made {
     pub(crate) attempts: u32,
     pub(crate) retries: u32,
     pub(crate) was_sent: bool,
@@ -469,17 +473,18 @@ fn reason_of(outcome: &[u8]) -> String {
 pub(crate) struct Lease {
     store: Arc<dyn Store>,
     entry: Entry,
-    delay: Option<Delay>,
+    /// What is known of the attempts before, if the job has waited for a retry.
+    made: Option<Made>,
     /// Whether it has ended, or another thread is about to end it.
     is_settled: AtomicBool,
 }
 
 impl Lease {
-    pub(crate) fn new(store: &Arc<dyn Store>, entry: Entry, delay: Option<Delay>) -> Self {
+    pub(crate) fn new(store: &Arc<dyn Store>, entry: Entry, made: Option<Made>) -> Self {
         Self {
             store: Arc::clone(store),
             entry,
-            delay,
+            made,
             is_settled: AtomicBool::new(false),
         }
     }
@@ -489,8 +494,8 @@ impl Lease {
     }
 
     /// What is known of the attempts before, if the job has waited for a retry.
-    pub(crate) fn delay(&self) -> Option<Delay> {
-        self.delay
+    pub(crate) fn made(&self) -> Option<Made> {
+        self.made
     }
 
     pub(crate) fn start(&self, is_idempotent: bool) -> Result<(), QueueError> {

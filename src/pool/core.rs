@@ -257,7 +257,7 @@ impl Core {
         };
         match next_attempt_at {
             #[cfg(any(feature = "journal", feature = "redis"))]
-            Ok(Some(until)) if job.lease().is_some() => {
+            Ok(Some(until)) if job.is_leased() => {
                 attempt.log.retries += 1;
                 self.queue.release(origin);
                 self.postpone_leased(job, &attempt, until, worker);

@@ -135,12 +135,12 @@ impl Deliveries {
         let TakenJob {
             entry,
             request,
-            delay,
+            made,
         } = job;
         let (threads, round) = (&self.pool.guard.threads, self.receiver.round());
         let starts = entry.starts;
         let may_be_sent = starts == 0 || request.is_idempotent();
-        let lease = Arc::new(Lease::new(&self.queue.0, entry, delay));
+        let lease = Arc::new(Lease::new(&self.queue.0, entry, made));
         let request = request.extension(Arc::clone(&lease));
         if may_be_sent {
             // If it is refused, it is dropped, and given back to the queue.

@@ -91,6 +91,14 @@ impl Job {
         self.request.extensions().get()
     }
 
+    /// Whether it comes from a durable queue, which gets it back if it has no outcome.
+    pub(super) fn is_leased(&self) -> bool {
+        #[cfg(any(feature = "journal", feature = "redis"))]
+        return self.lease().is_some();
+        #[cfg(not(any(feature = "journal", feature = "redis")))]
+        return false;
+    }
+
     /// The attempt that a job ends with that gets its outcome while no worker is at it.
     pub(super) fn ended_attempt(&self, error: Error) -> FinishedAttempt {
         let finished_at = Instant::now();
@@ -110,11 +118,11 @@ impl AttemptLog {
     fn of(job: &Job, now: Instant) -> Self {
         let log = Self::starting_at(now);
         #[cfg(any(feature = "journal", feature = "redis"))]
-        if let Some(delay) = job.lease().and_then(|lease| lease.delay()) {
+        if let Some(made) = job.lease().and_then(|lease| lease.made()) {
             return Self {
-                attempts: delay.attempts,
-                retries: delay.retries,
-                was_sent: delay.was_sent,
+                attempts: made.attempts,
+                retries: made.retries,
+                was_sent: made.was_sent,
                 ..log
             };
         }

@@ -80,8 +80,7 @@ impl Policy {
         let until = Instant::now().checked_add(delay);
         let is_in_time = |until: &Instant| self.deadline.is_none_or(|deadline| *until < deadline);
         // A durable queue outlives the run.
-        #[cfg(any(feature = "journal", feature = "redis"))]
-        let is_in_time = |until: &Instant| job.lease().is_some() || is_in_time(until);
+        let is_in_time = |until: &Instant| job.is_leased() || is_in_time(until);
         let Some(until) = until.filter(is_in_time) else {
             return Ok(None);
         };

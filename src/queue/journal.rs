@@ -458,6 +458,13 @@ impl State {
     }
 }
 
+/// Those that take jobs have to look again. Wakes them without the lock, which they will want to have.
+fn wake_watchers(state: MutexGuard<'_, State>) {
+    let watchers = state.watchers.clone();
+    drop(state);
+    watchers.iter().for_each(Waker::wake_by_ref);
+}
+
 impl Shared {
     fn failed(&self, error: &Arc<io::Error>) -> QueueError {
         QueueError::File {
@@ -539,13 +546,11 @@ impl Shared {
         // Under the lock: a thread that waits finds either the result, or its lines in the buffer.
         let _ = batch.0.set(result);
         let wakes_background = self.has_work_in_background(&state);
-        let watchers = state.watchers.clone();
-        drop(state);
+        wake_watchers(state);
         self.written.notify_all();
         if wakes_background {
             self.background.notify_one();
         }
-        watchers.iter().for_each(Waker::wake_by_ref);
     }
 
     /// Tells the next call that takes jobs too: a worker has no caller that it could tell.
@@ -587,7 +592,7 @@ impl Shared {
                         starts: slot.starts,
                     },
                     request,
-                    delay: slot.delay,
+                    made: slot.made,
                 }),
                 Ok(request) => {
                     self.bury(slot.slot, &id, request, Error::interrupted(slot.starts))?;
@@ -682,7 +687,7 @@ impl Store for JournalStore {
         let mut accepted = 0;
         loop {
             // The iterator, which is the user's, runs without the lock.
-            let batch = Batch::next(jobs, &shared.settings.keys, |_| Ok(()), (usize::MAX, BATCH));
+            let batch = Batch::next(jobs, &shared.settings.keys, Ok, (usize::MAX, BATCH));
             let mut state = shared.lock()?;
             let mut added = 0;
             for (id, json) in &batch.jobs {
@@ -732,9 +737,7 @@ impl Store for JournalStore {
                 for slot in &slots {
                     state.jobs.give_back(slot.slot);
                 }
-                let watchers = state.watchers.clone();
-                drop(state);
-                watchers.iter().for_each(Waker::wake_by_ref);
+                wake_watchers(state);
                 Err(error)
             }
         }
@@ -784,9 +787,7 @@ impl Store for JournalStore {
     fn give_back(&self, entry: &Entry) {
         let mut state = self.0.state.lock();
         state.jobs.give_back(entry.place);
-        let watchers = state.watchers.clone();
-        drop(state);
-        watchers.iter().for_each(Waker::wake_by_ref);
+        wake_watchers(state);
     }
 
     fn settle(&self) {}

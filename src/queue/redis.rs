@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use redis::{FromRedisValue, IntoConnectionInfo, RedisResult, Value};
 
-use self::scripts::Keys;
 use self::server::Server;
 #[cfg(feature = "default-tls")]
 use super::SealingKey;
@@ -386,7 +385,6 @@ struct State {
     endings: VecDeque<Ending>,
     is_over: bool,
     is_dropped: bool,
-    has_threads: bool,
     /// Whether jobs may be in this consumer's name that it does not know of, since a reply was lost.
     has_unknown: bool,
     /// Whether the next job with its last chance can be taken over.
@@ -480,27 +478,19 @@ impl Shared {
             self.state.lock().is_over = false;
         }
     }
-
-    fn call<T: FromRedisValue>(
-        &self,
-        operation: impl Fn(&mut redis::Connection, &Keys) -> RedisResult<T>,
-    ) -> Result<T, QueueError> {
-        self.server.call(operation)
-    }
 }
 
 impl Store for RedisStore {
     fn submit(&self, jobs: &mut dyn Iterator<Item = Job>) -> Result<usize, QueueError> {
         let mut accepted = 0;
         loop {
-            let check = |request: &RequestSpec| {
-                let relative = |path: &Path| relative(path).map(Path::to_owned);
-                request.clone().with_paths(relative).map(drop)
+            let with_relative_paths = |request: RequestSpec| {
+                request.with_paths(|path| relative(path).map(Path::to_owned))
             };
             let secrets = &self.0.settings.secrets;
-            let batch = Batch::next(jobs, secrets, check, (BATCH_JOBS, BATCH));
+            let batch = Batch::next(jobs, secrets, with_relative_paths, (BATCH_JOBS, BATCH));
             if !batch.jobs.is_empty() {
-                let added = self.0.call(|connection, keys| {
+                let added = self.0.server.call(|connection, keys| {
                     let mut call = keys.call(&scripts::SUBMIT);
                     for (id, json) in &batch.jobs {
                         call.arg(id).arg(json);
@@ -519,6 +509,7 @@ impl Store for RedisStore {
     fn close(&self) -> Result<(), QueueError> {
         let is_over = self
             .0
+            .server
             .call(|connection, keys| keys.call(&scripts::CLOSE).invoke(connection))?;
         self.0.set_over(is_over);
         Ok(())
@@ -548,8 +539,7 @@ impl Store for RedisStore {
         state.failure = None;
         state.is_over = false;
         state.watchers.push(waker.clone());
-        let starts_threads = !std::mem::replace(&mut state.has_threads, true);
-        state.takes_jobs = true;
+        let starts_threads = !std::mem::replace(&mut state.takes_jobs, true);
         drop(state);
         if starts_threads {
             for (name, run) in [
@@ -560,7 +550,6 @@ impl Store for RedisStore {
                 let thread = thread::Builder::new().name(name.to_owned());
                 if let Err(error) = thread.spawn(move || run(&shared)) {
                     let mut state = self.0.state.lock();
-                    state.has_threads = false;
                     state.takes_jobs = false;
                     state.failure = Some(QueueError::Server {
                         server: self.0.server.address().to_owned(),
@@ -601,7 +590,7 @@ impl Store for RedisStore {
             return Ok(Acked::Superseded);
         };
         let remembers = i32::from(self.0.settings.remembers_ids);
-        let (was_first, is_over): (bool, bool) = self.0.call(|connection, keys| {
+        let (was_first, is_over): (bool, bool) = self.0.server.call(|connection, keys| {
             let mut call = keys.call(&scripts::RECORD);
             call.arg(&id)
                 .arg(&*entry.job_id)
@@ -619,7 +608,7 @@ impl Store for RedisStore {
     }
 
     fn postpone(&self, entry: &Entry, delay: Delay) -> Result<(), QueueError> {
-        let data = serde_json::to_string(&DelayData::of(&delay)).unwrap_or_default();
+        let data = serde_json::to_string(&delay.made).unwrap_or_default();
         let due = Instant::now().checked_add(delay.time);
         let mut state = self.0.state.lock();
         if let Some(held) = state.let_go(entry.place) {
@@ -668,6 +657,7 @@ impl Store for RedisStore {
     fn requeue(&self, job_id: &str) -> Result<bool, QueueError> {
         let was_dead = self
             .0
+            .server
             .call(|connection, keys| keys.call(&scripts::REQUEUE).arg(job_id).invoke(connection))?;
         self.0.reopen(was_dead);
         Ok(was_dead)
@@ -675,6 +665,7 @@ impl Store for RedisStore {
 
     fn discard(&self, job_id: &str) -> Result<bool, QueueError> {
         self.0
+            .server
             .call(|connection, keys| keys.call(&scripts::DISCARD).arg(job_id).invoke(connection))
     }
 
@@ -688,6 +679,7 @@ impl Store for RedisStore {
             bool,
         ) = self
             .0
+            .server
             .call(|connection, keys| keys.call(&scripts::STATS).invoke(connection))?;
         Ok(QueueStats {
             waiting: all.saturating_sub(leased),
@@ -703,38 +695,11 @@ impl Store for RedisStore {
 
 impl Shared {
     fn dead_outcomes(&self) -> Result<Vec<(String, Vec<u8>)>, QueueError> {
-        self.call(|connection, keys| {
+        self.server.call(|connection, keys| {
             redis::cmd("HGETALL")
                 .arg(&keys.dead_outcomes)
                 .query(connection)
         })
-    }
-}
-
-/// The JSON form of what is known of a job that is delayed.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct DelayData {
-    attempts: u32,
-    retries: u32,
-    was_sent: bool,
-}
-
-impl DelayData {
-    fn of(delay: &Delay) -> Self {
-        Self {
-            attempts: delay.attempts,
-            retries: delay.retries,
-            was_sent: delay.was_sent,
-        }
-    }
-
-    fn into_delay(self) -> Delay {
-        Delay {
-            time: Duration::ZERO,
-            attempts: self.attempts,
-            retries: self.retries,
-            was_sent: self.was_sent,
-        }
     }
 }
 
@@ -766,7 +731,7 @@ impl RecordedEntries {
             self.page.extend(self.shared.dead_outcomes()?);
             return Ok(());
         };
-        let entries: Vec<StreamEntry> = self.shared.call(|connection, keys| {
+        let entries: Vec<StreamEntry> = self.shared.server.call(|connection, keys| {
             let mut command = redis::cmd("XRANGE");
             let command = command.arg(&keys.outcomes).arg(&after).arg("+");
             let value: Value = command.arg("COUNT").arg(PAGE).query(connection)?;

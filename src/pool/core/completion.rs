@@ -15,7 +15,7 @@ use crate::pool::results::Unnotified;
 use crate::pool::round::Round;
 use crate::pool::shutdown::ShutdownMode;
 #[cfg(any(feature = "journal", feature = "redis"))]
-use crate::queue::Delay;
+use crate::queue::{Delay, Made};
 
 impl Core {
     /// Completes one job now, wherever it is.
@@ -128,12 +128,13 @@ impl Core {
             was_sent,
             ..
         } = attempt.log;
-        let delay = Delay {
-            time: until.saturating_duration_since(Instant::now()),
+        let made = Made {
             attempts,
             retries,
             was_sent,
         };
+        let time = until.saturating_duration_since(Instant::now());
+        let delay = Delay { time, made };
         let lease = job.lease().cloned();
         if let Some(Err(error)) = lease.map(|lease| lease.postpone(delay)) {
             log::error!("job {} is not retried now: {error}", job.index);
@@ -148,11 +149,7 @@ impl Core {
     fn give_back(&self, job: Job) {
         self.counters.job_given_back();
         let route = job.route.clone();
-        #[cfg(any(feature = "journal", feature = "redis"))]
-        let is_leased = job.lease().is_some();
-        #[cfg(not(any(feature = "journal", feature = "redis")))]
-        let is_leased = false;
-        if is_leased {
+        if job.is_leased() {
             // It goes back to its queue.
             drop(job);
         } else {

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 use super::line::{DelayData, Line, Verb};
-use crate::queue::{Delay, QueueStats};
+use crate::queue::{Delay, Made, QueueStats};
 
 /// Where a line is in the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ struct OpenJob {
     key: Key,
     submitted: Span,
     starts: u32,
-    delay: Option<Box<Delay>>,
+    made: Option<Box<Made>>,
     stage: Stage,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct TakenSlot {
     pub(super) slot: usize,
     pub(super) submitted: Span,
     pub(super) starts: u32,
-    pub(super) delay: Option<Delay>,
+    pub(super) made: Option<Made>,
 }
 
 /// A change that counts once its line is in the file.
@@ -115,7 +115,7 @@ impl Jobs {
             key,
             submitted: Span::default(),
             starts: 0,
-            delay: None,
+            made: None,
             stage: Stage::Submitting,
         };
         let slot = match self.vacant.pop() {
@@ -216,7 +216,7 @@ impl Jobs {
                 slot,
                 submitted: job.submitted,
                 starts: job.starts,
-                delay: job.delay.as_deref().copied(),
+                made: job.made.as_deref().copied(),
             });
         }
         taken
@@ -287,7 +287,7 @@ impl Jobs {
             Change::Requeue(slot) => {
                 if let Some(job) = self.get(slot) {
                     job.starts = 0;
-                    job.delay = None;
+                    job.made = None;
                 }
                 if self.dead.remove(&slot) {
                     self.set_waiting(slot);
@@ -395,7 +395,7 @@ impl Jobs {
         if let Some(job) = self.get(slot) {
             // The attempt before has ended as it should, and the next one is decided on.
             job.starts = 0;
-            job.delay = Some(Box::new(delay));
+            job.made = Some(Box::new(delay.made));
             job.stage = Stage::Delayed(until);
             self.delayed.insert((until, slot));
         }

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::queue::Delay;
+use crate::queue::{Delay, Made};
 
 /// The first line.
 pub(super) const HEADER: &str = "threaded-journal 1\n";
@@ -165,9 +165,8 @@ pub(super) fn check_header(start: &[u8]) -> Result<bool, String> {
 pub(super) struct DelayData {
     /// Since the Unix epoch.
     until_ms: u64,
-    attempts: u32,
-    retries: u32,
-    was_sent: bool,
+    #[serde(flatten)]
+    made: Made,
 }
 
 impl DelayData {
@@ -175,9 +174,7 @@ impl DelayData {
         let until = since_epoch().saturating_add(delay.time);
         Self {
             until_ms: u64::try_from(until.as_millis()).unwrap_or(u64::MAX),
-            attempts: delay.attempts,
-            retries: delay.retries,
-            was_sent: delay.was_sent,
+            made: delay.made,
         }
     }
 
@@ -186,9 +183,7 @@ impl DelayData {
         let until = Duration::from_millis(self.until_ms);
         Delay {
             time: until.saturating_sub(since_epoch()),
-            attempts: self.attempts,
-            retries: self.retries,
-            was_sent: self.was_sent,
+            made: self.made,
         }
     }
 }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use redis::{Connection, RedisError, RedisResult};
 
 use super::scripts::{self, GROUP};
-use super::{DelayData, Ending, Fields, Held, Shared, StreamEntry, field};
+use super::{Ending, Fields, Held, Shared, StreamEntry, field};
 use crate::error::Error;
-use crate::queue::{Entry, TakenJob, outcome_of_dead};
+use crate::queue::{Entry, Made, TakenJob, outcome_of_dead};
 use crate::request::RequestSpec;
 
 /// For how long the server is asked to wait for a job. An idle consumer asks twice in that time, and ends so long after the
@@ -83,41 +83,34 @@ impl Shared {
     /// Waits if the server is away. Otherwise, tells the deliveries why there are no more.
     fn endure(&self, error: &RedisError, delay: &mut Duration) {
         match self.server.check_outage(error) {
-            Ok(()) => {
-                log::warn!(
-                    "the queue `{}` is not available: {error}",
-                    self.settings.name
-                );
-                self.server.pause(delay, || self.state.lock().is_dropped);
-            }
+            Ok(_) => log::warn!(
+                "the queue `{}` is not available: {error}",
+                self.settings.name
+            ),
             Err(failure) => {
                 let mut state = self.state.lock();
                 state.failure = Some(failure);
                 state.wanted = 0;
                 drop(state);
                 self.wake_watchers();
-                self.server.pause(delay, || self.state.lock().is_dropped);
             }
         }
+        self.server.pause(delay, || self.state.lock().is_dropped);
     }
 
     /// Takes in the jobs that the server holds to be this consumer's, of which a reply has not arrived.
     fn adopt(&self, connection: &mut Option<Connection>) -> RedisResult<()> {
         let mut after = "0".to_owned();
         loop {
-            let entries = self.ask(connection, MAX_AT_ONCE, &after)?;
-            let Some((last, _)) = entries.last() else {
+            let mut arrivals = self.ask(connection, MAX_AT_ONCE, &after)?;
+            let Some(last) = arrivals.last() else {
                 break;
             };
-            after.clone_from(last);
-            let arrivals = entries.into_iter().map(|(entry, fields)| Arrival {
-                entry,
-                fields: fields.unwrap_or_default(),
-                deliveries: 0,
-            });
-            let arrivals = arrivals.filter(|arrival| !arrival.fields.is_empty());
+            after.clone_from(&last.entry);
+            // Without those that were deleted.
+            arrivals.retain(|arrival| !arrival.fields.is_empty());
             if let Some(open) = connection {
-                self.accept(open, arrivals.collect())?;
+                self.accept(open, arrivals)?;
             }
         }
         self.state.lock().has_unknown = false;
@@ -126,22 +119,17 @@ impl Shared {
 
     /// Takes jobs that wait, at most so many; blocks for a while if there are none.
     fn read(&self, connection: &mut Option<Connection>, max: usize) -> RedisResult<()> {
-        let entries = self.ask(connection, max, ">")?;
+        let arrivals = self.ask(connection, max, ">")?;
         let Some(open) = connection else {
             return Ok(());
         };
-        if entries.is_empty() {
+        if arrivals.is_empty() {
             let keys = &self.server.keys;
             let is_over = keys.call(&scripts::IS_OVER).invoke::<bool>(open)?;
             self.set_over(is_over);
             return Ok(());
         }
-        let arrivals = entries.into_iter().map(|(entry, fields)| Arrival {
-            entry,
-            fields: fields.unwrap_or_default(),
-            deliveries: 0,
-        });
-        self.accept(open, arrivals.collect())
+        self.accept(open, arrivals)
     }
 
     /// Asks for entries: those that wait, or those of this consumer after this one.
@@ -150,7 +138,7 @@ impl Shared {
         connection: &mut Option<Connection>,
         max: usize,
         after: &str,
-    ) -> RedisResult<Vec<StreamEntry>> {
+    ) -> RedisResult<Vec<Arrival>> {
         let open = match connection {
             Some(open) => open,
             None => connection.insert(self.server.connect(BLOCK)?),
@@ -165,7 +153,13 @@ impl Shared {
             .arg(after);
         let streams: Option<Vec<(String, Vec<StreamEntry>)>> = command.query(open)?;
         let entries = streams.into_iter().flatten();
-        Ok(entries.flat_map(|(_, entries)| entries).collect())
+        let entries = entries.flat_map(|(_, entries)| entries);
+        let arrivals = entries.map(|(entry, fields)| Arrival {
+            entry,
+            fields: fields.unwrap_or_default(),
+            deliveries: 0,
+        });
+        Ok(arrivals.collect())
     }
 
     /// Makes jobs of what was taken, and marks those that must not be sent twice.
@@ -294,7 +288,7 @@ impl Shared {
             return Err((id, request, Error::interrupted(starts)));
         }
         let delay = text("delay").filter(|delay| !delay.is_empty());
-        let delay = delay.and_then(|delay| serde_json::from_str::<DelayData>(&delay).ok());
+        let made = delay.and_then(|delay| serde_json::from_str::<Made>(&delay).ok());
         let job = TakenJob {
             entry: Entry {
                 job_id: id.into(),
@@ -302,7 +296,7 @@ impl Shared {
                 starts,
             },
             request,
-            delay: delay.map(DelayData::into_delay),
+            made,
         };
         Ok(Understood { job, starts })
     }

@@ -103,6 +103,12 @@ end
 local function add(fields)
   redis.call('XADD', jobs, '*', 'id', fields.id, 'spec', fields.spec, 'starts', fields.starts or '0', 'delay', fields.delay or '')
 end
+local function remove_leased(entry)
+  local found = redis.call('XRANGE', jobs, entry, entry)[1]
+  if redis.call('XACK', jobs, 'w', entry) == 0 or not found then return nil end
+  redis.call('XDEL', jobs, entry)
+  return found[2]
+end
 local function is_over()
   if redis.call('EXISTS', closed) == 1 and redis.call('XLEN', jobs) == 0 and redis.call('ZCARD', delayed) == 0 then
     return 1
@@ -171,10 +177,8 @@ pub(super) static RELEASE: LazyLock<Script> = LazyLock::new(|| {
     script(
         r"
 for i = 1, #ARGV, 3 do
-  local entry = redis.call('XRANGE', jobs, ARGV[i], ARGV[i])[1]
-  if redis.call('XACK', jobs, 'w', ARGV[i]) == 1 and entry then
-    redis.call('XDEL', jobs, ARGV[i])
-    local fields = entry[2]
+  local fields = remove_leased(ARGV[i])
+  if fields then
     for j = 1, #fields, 2 do
       if fields[j] == 'starts' then fields[j + 1] = ARGV[i + 2] end
       if fields[j] == 'id' and ARGV[i + 1] == '0' then redis.call('HDEL', marks, fields[j + 1]) end
@@ -193,10 +197,9 @@ pub(super) static POSTPONE: LazyLock<Script> = LazyLock::new(|| {
         r"
 local now = now_ms()
 for i = 1, #ARGV, 3 do
-  local entry = redis.call('XRANGE', jobs, ARGV[i], ARGV[i])[1]
-  if redis.call('XACK', jobs, 'w', ARGV[i]) == 1 and entry then
-    redis.call('XDEL', jobs, ARGV[i])
-    local fields = fields_of(entry[2])
+  local removed = remove_leased(ARGV[i])
+  if removed then
+    local fields = fields_of(removed)
     redis.call('HDEL', marks, fields.id)
     redis.call('ZADD', delayed, string.format('%.0f', now + tonumber(ARGV[i + 1])), fields.id)
     redis.call('HSET', delayed_jobs, fields.id, cjson.encode({ spec = fields.spec, delay = ARGV[i + 2] }))

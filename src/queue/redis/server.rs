@@ -38,6 +38,15 @@ enum Meaning {
     Fatal,
 }
 
+/// What helps against an error.
+#[derive(PartialEq)]
+pub(super) enum Remedy {
+    /// It may be over in a moment.
+    Wait,
+    /// The group was made again.
+    Made,
+}
+
 fn meaning(error: &RedisError) -> Meaning {
     match error.code() {
         Some("NOGROUP") => return Meaning::NoGroup,
@@ -108,15 +117,10 @@ impl Server {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            let error = match meaning(&error) {
-                Meaning::NoGroup => match self.call_once(make_group) {
-                    Ok(()) => continue,
-                    Err(error) => error,
-                },
-                _ => error,
-            };
-            let is_over = until.is_some_and(|until| Instant::now() >= until);
-            if is_over || !matches!(meaning(&error), Meaning::Outage) {
+            if self.check_outage(&error)? == Remedy::Made {
+                continue;
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
                 return Err(self.error(&error));
             }
             log::warn!("the queue `{}` is not available: {error}", self.name);
@@ -157,20 +161,15 @@ impl Server {
         *delay = (*delay * 2).min(MAX_DELAY);
     }
 
-    /// Whether an error may be over in a moment; `Err` if it is not.
-    pub(super) fn check_outage(&self, error: &RedisError) -> Result<(), QueueError> {
+    /// What helps against an error; `Err` if nothing does.
+    pub(super) fn check_outage(&self, error: &RedisError) -> Result<Remedy, QueueError> {
         match meaning(error) {
-            Meaning::Outage => Ok(()),
-            Meaning::NoGroup => {
-                let made = self.call_once(make_group);
-                match made {
-                    Ok(()) => Ok(()),
-                    Err(error) => match meaning(&error) {
-                        Meaning::Outage => Ok(()),
-                        _ => Err(self.error(&error)),
-                    },
-                }
-            }
+            Meaning::Outage => Ok(Remedy::Wait),
+            Meaning::NoGroup => match self.call_once(make_group) {
+                Ok(()) => Ok(Remedy::Made),
+                Err(error) if matches!(meaning(&error), Meaning::Outage) => Ok(Remedy::Wait),
+                Err(error) => Err(self.error(&error)),
+            },
             Meaning::Lost | Meaning::Fatal => Err(self.error(error)),
         }
     }
