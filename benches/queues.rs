@@ -15,11 +15,15 @@
 #[path = "../tests/support/process.rs"]
 #[allow(dead_code, reason = "made for the tests, which use all of it")]
 mod process;
+#[path = "../tests/support/redis_server.rs"]
+#[allow(dead_code, reason = "made for the tests, which use all of it")]
+mod redis_server;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use redis_server::RedisServer;
 use threaded::queue::{Fsync, Job, Journal, Queue, RedisQueue};
 use threaded::{Error, Exchange, Pool, RequestSpec, ResponseBody, Session};
 
@@ -114,43 +118,17 @@ fn compare(is_test: bool) -> Result<()> {
     on_redis(jobs / 5)
 }
 
-/// A server that ends with this process.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn on_redis(jobs: u64) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let socket = folder.path().join("redis.sock");
-    let started = Command::new("redis-server")
-        .args([
-            "--appendonly",
-            "yes",
-            "--port",
-            "0",
-            "--save",
-            "",
-            "--unixsocket",
-        ])
-        .arg(&socket)
-        .arg("--dir")
-        .arg(folder.path())
-        .stdout(Stdio::null())
-        .spawn();
-    let Ok(server) = started else {
+    if Command::new("redis-server")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
         println!("there is no redis-server here");
         return Ok(());
-    };
-    let _server = Server(server);
-    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
-        std::thread::sleep(Duration::from_millis(5));
     }
-    let url = format!("unix://{}", socket.display());
+    let server = RedisServer::start();
+    let url = server.url();
     let mut rounds = 0;
     for consumers in [1, 2] {
         // Ids that are new.

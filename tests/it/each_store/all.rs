@@ -1,6 +1,7 @@
 //! What every store of a durable queue does. Included once for each of them.
 
 mod delivering;
+pub(super) mod history;
 mod retrying;
 mod stopping;
 mod submitting;

@@ -1,6 +1,5 @@
 //! Processes that are killed at any moment: the next one goes on, and in the end every job is recorded once.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Child;
@@ -12,7 +11,8 @@ use threaded::RequestSpec;
 use threaded::queue::{Job, Journal};
 
 use super::TestStore;
-use super::each_store::recorded;
+use super::each_store::history::{assert_consistent, hits, mixed_jobs};
+use super::each_store::run;
 use crate::support::recording_server::RecordingServer;
 use crate::support::subprocess::start_child;
 
@@ -23,38 +23,14 @@ const JOBS: usize = 60;
 /// What the processes do that are killed: submit all jobs, and run them.
 fn submit_and_run(path: &Path, site: &str) {
     let queue = Journal::open(path).unwrap();
-    let jobs = (0..JOBS).map(|number| {
-        let url = format!("{site}/{number}");
-        // Every third one is not idempotent.
-        let request = match number % 3 {
-            0 => RequestSpec::post(url).body("content"),
-            _ => RequestSpec::get(url),
-        };
-        Job::new(number.to_string(), request)
-    });
-    queue.submit_all(jobs).unwrap();
-    queue.close().unwrap();
-    let builder = crate::pool().concurrency(4);
-    for delivery in builder.deliveries(&queue).unwrap() {
-        delivery.unwrap().ack().unwrap();
-    }
+    queue.submit_all(mixed_jobs(site, 0..JOBS)).unwrap();
+    run(crate::pool().concurrency(4), &queue);
 }
 
 fn start(name: &str, store: &TestStore, site: &str) -> Child {
     let path = store.path();
     let environment = [(JOURNAL, path.as_os_str()), (SITE, OsStr::new(site))];
     start_child(name, &environment)
-}
-
-/// How often the server got a request for each path.
-fn hits(server: &RecordingServer) -> BTreeMap<String, usize> {
-    let mut hits = BTreeMap::new();
-    for request in server.received() {
-        *hits
-            .entry(request.uri().path()[1..].to_owned())
-            .or_default() += 1;
-    }
-    hits
 }
 
 /// Kills runs at seeded moments, then lets one finish, and compares what was submitted, what the server saw, and what was
@@ -77,36 +53,8 @@ fn kill_and_finish(name: &str, seed: u64) {
         .max_deliveries(9)
         .build()
         .unwrap();
-    let stats = queue.stats().unwrap();
-    assert_eq!(stats.damaged(), 0, "seed {seed}");
-    assert_eq!(
-        (stats.waiting(), stats.delayed(), stats.leased()),
-        (0, 0, 0),
-        "seed {seed}"
-    );
-    let outcomes = recorded(&queue);
-    let expected: Vec<String> = (0..JOBS).map(|number| number.to_string()).collect();
-    assert_eq!(outcomes.len(), JOBS, "seed {seed}");
-    assert!(expected.iter().all(|id| outcomes.contains_key(id)));
-    let hits = hits(&server);
-    for (id, outcome) in &outcomes {
-        let times = hits.get(id).copied().unwrap_or_default();
-        let is_idempotent = id.parse::<usize>().unwrap() % 3 != 0;
-        let is_response = outcome["response"]["status"] == 200;
-        assert!(
-            times >= 1 || !is_response,
-            "seed {seed}: {id} has a response, and was not sent"
-        );
-        assert!(
-            times <= 1 || is_idempotent,
-            "seed {seed}: {id} was sent {times} times"
-        );
-        let kind = outcome["error"]["kind"].as_str();
-        assert!(
-            is_response || kind == Some("Interrupted"),
-            "seed {seed}: {id}: {outcome}"
-        );
-    }
+    assert_eq!(queue.stats().unwrap().damaged(), 0, "seed {seed}");
+    assert_consistent(&queue, &hits(&server, JOBS), &format!("seed {seed}"));
 }
 
 /// A stream of numbers that depends on the seed alone (SplitMix64).
@@ -162,7 +110,6 @@ fn a_job_that_ends_its_process_is_dead_after_three_times() {
             Job::new(number.to_string(), request.handler("abort"))
         });
         queue.submit_all(jobs).unwrap();
-        queue.close().unwrap();
         let builder = crate::pool().concurrency(1).handler("abort", |head, body| {
             if head.url().path() == "/4" {
                 std::process::abort();
@@ -170,9 +117,7 @@ fn a_job_that_ends_its_process_is_dead_after_three_times() {
             body.read_to_end(&mut Vec::new())?;
             Ok(())
         });
-        for delivery in builder.deliveries(&queue).unwrap() {
-            delivery.unwrap().ack().unwrap();
-        }
+        run(builder, &queue);
     };
     if let (Some(path), Ok(site)) = (std::env::var_os(JOURNAL), std::env::var(SITE)) {
         return submit_and_run(Path::new(&path), &site);
@@ -193,7 +138,7 @@ fn a_job_that_ends_its_process_is_dead_after_three_times() {
     let stats = queue.stats().unwrap();
     assert_eq!((stats.recorded(), stats.dead()), (9, 1));
     assert_eq!(queue.dead().unwrap()[0].job_id(), Some("4"));
-    assert_eq!(hits(&server)["4"], 3);
+    assert_eq!(hits(&server, 10)[4], 3);
 }
 
 /// The process that submits is killed in the middle, and what it has left is completed by the next one.

@@ -10,6 +10,7 @@ use threaded::queue::{Acked, Job, QueueError, RedisQueue};
 use threaded::{Exchange, Pool, RequestBody, RequestSpec, ResponseBody, Session};
 
 use super::TestStore;
+use super::each_store::history::{assert_consistent, hits, mixed_jobs};
 use super::each_store::{job, jobs, recorded, run, stub};
 use crate::support::pools::respond_ok;
 use crate::support::process::eventually;
@@ -171,14 +172,7 @@ fn whatever_consumers_are_killed_every_job_is_recorded_once() {
             .max_deliveries(1000)
             .build()
             .unwrap();
-        for delivery in crate::pool()
-            .concurrency(4)
-            .window(8)
-            .deliveries(&queue)
-            .unwrap()
-        {
-            delivery.unwrap().ack().unwrap();
-        }
+        run(crate::pool().concurrency(4).window(8), &queue);
         return;
     }
     let server = RecordingServer::start(|_| {
@@ -187,15 +181,9 @@ fn whatever_consumers_are_killed_every_job_is_recorded_once() {
     });
     let store = TestStore::new();
     let queue = store.open();
-    let all = (0..JOBS).map(|number| {
-        let url = server.url(&format!("/{number}"));
-        let request = match number % 3 {
-            0 => RequestSpec::post(url).body("content"),
-            _ => RequestSpec::get(url),
-        };
-        Job::new(number.to_string(), request)
-    });
-    queue.submit_all(all).unwrap();
+    queue
+        .submit_all(mixed_jobs(&server.url(""), 0..JOBS))
+        .unwrap();
     queue.close().unwrap();
     let mut consumers: Vec<Child> = (0..3).map(|_| start(name, &store, "")).collect();
     let mut kills = 0;
@@ -210,34 +198,8 @@ fn whatever_consumers_are_killed_every_job_is_recorded_once() {
         assert!(consumer.wait().unwrap().success());
     }
     assert!(kills > 2, "{kills}");
-    let outcomes = recorded(&queue);
-    let stats = queue.stats().unwrap();
-    assert_eq!(outcomes.len(), JOBS);
-    assert_eq!(
-        (
-            stats.waiting(),
-            stats.leased(),
-            stats.delayed(),
-            stats.dead()
-        ),
-        (0, 0, 0, 0)
-    );
-    let mut hits = vec![0; JOBS];
-    for request in server.received() {
-        hits[request.uri().path()[1..].parse::<usize>().unwrap()] += 1;
-    }
-    for (id, outcome) in &outcomes {
-        let number: usize = id.parse().unwrap();
-        let is_response = outcome["response"]["status"] == 200;
-        assert!(hits[number] >= 1 || !is_response, "{id}");
-        assert!(
-            hits[number] <= 1 || number % 3 != 0,
-            "{id} was sent {} times",
-            hits[number]
-        );
-        let kind = outcome["error"]["kind"].as_str();
-        assert!(is_response || kind == Some("Interrupted"), "{outcome}");
-    }
+    assert_consistent(&queue, &hits(&server, JOBS), "kills");
+    assert_eq!(queue.stats().unwrap().dead(), 0);
 }
 
 #[test]
@@ -308,17 +270,8 @@ fn survives_behind(url: impl FnOnce(&TestStore) -> String, happens: impl FnOnce(
         builder.build().unwrap()
     };
     let queue = store.open();
-    let all = |range: std::ops::Range<usize>| {
-        range.map(|number| {
-            let url = format!("http://test/{number}");
-            let request = match number % 3 {
-                0 => RequestSpec::post(url),
-                _ => RequestSpec::get(url),
-            };
-            job(number, request)
-        })
-    };
     // Some come when it has happened.
+    let all = |numbers| mixed_jobs("http://test", numbers);
     queue.submit_all(all(0..JOBS - 10)).unwrap();
     let sent = Arc::new(Mutex::new(vec![0; JOBS]));
     let consumers = [(); 2].map(|()| {
@@ -348,19 +301,8 @@ fn survives_behind(url: impl FnOnce(&TestStore) -> String, happens: impl FnOnce(
     for consumer in consumers {
         consumer.join().unwrap();
     }
-    let outcomes = recorded(&queue);
-    assert_eq!(outcomes.len(), JOBS);
-    let stats = queue.stats().unwrap();
-    assert_eq!((stats.waiting(), stats.leased(), stats.dead()), (0, 0, 0));
-    for (number, times) in sent.lock().unwrap().iter().enumerate() {
-        let outcome = &outcomes[&format!("job-{number}")];
-        let is_response = outcome["response"]["status"] == 200;
-        assert!(*times >= 1 || !is_response, "{number}");
-        assert!(
-            *times <= 1 || number % 3 != 0,
-            "{number} was sent {times} times"
-        );
-    }
+    assert_consistent(&queue, &sent.lock().unwrap(), "survived");
+    assert_eq!(queue.stats().unwrap().dead(), 0);
 }
 
 /// What the network between the consumers and the server does, for this time.
@@ -566,9 +508,7 @@ fn a_job_that_ends_its_processes_is_dead_and_takes_no_other_with_it() {
                 body.read_to_end(&mut Vec::new())?;
                 Ok(())
             });
-        for delivery in builder.deliveries(&queue).unwrap() {
-            delivery.unwrap().ack().unwrap();
-        }
+        run(builder, &queue);
         return;
     }
     let server = RecordingServer::start(|_| {
