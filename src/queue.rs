@@ -49,12 +49,10 @@ mod journal;
 #[cfg(feature = "redis")]
 mod redis;
 mod sealing;
+mod store;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Waker;
-use std::time::{Duration, Instant};
 
 pub use self::error::QueueError;
 #[cfg(feature = "journal")]
@@ -63,9 +61,9 @@ pub use self::journal::{Fsync, Journal};
 pub use self::redis::RedisQueue;
 #[cfg(feature = "default-tls")]
 pub use self::sealing::SealingKey;
-use crate::error::Error;
-use crate::outcome::{JobInfo, Outcome, OutcomeData, ThreadException};
-use crate::redact::{DebugTruncated, Truncated};
+use self::store::{Batch, RecordedOutcomes, outcome_of_dead, reason_of};
+pub(crate) use self::store::{Delay, Entry, Lease, Made, Store, Taken, TakenJob};
+use crate::redact::DebugTruncated;
 use crate::request::RequestSpec;
 
 /// A durable queue of jobs, with their recorded outcomes. Opened by `Journal` and `RedisQueue`. A clone is another handle to the same
@@ -232,7 +230,7 @@ impl Recorded {
     }
 
     /// Returns the outcome, as data: see the `Serialize` of [`ThreadResponse`](crate::ThreadResponse) and
-    /// [`ThreadException`].
+    /// [`ThreadException`](crate::ThreadException).
     ///
     /// ```
     /// # let outcome = serde_json::json!({"response": {"status": 200}});
@@ -319,221 +317,5 @@ impl QueueStats {
     /// Whether the queue was [closed](Queue::close).
     pub fn is_closed(&self) -> bool {
         self.is_closed
-    }
-}
-
-/// What holds the jobs.
-pub(crate) trait Store: Send + Sync + fmt::Debug {
-    /// Returns how many were accepted.
-    fn submit(&self, jobs: &mut dyn Iterator<Item = Job>) -> Result<usize, QueueError>;
-
-    fn close(&self) -> Result<(), QueueError>;
-
-    /// Leases jobs, at most so many, without waiting for any.
-    fn take(&self, max: usize) -> Result<Taken, QueueError>;
-
-    /// Calls the waker whenever [`take`](Self::take) may have something new to tell.
-    fn watch(&self, waker: &Waker);
-
-    fn unwatch(&self, waker: &Waker);
-
-    /// A leased job is about to be sent.
-    fn start(&self, entry: &Entry, is_idempotent: bool) -> Result<(), QueueError>;
-
-    /// Records an outcome, in its JSON form.
-    fn record(&self, entry: &Entry, outcome: &[u8]) -> Result<Acked, QueueError>;
-
-    /// Ends a lease until a retry.
-    fn postpone(&self, entry: &Entry, delay: Delay) -> Result<(), QueueError>;
-
-    /// Ends a lease without an outcome. Must not block.
-    fn give_back(&self, entry: &Entry);
-
-    /// Waits until what was given back is, but not for long.
-    fn settle(&self);
-
-    fn outcomes(&self) -> Result<RecordedOutcomes, QueueError>;
-
-    fn dead(&self) -> Result<Vec<DeadJob>, QueueError>;
-
-    fn requeue(&self, job_id: &str) -> Result<bool, QueueError>;
-
-    fn discard(&self, job_id: &str) -> Result<bool, QueueError>;
-
-    fn stats(&self) -> Result<QueueStats, QueueError>;
-}
-
-pub(crate) type RecordedOutcomes = Box<dyn Iterator<Item = Result<Recorded, QueueError>> + Send>;
-
-/// Jobs that are submitted at once.
-struct Batch {
-    /// Ids, and requests in their JSON form.
-    jobs: Vec<(String, Vec<u8>)>,
-    /// Why there are no more.
-    end: Option<Result<(), QueueError>>,
-}
-
-impl Batch {
-    /// Takes jobs until there are so many, or so many bytes of them.
-    fn next(
-        source: &mut dyn Iterator<Item = Job>,
-        keys: &sealing::Keys,
-        prepare: impl Fn(RequestSpec) -> Result<RequestSpec, String>,
-        (max_jobs, max_bytes): (usize, usize),
-    ) -> Self {
-        let mut jobs = Vec::new();
-        let mut size = 0;
-        while jobs.len() < max_jobs && size < max_bytes {
-            let next = source
-                .next()
-                .map(|Job { id, request }| match prepare(request) {
-                    Ok(request) => keys.write(Job { id, request }),
-                    Err(message) => Err(QueueError::Job { id, message }),
-                });
-            let end = match next {
-                Some(Ok((id, json))) => {
-                    size += json.len() + id.len();
-                    jobs.push((id, json));
-                    continue;
-                }
-                Some(Err(error)) => Some(Err(error)),
-                None => Some(Ok(())),
-            };
-            return Self { jobs, end };
-        }
-        Self { jobs, end: None }
-    }
-}
-
-/// What [`Store::take`] returns.
-pub(crate) struct Taken {
-    pub(crate) jobs: Vec<TakenJob>,
-    /// When the next delayed job is due.
-    pub(crate) next_at: Option<Instant>,
-    /// Whether the queue is closed and no job is left.
-    pub(crate) is_over: bool,
-}
-
-pub(crate) struct TakenJob {
-    pub(crate) entry: Entry,
-    pub(crate) request: RequestSpec,
-    /// What is known of its attempts, if it waited for a retry.
-    pub(crate) made: Option<Made>,
-}
-
-/// A leased job, as its store knows it.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) job_id: Box<str>,
-    pub(crate) place: usize,
-    /// How often it was started without an outcome.
-    pub(crate) starts: u32,
-}
-
-/// A retry that waits in the queue.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Delay {
-    pub(crate) time: Duration,
-    pub(crate) made: Made,
-}
-
-/// What is known of the attempts before a retry, also in its JSON form.
-#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Made {
-    pub(crate) attempts: u32,
-    pub(crate) retries: u32,
-    pub(crate) was_sent: bool,
-}
-
-/// The outcome of a job that is not delivered any more, in its JSON form.
-fn outcome_of_dead(job_id: &str, request: RequestSpec, error: Error) -> Vec<u8> {
-    log::warn!("the job `{}` is dead: {error}", Truncated(job_id));
-    let info = JobInfo::without_attempt(request);
-    let outcome = Err(ThreadException::new(info, error, None));
-    serde_json::to_vec(&OutcomeData::of(&outcome, false)).unwrap_or_default()
-}
-
-/// Why a dead job is dead, according to its outcome.
-fn reason_of(outcome: &[u8]) -> String {
-    #[derive(serde::Deserialize)]
-    struct Outcome {
-        error: Message,
-    }
-    #[derive(serde::Deserialize)]
-    struct Message {
-        message: String,
-    }
-    match serde_json::from_slice::<Outcome>(outcome) {
-        Ok(outcome) => outcome.error.message,
-        Err(error) => format!("its outcome is not understood: {error}"),
-    }
-}
-
-/// A lease, which travels with its job through the pool: wherever the job is dropped, it is given back to the queue.
-pub(crate) struct Lease {
-    store: Arc<dyn Store>,
-    entry: Entry,
-    /// What is known of the attempts before, if the job has waited for a retry.
-    made: Option<Made>,
-    /// Whether it has ended, or another thread is about to end it.
-    is_settled: AtomicBool,
-}
-
-impl Lease {
-    pub(crate) fn new(store: &Arc<dyn Store>, entry: Entry, made: Option<Made>) -> Self {
-        Self {
-            store: Arc::clone(store),
-            entry,
-            made,
-            is_settled: AtomicBool::new(false),
-        }
-    }
-
-    pub(crate) fn entry(&self) -> &Entry {
-        &self.entry
-    }
-
-    /// What is known of the attempts before, if the job has waited for a retry.
-    pub(crate) fn made(&self) -> Option<Made> {
-        self.made
-    }
-
-    pub(crate) fn start(&self, is_idempotent: bool) -> Result<(), QueueError> {
-        self.store.start(&self.entry, is_idempotent)
-    }
-
-    pub(crate) fn record(&self, outcome: &Outcome, with_body: bool) -> Result<Acked, QueueError> {
-        let data = OutcomeData::of(outcome, with_body);
-        let json = serde_json::to_vec(&data).map_err(|error| QueueError::Job {
-            id: self.entry.job_id.to_string(),
-            message: error.to_string(),
-        })?;
-        if self.is_settled.swap(true, Ordering::SeqCst) {
-            return Ok(Acked::Superseded);
-        }
-        let acked = self.store.record(&self.entry, &json);
-        if acked.is_err() {
-            self.is_settled.store(false, Ordering::SeqCst);
-        }
-        acked
-    }
-
-    /// Ends the lease without an outcome, unless it has ended.
-    pub(crate) fn give_back(&self) {
-        if !self.is_settled.swap(true, Ordering::SeqCst) {
-            self.store.give_back(&self.entry);
-        }
-    }
-
-    pub(crate) fn postpone(&self, delay: Delay) -> Result<(), QueueError> {
-        self.store.postpone(&self.entry, delay)?;
-        self.is_settled.store(true, Ordering::SeqCst);
-        Ok(())
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.give_back();
     }
 }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use rustix::fs::FlockOperation;
 
+use super::file::{Lines, Reader, sync_folder};
 use super::jobs::{Change, Span};
 use super::line::{self, HEADER, Line, Verb};
-use super::{Lines, Reader, Shared, State, sync_folder};
+use super::writer::{Shared, State};
 use crate::sync::MutexGuard;
 
 /// Where the copy is written, beside the journal.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use redis::{Connection, RedisError, RedisResult};
 
 use super::scripts::{self, GROUP};
-use super::{Ending, Fields, Held, Shared, StreamEntry, field};
+use super::store::{Ending, Fields, Held, Shared, StreamEntry, field};
 use crate::error::Error;
 use crate::queue::{Entry, Made, TakenJob, outcome_of_dead};
 use crate::request::RequestSpec;
