@@ -33,8 +33,8 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match *arguments {
-        ["consume", url] => {
-            run(&RedisQueue::open(url, "bench")?)?;
+        ["consume", url, soon] => {
+            run(&RedisQueue::open(url, "bench")?, soon == "soon")?;
             println!("{}", process::peak_kib());
             std::process::exit(0);
         }
@@ -52,7 +52,8 @@ fn main() -> Result<()> {
             let started = Instant::now();
             let acks = match case {
                 "submit" => submit(&queue, jobs.parse()?)?,
-                "run" => run(&queue)?,
+                "run" => run(&queue, false)?,
+                "run-soon" => run(&queue, true)?,
                 _ => Duration::ZERO,
             };
             println!(
@@ -97,6 +98,14 @@ fn compare(is_test: bool) -> Result<()> {
         each(running),
         each(acks)
     );
+    let soon = folder.path().join("soon.journal");
+    case("submit", &soon, jobs, "never")?;
+    let [_, _, running, acks] = case("run-soon", &soon, jobs, "never")?;
+    println!(
+        "the same, acknowledged soon: {:.2} µs each; recording takes {:.2} µs of CPU time",
+        each(running),
+        each(acks)
+    );
     let [opening, memory, ..] = case("open", &path, jobs, "never")?;
     println!(
         "opened with all of them done: {:.2} s, {:.0} bytes of memory each, {:.0} bytes of the file",
@@ -130,7 +139,7 @@ fn on_redis(jobs: u64) -> Result<()> {
     let server = RedisServer::start();
     let url = server.url();
     let mut rounds = 0;
-    for consumers in [1, 2] {
+    for (consumers, soon) in [(1, "each"), (2, "each"), (1, "soon"), (2, "soon")] {
         // Ids that are new.
         rounds += 1;
         let queue = RedisQueue::open(&*url, "bench")?;
@@ -146,7 +155,7 @@ fn on_redis(jobs: u64) -> Result<()> {
             .map(|_| {
                 let mut consumer = Command::new(std::env::current_exe()?);
                 consumer
-                    .args(["consume", &url])
+                    .args(["consume", &url, soon])
                     .stdout(Stdio::piped())
                     .spawn()
             })
@@ -159,7 +168,7 @@ fn on_redis(jobs: u64) -> Result<()> {
         assert_eq!(queue.stats()?.recorded() as u64, jobs * rounds);
         let rate = |time: Duration| jobs as f64 / time.as_secs_f64();
         println!(
-            "on Redis, {jobs} jobs: {:.0} submitted a second; {:.0} recorded a second by {consumers} consumers, of {:.1} MB",
+            "on Redis, {jobs} jobs: {:.0} submitted a second; {:.0} recorded a second by {consumers} consumers, {soon}, of {:.1} MB",
             rate(submitting),
             rate(started.elapsed()),
             peak as f64 / 1e3
@@ -195,13 +204,29 @@ fn submit(queue: &Queue, jobs: u64) -> Result<Duration> {
     Ok(Duration::ZERO)
 }
 
+/// The CPU time of the thread that records outcomes in the background.
+fn cpu_time_of_recorder() -> Result<Duration> {
+    let mut time = Duration::ZERO;
+    for task in std::fs::read_dir("/proc/self/task")? {
+        let stat = std::fs::read_to_string(task?.path().join("stat"))?;
+        let (name, fields) = stat.rsplit_once(')').ok_or("it has a name")?;
+        if name.contains("(threaded-recor") {
+            let fields: Vec<&str> = fields.split_whitespace().collect();
+            let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+            time += Duration::from_millis(10 * ticks);
+        }
+    }
+    Ok(time)
+}
+
 /// The CPU time of this thread: the workers take turns with it on few cores.
 fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-fn run(queue: &Queue) -> Result<Duration> {
+/// Returns the CPU time of the acknowledgements.
+fn run(queue: &Queue, soon: bool) -> Result<Duration> {
     let respond_ok = |_: Exchange<'_>| -> std::result::Result<_, Error> {
         Ok(http::Response::new(ResponseBody::from("ok")))
     };
@@ -212,11 +237,16 @@ fn run(queue: &Queue) -> Result<Duration> {
         .window(512)
         .session(move || Session::new(respond_ok));
     let mut acks = Duration::ZERO;
-    for delivery in builder.deliveries(queue)? {
+    let mut deliveries = builder.deliveries(queue)?;
+    for delivery in deliveries.by_ref() {
         let delivery = delivery?;
         let started = cpu_time();
-        delivery.ack()?;
+        if soon {
+            delivery.ack_soon();
+        } else {
+            delivery.ack()?;
+        }
         acks += cpu_time() - started;
     }
-    Ok(acks)
+    Ok(acks + cpu_time_of_recorder()?)
 }

@@ -224,7 +224,7 @@ fn run() -> Result<u64, Box<dyn Error>> {
         write(&mut out, delivery.outcome())?;
         // What is acknowledged is not written again, so it has to be out before.
         out.flush()?;
-        delivery.ack()?;
+        delivery.ack_soon();
     }
     for dead in queue.dead()? {
         let id = dead.job_id().unwrap_or("the queue");

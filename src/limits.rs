@@ -1,14 +1,20 @@
 //! Rate limits and concurrency limits: [`Limits`]. Pure arithmetic: time is injected.
 
 mod rate;
+#[cfg_attr(
+    not(feature = "redis"),
+    expect(dead_code, reason = "for limits on a server")
+)]
+pub(crate) mod shared;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use self::rate::RateLimiter;
-use self::rate::{CENTURY, Quota};
+use self::rate::CENTURY;
+pub(crate) use self::rate::{Quota, RateLimiter};
+use self::shared::LimitServer;
 use crate::origin::Origin;
 use crate::redact::SafeUrl;
 
@@ -50,6 +56,8 @@ pub struct Limits {
     /// Unparsed, in the order in which they were set.
     overrides: Vec<(String, OriginLimits)>,
     max_cool_down: Option<Duration>,
+    /// What keeps them for several pools.
+    pub(crate) server: Option<Arc<dyn LimitServer>>,
 }
 
 /// The limits of one particular origin, which replace the per-origin limits. Passed to [`Limits::for_origin`].
@@ -80,6 +88,7 @@ impl Limits {
             per_origin: OriginLimits::default(),
             overrides: Vec::new(),
             max_cool_down: Some(Duration::from_secs(60)),
+            server: None,
         }
     }
 
@@ -139,6 +148,7 @@ impl Limits {
                 .check(["rate_per_origin", "in_flight_per_origin"])?,
             overrides: Arc::new(overrides),
             max_cool_down: self.max_cool_down.map(|max| max.min(CENTURY)),
+            server: self.server,
         })
     }
 }
@@ -184,12 +194,14 @@ impl fmt::Debug for Limits {
             per_origin,
             overrides,
             max_cool_down,
+            server,
         } = self;
         f.debug_struct("Limits")
             .field("rate", rate)
             .field("per_origin", per_origin)
             .field("for_origin", &overrides.len())
             .field("cool_down", max_cool_down)
+            .field("shared", &server.is_some())
             .finish()
     }
 }
@@ -197,22 +209,24 @@ impl fmt::Debug for Limits {
 /// Limits with valid values.
 #[derive(Clone, Debug)]
 pub(crate) struct CheckedLimits {
-    rate: Option<Quota>,
+    pub(crate) rate: Option<Quota>,
     per_origin: CheckedOriginLimits,
     overrides: Arc<HashMap<Origin, CheckedOriginLimits>>,
     pub(crate) max_cool_down: Option<Duration>,
+    pub(crate) server: Option<Arc<dyn LimitServer>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CheckedOriginLimits {
-    rate: Option<Quota>,
+    pub(crate) rate: Option<Quota>,
     pub(crate) in_flight: Option<usize>,
 }
 
 impl CheckedLimits {
-    /// Creates the rate limiter of the whole pool.
+    /// Creates the rate limiter of the whole pool, unless others share it.
     pub(crate) fn rate_limiter(&self) -> Option<RateLimiter> {
-        self.rate.map(RateLimiter::new)
+        let is_shared = self.server.is_some();
+        self.rate.filter(|_| !is_shared).map(RateLimiter::new)
     }
 
     pub(crate) fn for_origin(&self, origin: &Origin) -> CheckedOriginLimits {

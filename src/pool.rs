@@ -13,6 +13,8 @@ mod policy;
 mod queue;
 mod results;
 mod round;
+#[cfg(feature = "redis")]
+mod shared_limits;
 mod shutdown;
 mod threads;
 mod user_channel;

@@ -46,6 +46,8 @@
 mod error;
 #[cfg(feature = "journal")]
 mod journal;
+mod limits;
+pub(crate) mod recorder;
 #[cfg(feature = "redis")]
 mod redis;
 mod sealing;

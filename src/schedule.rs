@@ -6,6 +6,7 @@
 //! ready     its next job may go now: the origin is in the fair queue                   (fairness)
 //! delayed   its rate limit or cool-down ends at a known time: it has a timer           (timers)
 //! idle      its in-flight limit is reached (or it has no jobs): `release` reschedules it
+//!           or it waits for what a server gives of limits that are shared: `give` does         (sharing)
 //! ```
 //!
 //! A job with a pending retry has a timer of its own, and goes before the other jobs of its origin when that fires. Jobs
@@ -14,13 +15,15 @@
 
 mod fairness;
 mod origins;
+mod sharing;
 mod timers;
 
 use std::time::Instant;
 
 use self::fairness::FairQueue;
 pub(crate) use self::origins::OriginKey;
-use self::origins::{OriginState, Origins};
+use self::origins::{OriginState, Origins, Turn};
+use self::sharing::Sharing;
 use self::timers::{TimerEvent, TimerQueue};
 use crate::limits::{CheckedLimits, RateLimiter};
 use crate::origin::Origin;
@@ -41,14 +44,20 @@ pub(crate) struct Schedule<J> {
     timers: TimerQueue<J>,
     /// Limits all origins together.
     rate: Option<RateLimiter>,
+    /// If the limits are shared with other pools.
+    sharing: Option<Box<Sharing>>,
     /// The number of waiting jobs.
     len: usize,
 }
 
 impl<J> Schedule<J> {
     pub(crate) fn new(limits: Option<CheckedLimits>, affinity: bool) -> Self {
+        let server = limits.as_ref().and_then(|limits| limits.server.as_ref());
+        let sharing = (limits.as_ref().filter(|_| server.is_some()))
+            .map(|limits| Box::new(Sharing::new(limits)));
         Self {
             rate: limits.as_ref().and_then(CheckedLimits::rate_limiter),
+            sharing,
             origins: Origins::new(limits),
             ready: FairQueue::new(affinity),
             timers: TimerQueue::default(),
@@ -58,10 +67,15 @@ impl<J> Schedule<J> {
 
     pub(crate) fn push(&mut self, job: J, origin: Option<Origin>, now: Instant) {
         let Self { origins, ready, .. } = self;
+        let cool_until = match (&self.sharing, &origin) {
+            (Some(sharing), Some(origin)) => sharing.cool_until(origin),
+            _ => None,
+        };
         let key = origins.key_of(origin, now, |reused| ready.forget(reused));
         let queue = self.origins.get_mut(key);
         queue.waiting.push_back(job);
         queue.outstanding += 1;
+        queue.cool_until = queue.cool_until.max(cool_until);
         self.len += 1;
         self.reschedule(key, now);
     }
@@ -91,7 +105,7 @@ impl<J> Schedule<J> {
     /// Ends a job of this origin that was in flight.
     pub(crate) fn release(&mut self, key: OriginKey, now: Instant) {
         let queue = self.origins.get_mut(key);
-        queue.in_flight = queue.in_flight.saturating_sub(1);
+        queue.end_one();
         queue.outstanding = queue.outstanding.saturating_sub(1);
         self.reschedule(key, now);
     }
@@ -101,7 +115,7 @@ impl<J> Schedule<J> {
         self.len += 1;
         self.timers.push(until, TimerEvent::Retry(job, key));
         let queue = self.origins.get_mut(key);
-        queue.in_flight = queue.in_flight.saturating_sub(1);
+        queue.end_one();
         self.reschedule(key, now);
     }
 
@@ -111,12 +125,19 @@ impl<J> Schedule<J> {
         for rate in rates.into_iter().flatten() {
             rate.take(now);
         }
+        if let Some(sharing) = &mut self.sharing {
+            sharing.pool.take(now);
+            if let Some(share) = &mut self.origins.get_mut(key).share {
+                share.take(now);
+            }
+        }
     }
 
     /// Starts no job of this origin before this time.
     pub(crate) fn cool_down(&mut self, key: OriginKey, until: Instant) {
         let queue = self.origins.get_mut(key);
         queue.cool_until = queue.cool_until.max(Some(until));
+        self.share_cool_down(key, until);
     }
 
     /// When the next job may go, as far as that is known; `None` if it depends on jobs in flight.
@@ -126,6 +147,15 @@ impl<J> Schedule<J> {
         }
         if self.ready.is_empty() {
             return self.timers.earliest();
+        }
+        match self
+            .sharing
+            .as_ref()
+            .map(|sharing| sharing.pool.turn(now, 0))
+        {
+            Some(Turn::Later) => return self.timers.earliest(),
+            Some(Turn::At(at)) => return Some(at),
+            Some(Turn::Now) | None => {}
         }
         let rate = self.rate.as_ref().and_then(RateLimiter::ready_at);
         Some(rate.map_or(now, |at| at.max(now)))
@@ -160,6 +190,7 @@ impl<J> Schedule<J> {
                     self.origins.get_mut(key).state = OriginState::Idle;
                     self.reschedule(key, now);
                 }
+                TimerEvent::Ask(key) => self.list_if_needed(key, now),
             }
         }
     }
@@ -180,26 +211,28 @@ impl<J> Schedule<J> {
     fn reschedule(&mut self, key: OriginKey, now: Instant) {
         let queue = self.origins.get_mut(key);
         let is_idle = key != OriginKey::NONE && queue.state == OriginState::Idle;
-        if !is_idle || !queue.has_jobs() || queue.is_full() {
-            return;
-        }
-        match queue.not_before(now) {
-            None => {
-                queue.state = OriginState::Ready;
-                self.ready.push(key);
+        if is_idle && queue.has_jobs() && self.is_complete() {
+            let queue = self.origins.get_mut(key);
+            match queue.turn(now) {
+                Turn::Now => {
+                    queue.state = OriginState::Ready;
+                    self.ready.push(key);
+                }
+                Turn::At(at) => {
+                    queue.state = OriginState::Delayed;
+                    self.timers.push(at, TimerEvent::OriginReady(key));
+                }
+                Turn::Later => {}
             }
-            Some(at) => {
-                queue.state = OriginState::Delayed;
-                self.timers.push(at, TimerEvent::OriginReady(key));
-            }
         }
+        self.list_if_needed(key, now);
     }
 
     /// Whether a job of an origin that has just left the fair queue may go. If not, the origin is rescheduled.
     fn is_still_ready(&mut self, key: OriginKey, now: Instant) -> bool {
         let queue = self.origins.get_mut(key);
         queue.state = OriginState::Idle;
-        let is_ready = queue.has_jobs() && !queue.is_full() && queue.not_before(now).is_none();
+        let is_ready = queue.has_jobs() && matches!(queue.turn(now), Turn::Now);
         if !is_ready {
             self.reschedule(key, now);
         }

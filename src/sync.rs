@@ -5,6 +5,8 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::task::{Wake, Waker};
+#[cfg(feature = "redis")]
+use std::time::Duration;
 use std::time::Instant;
 
 #[cfg(not(shuttle))]
@@ -255,6 +257,17 @@ impl WaitList {
             }
             return found;
         }
+    }
+
+    /// Waits before another attempt at something that has failed: longer each time, up to 5 s, and not as long as other processes
+    /// do. Ends when `is_over`, which is asked again when the list is notified.
+    #[cfg(feature = "redis")]
+    pub(crate) fn back_off(&self, delay: &mut Duration, is_over: impl Fn() -> bool) {
+        const MAX: Duration = Duration::from_secs(5);
+        let jittered = delay.mul_f64(0.5 + fastrand::f64() / 2.0);
+        let until = Instant::now().checked_add(jittered);
+        self.wait(until, || is_over().then_some(()));
+        *delay = (*delay * 2).min(MAX);
     }
 
     /// Something that one thread may wait for is available.

@@ -7,7 +7,7 @@ pub(super) const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 /// One request every `interval`, and up to `burst` requests at once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Quota {
+pub(crate) struct Quota {
     interval: Duration,
     burst: u32,
 }
@@ -30,6 +30,37 @@ impl Quota {
                 "{per_second:?} per second is less than one in a century"
             )),
         }
+    }
+}
+
+/// How a rate is kept that several pools share: attempts start a little after the time that they were given, so a part of the
+/// burst is kept back for those that are late.
+#[cfg_attr(
+    not(feature = "redis"),
+    expect(dead_code, reason = "for limits on a server")
+)]
+impl Quota {
+    pub(crate) fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// The burst that is given out.
+    pub(crate) fn shared_burst(&self) -> u32 {
+        self.burst - self.burst / 2
+    }
+
+    /// How late an attempt may start: no interval has more of them than rate and burst allow. With a burst of 1, where nothing can
+    /// be kept back, it may have one more.
+    pub(crate) fn max_lateness(&self) -> Duration {
+        let kept_back = (self.burst / 2).max(1);
+        self.interval.saturating_mul(kept_back).min(CENTURY)
+    }
+
+    /// For how many attempts it makes sense to ask at once: for those of a quarter of a second.
+    pub(crate) fn max_batch(&self) -> usize {
+        let interval = self.interval.as_secs_f64().max(1e-9);
+        // A float is cast to the nearest integer.
+        ((0.25 / interval) as usize).clamp(1, 500)
     }
 }
 

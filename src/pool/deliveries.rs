@@ -12,6 +12,7 @@ use super::{Handle, Pool};
 use crate::error::ErrorKind;
 use crate::observe::Stats;
 use crate::outcome::{self, Outcome};
+use crate::queue::recorder::{Recorder, Spooled};
 use crate::queue::{Acked, Lease, Queue, QueueError, TakenJob};
 
 /// Takes jobs from a durable queue as there is room for them, sends them, and yields their outcomes, in completion order, to be
@@ -42,6 +43,7 @@ pub struct Deliveries {
     /// Whether more jobs are taken.
     is_open: bool,
     failure: Option<QueueError>,
+    recorder: Arc<Recorder>,
     pool: Pool,
 }
 
@@ -74,6 +76,7 @@ impl Deliveries {
         let waker = Waker::from(Arc::clone(&news));
         pool.core().wake_at_end(&waker);
         queue.0.watch(&waker);
+        let recorder = Arc::new(Recorder::new(pool.window, waker.clone()));
         Self {
             receiver,
             queue: queue.clone(),
@@ -83,6 +86,7 @@ impl Deliveries {
             held_before: 0,
             is_open: true,
             failure: None,
+            recorder,
             pool,
         }
     }
@@ -100,6 +104,10 @@ impl Deliveries {
 
     /// Takes jobs until the window is full or there are none.
     fn pull(&mut self) {
+        if let Some(error) = self.recorder.take_failure() {
+            self.is_open = false;
+            self.failure = Some(error);
+        }
         while self.is_open {
             let round = self.receiver.round();
             if round.is_closed() || !self.pool.core().accepts_jobs() {
@@ -173,13 +181,15 @@ impl Iterator for Deliveries {
                 };
                 has_news || is_over
             });
-            match outcome.map(Delivery::new) {
+            match outcome.map(|outcome| Delivery::new(outcome, &self.recorder)) {
                 Some(Some(delivery)) => return Some(Ok(delivery)),
                 Some(None) => {}
                 None if !self.is_open && self.receiver.held() == 0 => {
                     self.pool.close();
+                    self.recorder.settle();
+                    self.failure = self.recorder.take_failure();
                     self.queue.0.settle();
-                    return None;
+                    return self.failure.take().map(Err);
                 }
                 None => {}
             }
@@ -207,11 +217,12 @@ impl fmt::Debug for Deliveries {
 pub struct Delivery {
     outcome: Outcome,
     lease: Arc<Lease>,
+    recorder: Arc<Recorder>,
 }
 
 impl Delivery {
     /// `None` if the job was cancelled, so that it is given back, or does not come from a queue.
-    fn new(mut outcome: Outcome) -> Option<Self> {
+    fn new(mut outcome: Outcome, recorder: &Arc<Recorder>) -> Option<Self> {
         let lease = outcome::request_mut(&mut outcome).take_extension::<Arc<Lease>>()?;
         let kind = outcome.as_ref().err().map(|exception| exception.kind());
         if kind == Some(ErrorKind::Cancelled) {
@@ -219,7 +230,11 @@ impl Delivery {
             lease.give_back();
             return None;
         }
-        Some(Self { outcome, lease })
+        Some(Self {
+            outcome,
+            lease,
+            recorder: Arc::clone(recorder),
+        })
     }
 
     /// Returns the id of the job.
@@ -255,6 +270,34 @@ impl Delivery {
     /// Returns an error as `ack` does.
     pub fn ack_with_body(&self) -> Result<Acked, QueueError> {
         self.lease.record(&self.outcome, true)
+    }
+
+    /// Like [`ack`](Self::ack), in the background and together with others: the outcome is recorded soon, and what keeps it from that
+    /// is yielded by the iteration over [`Deliveries`]. Until then the job is leased, and if the process ends before, it is sent
+    /// again. On a Redis server, this is several times as fast.
+    ///
+    /// Blocks while as many outcomes wait to be recorded as there are jobs in the [`window`](crate::PoolBuilder::window): the server
+    /// is slow, or away. At its end, the iteration waits until all are recorded, for up to 5 s if it was stopped.
+    pub fn ack_soon(self) {
+        self.record_soon(false);
+    }
+
+    /// Like [`ack_soon`](Self::ack_soon), and records the body too, as [`ack_with_body`](Self::ack_with_body) does.
+    pub fn ack_soon_with_body(self) {
+        self.record_soon(true);
+    }
+
+    fn record_soon(self, with_body: bool) {
+        let Self {
+            outcome,
+            lease,
+            recorder,
+        } = self;
+        recorder.push(Spooled {
+            lease,
+            outcome,
+            with_body,
+        });
     }
 }
 

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::job::{FinishedAttempt, Job, ReplyRoute};
 use super::job_handle::SpawnedJob;
@@ -18,7 +18,7 @@ use crate::request::RequestSpec;
 use crate::schedule::{Decision, OriginKey, Schedule};
 use crate::sync::atomic::{AtomicUsize, Ordering, fence};
 use crate::sync::channel::{Receiver, Sender, unbounded};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, WaitList};
 
 /// A job on its way into the schedule, with the origin that it counts for. Boxed since most pools have no need for it, and
 /// millions of jobs may wait.
@@ -87,6 +87,16 @@ pub(super) struct JobQueue {
     state: Mutex<State>,
     /// The number of parked workers, for a look without the lock.
     parked: AtomicUsize,
+    pub(super) asking: Arc<Asking>,
+}
+
+/// What the thread that asks the server of shared limits has, also when the queue has gone.
+#[derive(Default)]
+pub(super) struct Asking {
+    /// Notified when there is something to ask for, and when the queue has gone.
+    pub(super) waiting: WaitList,
+    /// The cool-downs that the queue has left to be told.
+    pub(super) untold: Mutex<Vec<(Origin, Duration)>>,
 }
 
 struct State {
@@ -112,6 +122,7 @@ impl JobQueue {
                 timer_owner: None,
             }),
             parked: AtomicUsize::new(0),
+            asking: Arc::default(),
         }
     }
 
@@ -138,7 +149,10 @@ impl JobQueue {
                 Decision::Run(queued, origin) => (queued, origin, true),
                 // Without origins, jobs go in their order, and the next one need not pass through the schedule.
                 _ if !self.looks_ahead => (self.intake.try_recv().ok()?.0, OriginKey::NONE, false),
-                _ => return None,
+                _ => {
+                    self.wake(state, None);
+                    return None;
+                }
             };
             match queued.redeem(origin) {
                 Some(job) => break (job, is_scheduled),
@@ -153,7 +167,7 @@ impl JobQueue {
         } else {
             self.needed_next(&mut state, now)
         };
-        wake(state, woken);
+        self.wake(state, woken);
         Some(job)
     }
 
@@ -210,7 +224,7 @@ impl JobQueue {
         let mut state = self.state.lock();
         state.schedule.release(origin, now);
         let woken = self.needed_next(&mut state, now);
-        wake(state, woken);
+        self.wake(state, woken);
     }
 
     /// Takes a job back that was in flight, for a retry at this time. Gives it back if it was cancelled meanwhile.
@@ -221,7 +235,7 @@ impl JobQueue {
         let mut state = self.state.lock();
         state.schedule.delay(job, origin, now, until);
         let woken = self.needed_next(&mut state, now);
-        wake(state, woken);
+        self.wake(state, woken);
         Ok(())
     }
 
@@ -229,14 +243,18 @@ impl JobQueue {
     pub(super) fn count_attempt(&self, origin: OriginKey) {
         if origin != OriginKey::NONE {
             let now = Instant::now();
-            self.state.lock().schedule.count_attempt(origin, now);
+            let mut state = self.state.lock();
+            state.schedule.count_attempt(origin, now);
+            self.wake(state, None);
         }
     }
 
     /// Starts no job of this origin before this time.
     pub(super) fn cool_down(&self, origin: OriginKey, until: Instant) {
         if origin != OriginKey::NONE {
-            self.state.lock().schedule.cool_down(origin, until);
+            let mut state = self.state.lock();
+            state.schedule.cool_down(origin, until);
+            self.wake(state, None);
         }
     }
 
@@ -258,7 +276,7 @@ impl JobQueue {
         }
         let mut state = self.state.lock();
         let woken = self.pop_parked(&mut state);
-        wake(state, woken);
+        self.wake(state, woken);
     }
 
     pub(super) fn wake_all(&self) {
@@ -266,13 +284,33 @@ impl JobQueue {
         let woken = std::mem::take(&mut state.parked);
         self.count_parked(&state);
         let with_all = state.with_all.clone();
-        wake(state, woken.into_values().chain(with_all));
+        self.wake(state, woken.into_values().chain(with_all));
     }
 
     /// Calls this waker too, from now on, whenever all workers are woken.
     #[cfg(any(feature = "hyper", feature = "journal", feature = "redis"))]
     pub(super) fn wake_with_all(&self, waker: &Waker) {
         self.state.lock().with_all.push(waker.clone());
+    }
+
+    /// Whether the server of shared limits is to be asked for something.
+    #[cfg(feature = "redis")]
+    pub(super) fn has_to_ask(&self) -> bool {
+        self.state.lock().schedule.has_to_ask()
+    }
+
+    /// Does something with the schedule, and wakes a worker if that makes a job ready.
+    #[cfg(feature = "redis")]
+    pub(super) fn with_schedule<T>(
+        &self,
+        change: impl FnOnce(&mut Schedule<QueuedJob>, Instant) -> T,
+    ) -> T {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let result = change(&mut state.schedule, now);
+        let woken = self.needed_next(&mut state, now);
+        self.wake(state, woken);
+        result
     }
 
     /// Moves the submitted jobs to the schedule, if it chooses among all of them.
@@ -312,12 +350,24 @@ impl JobQueue {
     fn count_parked(&self, state: &State) {
         self.parked.store(state.parked.len(), Ordering::SeqCst);
     }
+
+    /// Wakes workers after the lock was released, which they will want to have, and the thread that asks for shared limits.
+    fn wake(&self, state: MutexGuard<'_, State>, woken: impl IntoIterator<Item = Waker>) {
+        let has_to_ask = state.schedule.has_to_ask();
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+        if has_to_ask {
+            self.asking.waiting.notify_one();
+        }
+    }
 }
 
-/// Wakes workers after the lock was released, which they will want to have.
-fn wake(state: MutexGuard<'_, State>, woken: impl IntoIterator<Item = Waker>) {
-    drop(state);
-    woken.into_iter().for_each(Waker::wake);
+impl Drop for JobQueue {
+    fn drop(&mut self) {
+        let (_, untold) = self.state.lock().schedule.take_asks(Instant::now());
+        *self.asking.untold.lock() = untold;
+        self.asking.waiting.notify_all();
+    }
 }
 
 /// There is something to do: the worker is not parked.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{Acked, DeadJob, Job, QueueError, QueueStats, Recorded, sealing};
 use crate::error::Error;
+use crate::limits::shared::LimitServer;
 use crate::outcome::{JobInfo, Outcome, OutcomeData, ThreadException};
 use crate::redact::Truncated;
 use crate::request::RequestSpec;
@@ -30,8 +31,8 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     /// A leased job is about to be sent.
     fn start(&self, entry: &Entry, is_idempotent: bool) -> Result<(), QueueError>;
 
-    /// Records an outcome, in its JSON form.
-    fn record(&self, entry: &Entry, outcome: &[u8]) -> Result<Acked, QueueError>;
+    /// Records outcomes, in their JSON form. All of them, or none if it fails.
+    fn record(&self, outcomes: &[(&Entry, Vec<u8>)]) -> Result<Vec<Acked>, QueueError>;
 
     /// Ends a lease until a retry.
     fn postpone(&self, entry: &Entry, delay: Delay) -> Result<(), QueueError>;
@@ -51,6 +52,11 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     fn discard(&self, job_id: &str) -> Result<bool, QueueError>;
 
     fn stats(&self) -> Result<QueueStats, QueueError>;
+
+    /// What keeps limits for all consumers; `None` if there is only one.
+    fn limits(&self) -> Option<Arc<dyn LimitServer>> {
+        None
+    }
 }
 
 pub(crate) type RecordedOutcomes = Box<dyn Iterator<Item = Result<Recorded, QueueError>> + Send>;
@@ -193,19 +199,46 @@ impl Lease {
     }
 
     pub(crate) fn record(&self, outcome: &Outcome, with_body: bool) -> Result<Acked, QueueError> {
-        let data = OutcomeData::of(outcome, with_body);
-        let json = serde_json::to_vec(&data).map_err(|error| QueueError::Job {
-            id: self.entry.job_id.to_string(),
-            message: error.to_string(),
+        let acked = Self::record_all(&[(self, outcome, with_body)])?;
+        Ok(acked.first().copied().unwrap_or(Acked::Superseded))
+    }
+
+    /// Records outcomes of jobs of one store.
+    pub(crate) fn record_all(
+        outcomes: &[(&Self, &Outcome, bool)],
+    ) -> Result<Vec<Acked>, QueueError> {
+        let mut records = Vec::with_capacity(outcomes.len());
+        for (lease, outcome, with_body) in outcomes {
+            let data = OutcomeData::of(outcome, *with_body);
+            let json = serde_json::to_vec(&data).map_err(|error| QueueError::Job {
+                id: lease.entry.job_id.to_string(),
+                message: error.to_string(),
+            })?;
+            records.push((*lease, json));
+        }
+        // One that has ended, or is about to, has no record any more.
+        let leased = |(lease, _): &(&Self, Vec<u8>)| !lease.is_settled.swap(true, Ordering::SeqCst);
+        let were_leased: Vec<bool> = records.iter().map(leased).collect();
+        let mut were = were_leased.iter();
+        records.retain(|_| were.next().is_some_and(|was_leased| *was_leased));
+        let Some(store) = records.first().map(|(lease, _)| &lease.store) else {
+            return Ok(vec![Acked::Superseded; outcomes.len()]);
+        };
+        let (leases, records): (Vec<&Self>, Vec<_>) = records
+            .into_iter()
+            .map(|(lease, json)| (lease, (&lease.entry, json)))
+            .unzip();
+        let acked = store.record(&records).inspect_err(|_| {
+            for lease in leases {
+                lease.is_settled.store(false, Ordering::SeqCst);
+            }
         })?;
-        if self.is_settled.swap(true, Ordering::SeqCst) {
-            return Ok(Acked::Superseded);
-        }
-        let acked = self.store.record(&self.entry, &json);
-        if acked.is_err() {
-            self.is_settled.store(false, Ordering::SeqCst);
-        }
-        acked
+        let mut acked = acked.into_iter();
+        let all = were_leased.into_iter().map(|was_leased| {
+            let acked = if was_leased { acked.next() } else { None };
+            acked.unwrap_or(Acked::Superseded)
+        });
+        Ok(all.collect())
     }
 
     /// Ends the lease without an outcome, unless it has ended.

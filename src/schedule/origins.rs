@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
+use super::sharing::Share;
 use crate::limits::{CheckedLimits, RateLimiter};
 use crate::origin::Origin;
 
@@ -37,6 +38,16 @@ pub(super) struct OriginQueue<J> {
     pub(super) rate: Option<RateLimiter>,
     pub(super) cool_until: Option<Instant>,
     max_in_flight: Option<usize>,
+    /// If its limits are shared: instead of its own rate and in-flight limit.
+    pub(super) share: Option<Box<Share>>,
+}
+
+/// When the next job of an origin may go.
+pub(super) enum Turn {
+    Now,
+    At(Instant),
+    /// When something changes.
+    Later,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +115,16 @@ impl<J> Origins<J> {
         key
     }
 
+    /// The key of an origin that has one.
+    pub(super) fn find(&self, origin: &Origin) -> Option<OriginKey> {
+        self.keys.get(origin).copied()
+    }
+
+    /// The keys of all origins.
+    pub(super) fn known(&self) -> Vec<OriginKey> {
+        self.keys.values().copied().collect()
+    }
+
     #[expect(
         clippy::indexing_slicing,
         reason = "keys are made only here, and queues are never removed"
@@ -153,8 +174,13 @@ impl<J> Origins<J> {
 
 impl<J> OriginQueue<J> {
     fn new(origin: Option<&Origin>, limits: Option<&CheckedLimits>) -> Self {
-        let limits = match (origin, limits) {
-            (Some(origin), Some(limits)) => limits.for_origin(origin),
+        let (limits, share) = match (origin, limits) {
+            (Some(origin), Some(limits)) if limits.server.is_some() => {
+                let shared = limits.for_origin(origin);
+                let share = Share::new(Some(origin.clone()), shared.rate, shared.in_flight);
+                (Default::default(), Some(Box::new(share)))
+            }
+            (Some(origin), Some(limits)) => (limits.for_origin(origin), None),
             _ => Default::default(),
         };
         Self {
@@ -166,6 +192,7 @@ impl<J> OriginQueue<J> {
             rate: limits.rate_limiter(),
             cool_until: None,
             max_in_flight: limits.in_flight,
+            share,
         }
     }
 
@@ -175,18 +202,45 @@ impl<J> OriginQueue<J> {
             .or_else(|| self.waiting.pop_front())
     }
 
+    /// A job that was in flight is not any more.
+    pub(super) fn end_one(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if let Some(share) = &mut self.share {
+            share.free_place();
+        }
+    }
+
     pub(super) fn has_jobs(&self) -> bool {
         !(self.retries.is_empty() && self.waiting.is_empty())
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.max_in_flight.is_some_and(|max| self.in_flight >= max)
+    /// How many jobs could start if the limits allow it.
+    pub(super) fn startable(&self, now: Instant) -> usize {
+        if self.cool_until.is_some_and(|until| until > now) {
+            return 0;
+        }
+        self.retries.len() + self.waiting.len()
     }
 
-    /// When the rate limit and the cool-down allow the next job; `None` for now.
-    pub(super) fn not_before(&self, now: Instant) -> Option<Instant> {
+    /// When the limits and the cool-down allow the next job.
+    pub(super) fn turn(&self, now: Instant) -> Turn {
+        if self.max_in_flight.is_some_and(|max| self.in_flight >= max) {
+            return Turn::Later;
+        }
+        let shared = self
+            .share
+            .as_ref()
+            .map(|share| share.turn(now, self.in_flight));
+        let slot = match shared {
+            Some(Turn::Later) => return Turn::Later,
+            Some(Turn::At(at)) => Some(at),
+            Some(Turn::Now) | None => None,
+        };
         let rate = self.rate.as_ref().and_then(RateLimiter::ready_at);
-        rate.max(self.cool_until).filter(|at| *at > now)
+        match rate.max(self.cool_until).max(slot) {
+            Some(at) if at > now => Turn::At(at),
+            _ => Turn::Now,
+        }
     }
 
     fn is_as_new(&self, now: Instant) -> bool {
@@ -194,5 +248,6 @@ impl<J> OriginQueue<J> {
             && self.state == OriginState::Idle
             && self.rate.as_ref().is_none_or(|rate| rate.is_idle(now))
             && self.cool_until.is_none_or(|until| until <= now)
+            && self.share.as_ref().is_none_or(|share| share.is_as_new())
     }
 }

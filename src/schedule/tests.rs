@@ -1,8 +1,10 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::shared::{Ask, Given, LimitError, LimitServer, News};
 use crate::limits::{Limits, OriginLimits};
 
 const MS: Duration = Duration::from_millis(1);
@@ -406,4 +408,258 @@ fn with_affinity_few_connections_are_opened() {
         assert!(connections <= 64 * 3 / 2, "{connections}");
         assert_eq!(connections_of_a_crawl(false, seed), 64 * 8);
     }
+}
+
+// ---- limits that are shared --------------------------------------------------------------------------------------------
+
+/// Gives whatever it is told to.
+#[derive(Debug)]
+struct NoServer;
+
+impl LimitServer for NoServer {
+    fn ask(&self, _: &str, _: &[Ask]) -> Result<Vec<Given>, LimitError> {
+        unreachable!("the simulation answers")
+    }
+
+    fn cool_down(&self, _: &[(Origin, Duration)]) -> Result<(), LimitError> {
+        unreachable!("the simulation answers")
+    }
+
+    fn listen(&self, _: &mut dyn FnMut(Option<News>) -> bool) -> Result<(), LimitError> {
+        unreachable!("the simulation answers")
+    }
+
+    fn lease(&self) -> Duration {
+        60_000 * MS
+    }
+}
+
+impl Simulation {
+    /// With limits that are shared, once it has heard of all cool-downs.
+    fn shared(mut limits: Limits) -> Self {
+        limits.server = Some(Arc::new(NoServer));
+        let mut simulation = Self::new(limits);
+        simulation.hear(News::Complete);
+        simulation
+    }
+
+    fn hear(&mut self, news: News) {
+        self.schedule.hear(news, self.now);
+    }
+
+    /// What it asks for: the only thing.
+    fn ask(&mut self) -> (OriginKey, Ask) {
+        let (mut asks, _) = self.schedule.take_asks(self.now);
+        assert_eq!(asks.len(), 1, "{asks:?}");
+        asks.remove(0)
+    }
+
+    fn give(&mut self, (key, ask): (OriginKey, Ask), given: Given) {
+        self.schedule.give(key, &ask, given, self.now);
+    }
+}
+
+fn slots(millis: impl IntoIterator<Item = u32>) -> Given {
+    Given {
+        slots: millis.into_iter().map(|at| at * MS).collect(),
+        ..Given::default()
+    }
+}
+
+fn places(places: usize, is_contended: bool) -> Given {
+    Given {
+        places,
+        is_contended,
+        ..Given::default()
+    }
+}
+
+fn origin(name: &str) -> Origin {
+    Origin::parse(&format!("http://{name}")).expect("it is an origin")
+}
+
+#[test]
+fn a_job_waits_for_a_slot_and_starts_at_its_time() {
+    let mut simulation = Simulation::shared(Limits::new().rate_per_origin(10.0, 2));
+    simulation.push(0, "a");
+    simulation.push(1, "a");
+    assert_eq!(simulation.next(), Decision::Wait);
+    let ask = simulation.ask();
+    assert_eq!(ask.1.slots, 1);
+    assert!(!simulation.schedule.has_to_ask(), "it is asking");
+    simulation.give(ask, slots([50]));
+    assert_eq!(
+        simulation.next(),
+        Decision::WaitUntil(simulation.start + 50 * MS)
+    );
+    simulation.now += 50 * MS;
+    assert_eq!(simulation.burst(), [0]);
+    // The other one needs another slot.
+    assert_eq!(simulation.ask().1.slots, 1);
+}
+
+#[test]
+fn more_slots_are_asked_for_each_time_until_one_is_not_used() {
+    let mut simulation = Simulation::shared(Limits::new().rate(1000.0, 10));
+    for job in 0..100 {
+        simulation.push(job, "a");
+    }
+    for expected in [1, 2, 4, 8] {
+        let ask = simulation.ask();
+        assert_eq!((ask.1.origin.is_none(), ask.1.slots), (true, expected));
+        simulation.give(ask, slots(vec![0; expected]));
+        assert_eq!(simulation.burst().len(), expected);
+    }
+    let ask = simulation.ask();
+    assert_eq!(ask.1.slots, 16);
+    simulation.give(ask, slots([0; 16]));
+    // A burst of 10 leaves 5 ms for what is late.
+    simulation.now += 6 * MS;
+    assert_eq!(simulation.next(), Decision::Wait);
+    assert_eq!(simulation.ask().1.slots, 1);
+}
+
+#[test]
+fn a_slot_that_is_a_little_late_is_used() {
+    let mut simulation = Simulation::shared(Limits::new().rate_per_origin(1000.0, 10));
+    simulation.push(0, "a");
+    let ask = simulation.ask();
+    simulation.give(ask, slots([1]));
+    simulation.now += 6 * MS;
+    assert_eq!(simulation.burst(), [0]);
+}
+
+#[test]
+fn an_attempt_without_a_slot_is_paid_with_the_next_one() {
+    let mut simulation = Simulation::shared(Limits::new().rate_per_origin(1000.0, 10));
+    simulation.push(0, "a");
+    simulation.push(1, "a");
+    let ask = simulation.ask();
+    simulation.give(ask, slots([0]));
+    let (_, key) = simulation.run();
+    simulation.schedule.count_attempt(key, simulation.now);
+    simulation.schedule.release(key, simulation.now);
+    let ask = simulation.ask();
+    assert_eq!(ask.1.slots, 2);
+    simulation.give(ask, slots([0, 3]));
+    assert_eq!(
+        simulation.next(),
+        Decision::WaitUntil(simulation.start + 3 * MS)
+    );
+}
+
+#[test]
+fn places_stay_for_the_next_jobs_until_another_pool_wants_them() {
+    let mut simulation = Simulation::shared(Limits::new().in_flight_per_origin(4));
+    for job in 0..6 {
+        simulation.push(job, "a");
+    }
+    let ask = simulation.ask();
+    assert_eq!((ask.1.held, ask.1.places), (0, 4));
+    simulation.give(ask, places(4, false));
+    assert_eq!(simulation.burst(), [0, 1, 2, 3]);
+    let key = simulation
+        .schedule
+        .origins
+        .find(&origin("a"))
+        .expect("it is known");
+    simulation.schedule.release(key, simulation.now);
+    assert_eq!(simulation.burst(), [4]);
+    assert!(!simulation.schedule.has_to_ask());
+    // Now each place that becomes free goes back.
+    simulation.hear(News::Wanted(origin("a")));
+    simulation.schedule.release(key, simulation.now);
+    let ask = simulation.ask();
+    assert_eq!((ask.1.held, ask.1.places), (3, 1));
+    simulation.give(ask, places(0, true));
+    assert_eq!(simulation.next_without_time(), Decision::Wait);
+    assert!(!simulation.schedule.has_to_ask(), "it waits for news");
+    simulation.hear(News::Freed(origin("a")));
+    let ask = simulation.ask();
+    simulation.give(ask, places(1, false));
+    assert_eq!(simulation.burst(), [5]);
+}
+
+impl Simulation {
+    /// What may go now, whatever there is to wait for.
+    fn next_without_time(&mut self) -> Decision<usize> {
+        match self.next() {
+            Decision::WaitUntil(_) => Decision::Wait,
+            other => other,
+        }
+    }
+}
+
+#[test]
+fn a_pool_that_waits_for_a_place_asks_again_by_itself() {
+    let mut simulation = Simulation::shared(Limits::new().in_flight_per_origin(1));
+    simulation.push(0, "a");
+    let ask = simulation.ask();
+    simulation.give(ask, places(0, true));
+    let Decision::WaitUntil(at) = simulation.next() else {
+        panic!("it has a time to ask again");
+    };
+    simulation.now = at;
+    assert_eq!(simulation.next_without_time(), Decision::Wait);
+    assert_eq!(simulation.ask().1.places, 1);
+}
+
+#[test]
+fn places_are_renewed_and_given_up_when_they_are_not_needed() {
+    let mut simulation = Simulation::shared(Limits::new().in_flight_per_origin(2));
+    simulation.push(0, "a");
+    let ask = simulation.ask();
+    simulation.give(ask, places(1, false));
+    let (_, key) = simulation.run();
+    simulation.schedule.renew();
+    let ask = simulation.ask();
+    assert_eq!((ask.1.held, ask.1.places), (1, 0));
+    simulation.give(ask, places(0, false));
+    simulation.schedule.release(key, simulation.now);
+    assert!(
+        !simulation.schedule.has_to_ask(),
+        "another job may come soon"
+    );
+    simulation.schedule.renew();
+    assert_eq!(simulation.ask().1.held, 0);
+}
+
+#[test]
+fn what_the_server_did_not_get_is_asked_again() {
+    let mut simulation = Simulation::shared(Limits::new().in_flight_per_origin(2));
+    simulation.push(0, "a");
+    let (key, _) = simulation.ask();
+    simulation.schedule.ask_again(key);
+    assert_eq!(simulation.ask().1.places, 1);
+}
+
+#[test]
+fn cool_downs_are_told_and_heard() {
+    let mut simulation = Simulation::shared(Limits::new());
+    simulation.push(0, "a");
+    let (_, key) = simulation.run();
+    simulation
+        .schedule
+        .cool_down(key, simulation.now + 500 * MS);
+    let (asks, told) = simulation.schedule.take_asks(simulation.now);
+    assert!(asks.is_empty());
+    assert_eq!(told, [(origin("a"), 500 * MS)]);
+    // Of an origin that has jobs, and of one that is not known yet.
+    simulation.push(1, "b");
+    simulation.hear(News::CoolDown(origin("b"), 700 * MS));
+    simulation.hear(News::CoolDown(origin("c"), 800 * MS));
+    simulation.push(2, "c");
+    let went = simulation.simulation();
+    assert_eq!(went, [(700, 1), (800, 2)]);
+}
+
+#[test]
+fn nothing_goes_before_all_cool_downs_are_known() {
+    let mut limits = Limits::new();
+    limits.server = Some(Arc::new(NoServer));
+    let mut simulation = Simulation::new(limits);
+    simulation.push(0, "a");
+    assert_eq!(simulation.next(), Decision::Wait);
+    simulation.hear(News::Complete);
+    assert_eq!(simulation.burst(), [0]);
 }

@@ -9,6 +9,8 @@ use super::origins::OriginKey;
 pub(super) enum TimerEvent<J> {
     Retry(J, OriginKey),
     OriginReady(OriginKey),
+    /// The server of shared limits may be asked again.
+    Ask(OriginKey),
 }
 
 pub(super) struct TimerQueue<J> {
@@ -56,7 +58,7 @@ impl<J> TimerQueue<J> {
         let timers = std::mem::take(&mut self.heap).into_iter();
         timers.filter_map(|Reverse(timer)| match timer.event {
             TimerEvent::Retry(job, key) => Some((job, key)),
-            TimerEvent::OriginReady(_) => None,
+            TimerEvent::OriginReady(_) | TimerEvent::Ask(_) => None,
         })
     }
 }

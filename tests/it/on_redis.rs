@@ -7,6 +7,7 @@
 mod each_store;
 
 mod servers;
+mod shared_limits;
 
 use std::path::PathBuf;
 

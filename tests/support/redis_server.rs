@@ -44,6 +44,8 @@ impl RedisServer {
         let _ = std::fs::remove_file(self.socket());
         let child = Command::new("redis-server")
             .args(["--port", "0", "--save", "", "--enable-debug-command", "yes"])
+            // By default, a write is held back while a sync is going on, and its reply is not: then a killed server forgets it.
+            .args(["--appendfsync", "no"])
             .arg("--unixsocket")
             .arg(self.socket())
             .arg("--dir")

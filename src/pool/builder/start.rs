@@ -13,6 +13,8 @@ use crate::pool::imap::{Imap, ImapUnordered, RunningPool, WindowedInput};
 use crate::pool::policy::Policy;
 use crate::pool::queue::JobQueue;
 use crate::pool::results::{self, Exceptions, Responses, UnreadLimit};
+#[cfg(feature = "redis")]
+use crate::pool::shared_limits;
 use crate::pool::threads::{ThreadSettings, Threads};
 use crate::pool::user_channel::UserChannel;
 use crate::pool::{Pool, PoolError, PoolGuard};
@@ -216,6 +218,8 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             .map(Limits::check)
             .transpose()
             .map_err(PoolError::Limits)?;
+        #[cfg(feature = "redis")]
+        let limit_server = limits.as_ref().and_then(|limits| limits.server.clone());
         let max_cool_down = limits.as_ref().and_then(|limits| limits.max_cool_down);
         let needs_origins = limits.is_some() || settings.affinity;
         let sessions = sessions
@@ -247,6 +251,8 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             needs_origins,
             room,
         ));
+        #[cfg(feature = "redis")]
+        let shared_queue = limit_server.map(|server| (server, Arc::clone(&queue)));
         let max_unread = settings.max_unread.map(|max| UnreadLimit::new(max, &queue));
         let (sender, results) = results::channel(max_unread);
         let core = Core::new(
@@ -280,6 +286,10 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
                 }
             };
             watcher.start(wake).map_err(PoolError::spawn)?;
+        }
+        #[cfg(feature = "redis")]
+        if let Some((server, queue)) = shared_queue {
+            shared_limits::start(server, threads, &queue)?;
         }
         for request in requests {
             // The intake is open, and the run cannot have been cancelled yet.

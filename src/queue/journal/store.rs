@@ -232,15 +232,19 @@ impl Store for JournalStore {
         self.0.keep_failure(started)
     }
 
-    fn record(&self, entry: &Entry, outcome: &[u8]) -> Result<Acked, QueueError> {
+    fn record(&self, outcomes: &[(&Entry, Vec<u8>)]) -> Result<Vec<Acked>, QueueError> {
         let mut state = self.0.lock()?;
-        if !state.jobs.begin_record(entry.place) {
-            return Ok(Acked::Superseded);
-        }
-        let span = state.push(Verb::Record, Some(&entry.job_id), outcome);
-        state.changes.push(Change::Record(entry.place, span));
+        let acked = outcomes.iter().map(|(entry, outcome)| {
+            if !state.jobs.begin_record(entry.place) {
+                return Acked::Superseded;
+            }
+            let span = state.push(Verb::Record, Some(&entry.job_id), outcome);
+            state.changes.push(Change::Record(entry.place, span));
+            Acked::Recorded
+        });
+        let acked = acked.collect();
         self.0.flush(state, self.0.syncs_each())?;
-        Ok(Acked::Recorded)
+        Ok(acked)
     }
 
     fn postpone(&self, entry: &Entry, delay: Delay) -> Result<(), QueueError> {

@@ -95,7 +95,9 @@ impl Shared {
                 self.wake_watchers();
             }
         }
-        self.server.pause(delay, || self.state.lock().is_dropped);
+        self.server
+            .waiting
+            .back_off(delay, || self.state.lock().is_dropped);
     }
 
     /// Takes in the jobs that the server holds to be this consumer's, of which a reply has not arrived.

@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use redis::Script;
 
+use crate::origin::Origin;
+
 /// The keys of a queue. Their common part in braces keeps them in one slot of a cluster.
 pub(super) struct Keys {
     /// A hash: the version of the format, and an id, by which a queue is told from one that has taken its place.
@@ -28,6 +30,12 @@ pub(super) struct Keys {
     pub(super) marks: String,
     /// Exists if there will be no more jobs.
     pub(super) closed: String,
+    /// A sorted set: origins that are paused for all consumers, by the time until when, in milliseconds since the epoch.
+    pub(super) cool_downs: String,
+    /// The channel of what is new about shared limits.
+    pub(super) news: String,
+    /// What all keys begin with.
+    prefix: String,
 }
 
 /// The consumer group.
@@ -48,10 +56,19 @@ impl Keys {
             ids: key("ids"),
             marks: key("marks"),
             closed: key("closed"),
+            cool_downs: key("cool-downs"),
+            news: key("news"),
+            prefix: key(""),
         }
     }
 
-    fn all(&self) -> [&str; 10] {
+    /// The key of the rate of an origin, and of the places for its requests in flight; without an origin, of all together.
+    pub(super) fn of_origin(&self, origin: Option<&Origin>) -> [String; 2] {
+        let origin = origin.map_or_else(String::new, Origin::to_string);
+        ["rate", "places"].map(|kind| format!("{}{kind}:{origin}", self.prefix))
+    }
+
+    fn all(&self) -> [&str; 11] {
         let Self {
             meta,
             id: _,
@@ -64,6 +81,9 @@ impl Keys {
             ids,
             marks,
             closed,
+            cool_downs,
+            news: _,
+            prefix: _,
         } = self;
         [
             meta,
@@ -76,6 +96,7 @@ impl Keys {
             ids,
             marks,
             closed,
+            cool_downs,
         ]
     }
 
@@ -93,7 +114,7 @@ impl Keys {
 /// What all of them begin with: names for the keys, and a look whether the queue is still there.
 const PREAMBLE: &str = r"
 local meta, jobs, delayed, delayed_jobs, outcomes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local dead, dead_outcomes, ids, marks, closed = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local dead, dead_outcomes, ids, marks, closed, cool_downs = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 if redis.call('HGET', meta, 'id') ~= table.remove(ARGV, 1) then return redis.error_reply('LOST the queue is gone') end
 local function fields_of(entry)
   local found = {}
@@ -121,7 +142,7 @@ local function now_ms()
 end
 ";
 
-fn script(body: &str) -> Script {
+pub(super) fn script(body: &str) -> Script {
     Script::new(&format!("{PREAMBLE}{body}"))
 }
 
@@ -142,17 +163,24 @@ return accepted
     )
 });
 
-/// Arguments: entry, job id, outcome, whether the id stays known. Returns whether it was recorded, and whether the work is
-/// over. The first call for a job wins, whichever consumer makes it: only one acknowledges the entry.
+/// Arguments: whether ids stay known, then entry, job id and outcome of each. Returns whether each was recorded, and whether the
+/// work is over. The first call for a job wins, whichever consumer makes it: only one acknowledges the entry.
 pub(super) static RECORD: LazyLock<Script> = LazyLock::new(|| {
     script(
         r"
-if redis.call('XACK', jobs, 'w', ARGV[1]) == 0 then return { 0, is_over() } end
-redis.call('XDEL', jobs, ARGV[1])
-redis.call('XADD', outcomes, '*', 'id', ARGV[2], 'outcome', ARGV[3])
-redis.call('HDEL', marks, ARGV[2])
-if ARGV[4] == '0' then redis.call('SREM', ids, ARGV[2]) end
-return { 1, is_over() }
+local recorded = {}
+for i = 2, #ARGV, 3 do
+  local entry, id = ARGV[i], ARGV[i + 1]
+  local is_first = entry ~= '' and redis.call('XACK', jobs, 'w', entry) == 1
+  if is_first then
+    redis.call('XDEL', jobs, entry)
+    redis.call('XADD', outcomes, '*', 'id', id, 'outcome', ARGV[i + 2])
+    redis.call('HDEL', marks, id)
+    if ARGV[1] == '0' then redis.call('SREM', ids, id) end
+  end
+  table.insert(recorded, is_first and 1 or 0)
+end
+return { recorded, is_over() }
 ",
     )
 });

@@ -11,9 +11,6 @@ use crate::sync::{Mutex, WaitList};
 /// How long a connection may take, and a reply.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The longest delay between two attempts to reach the server.
-const MAX_DELAY: Duration = Duration::from_secs(5);
-
 pub(super) struct Server {
     client: redis::Client,
     pub(super) keys: Keys,
@@ -124,7 +121,7 @@ impl Server {
                 return Err(self.error(&error));
             }
             log::warn!("the queue `{}` is not available: {error}", self.name);
-            self.pause(&mut delay, || false);
+            self.waiting.back_off(&mut delay, || false);
         }
     }
 
@@ -150,15 +147,6 @@ impl Server {
             self.idle.lock().clear();
         }
         result
-    }
-
-    /// Waits before another attempt: longer each time, and not as long as other processes do. Ends when `is_over`, which is
-    /// asked again when `waiting` is notified.
-    pub(super) fn pause(&self, delay: &mut Duration, is_over: impl Fn() -> bool) {
-        let jittered = delay.mul_f64(0.5 + fastrand::f64() / 2.0);
-        let until = Instant::now().checked_add(jittered);
-        self.waiting.wait(until, || is_over().then_some(()));
-        *delay = (*delay * 2).min(MAX_DELAY);
     }
 
     /// What helps against an error; `Err` if nothing does.

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use redis::{FromRedisValue, Value};
 
+use super::limits::RedisLimits;
 use super::server::Server;
 use super::{RedisQueue, relative, scripts};
+use crate::limits::shared::LimitServer;
 use crate::queue::{
     Acked, Batch, DeadJob, Delay, Entry, Job, Queue, QueueError, QueueStats, Recorded,
     RecordedOutcomes, Store, Taken, TakenJob, reason_of,
@@ -292,26 +294,35 @@ impl Store for RedisStore {
         Ok(())
     }
 
-    fn record(&self, entry: &Entry, outcome: &[u8]) -> Result<Acked, QueueError> {
-        let Some(id) = self.0.state.lock().entry(entry.place) else {
-            return Ok(Acked::Superseded);
-        };
-        let remembers = i32::from(self.0.settings.remembers_ids);
-        let (was_first, is_over): (bool, bool) = self.0.server.call(|connection, keys| {
+    fn record(&self, outcomes: &[(&Entry, Vec<u8>)]) -> Result<Vec<Acked>, QueueError> {
+        let state = self.0.state.lock();
+        // One that is not leased any more has no entry.
+        let entries: Vec<String> = (outcomes.iter())
+            .map(|(entry, _)| state.entry(entry.place).unwrap_or_default())
+            .collect();
+        drop(state);
+        let (were_first, is_over): (Vec<bool>, bool) = self.0.server.call(|connection, keys| {
             let mut call = keys.call(&scripts::RECORD);
-            call.arg(&id)
-                .arg(&*entry.job_id)
-                .arg(outcome)
-                .arg(remembers);
+            call.arg(i32::from(self.0.settings.remembers_ids));
+            for (id, (entry, outcome)) in entries.iter().zip(outcomes) {
+                call.arg(id).arg(&*entry.job_id).arg(outcome);
+            }
             call.invoke(connection)
         })?;
-        self.0.state.lock().let_go(entry.place);
+        let mut state = self.0.state.lock();
+        for (entry, _) in outcomes {
+            state.let_go(entry.place);
+        }
+        drop(state);
         self.0.set_over(is_over);
-        Ok(if was_first {
-            Acked::Recorded
-        } else {
-            Acked::Superseded
-        })
+        let acked = were_first.into_iter().map(|was_first| {
+            if was_first {
+                Acked::Recorded
+            } else {
+                Acked::Superseded
+            }
+        });
+        Ok(acked.collect())
     }
 
     fn postpone(&self, entry: &Entry, delay: Delay) -> Result<(), QueueError> {
@@ -397,6 +408,10 @@ impl Store for RedisStore {
             damaged: 0,
             is_closed,
         })
+    }
+
+    fn limits(&self) -> Option<Arc<dyn LimitServer>> {
+        Some(Arc::new(RedisLimits(Arc::clone(&self.0))))
     }
 }
 

@@ -8,6 +8,7 @@ use threaded::{Auth, ErrorKind, Exchange, Pool, RequestSpec, Session};
 
 use super::{TestStore, job, jobs, recorded, run, stub};
 use crate::support::pools::respond_ok;
+use crate::support::process::eventually;
 use crate::support::recording_server::{RecordingServer, values};
 
 #[test]
@@ -60,6 +61,58 @@ fn the_body_is_recorded_if_that_is_asked_for() {
     }
     let body = &recorded(&queue)["job-0"]["response"]["body"];
     assert_eq!(*body, serde_json::json!({"utf8": "ok"}));
+}
+
+#[test]
+fn what_is_acknowledged_soon_is_recorded_before_the_iteration_ends() {
+    let store = TestStore::new();
+    let queue = store.open();
+    queue.submit_all(jobs(500)).unwrap();
+    queue.close().unwrap();
+    let mut delivered = 0;
+    for delivery in stub().deliveries(&queue).unwrap() {
+        delivered += 1;
+        match delivery.unwrap() {
+            delivery if delivery.job_id() == "job-7" => delivery.ack_soon_with_body(),
+            delivery => delivery.ack_soon(),
+        }
+    }
+    assert_eq!(delivered, 500);
+    let recorded = recorded(&queue);
+    assert_eq!(recorded.len(), 500);
+    let body = &recorded["job-7"]["response"]["body"];
+    assert_eq!(*body, serde_json::json!({"utf8": "ok"}));
+    assert_eq!(recorded["job-8"]["response"].get("body"), None);
+    assert_eq!(queue.stats().unwrap().leased(), 0);
+}
+
+#[test]
+fn what_is_acknowledged_soon_is_recorded_when_the_iteration_is_stopped_or_dropped() {
+    for is_stopped in [true, false] {
+        let store = TestStore::new();
+        let queue = store.open();
+        queue.submit_all(jobs(100)).unwrap();
+        let mut deliveries = stub().deliveries(&queue).unwrap();
+        for delivery in deliveries.by_ref().take(20) {
+            delivery.unwrap().ack_soon();
+        }
+        let mut acknowledged = 20;
+        if is_stopped {
+            deliveries.handle().shutdown();
+            for delivery in deliveries {
+                delivery.unwrap().ack_soon();
+                acknowledged += 1;
+            }
+            assert_eq!(queue.stats().unwrap().recorded(), acknowledged);
+        } else {
+            drop(deliveries);
+        }
+        eventually("all of them are recorded", || {
+            queue.stats().unwrap().recorded() == acknowledged
+        });
+        // The others are sent the next time.
+        assert_eq!(run(stub(), &queue).len(), 100 - acknowledged);
+    }
 }
 
 #[test]

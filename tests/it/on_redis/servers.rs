@@ -723,3 +723,56 @@ fn a_large_number_of_delayed_jobs_runs_once_each() {
     assert_eq!(counts.load(Ordering::SeqCst), 4_000);
     assert_eq!(recorded(&queue).len(), 2_000);
 }
+
+/// Outcomes wait for the server, and then workers do.
+#[test]
+fn outcomes_that_are_acknowledged_soon_wait_while_the_server_is_away() {
+    let mut store = TestStore::new();
+    let queue = store.open();
+    queue.submit_all(jobs(200)).unwrap();
+    queue.close().unwrap();
+    let acknowledged = Arc::new(AtomicUsize::new(0));
+    let mut deliveries = stub().window(16).deliveries(&queue).unwrap();
+    let first = deliveries.next().unwrap().unwrap();
+    store.0.kill();
+    first.ack_soon();
+    let counted = Arc::clone(&acknowledged);
+    let consumer = std::thread::spawn(move || {
+        for delivery in deliveries {
+            delivery.unwrap().ack_soon();
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    eventually("what was taken is acknowledged", || {
+        acknowledged.load(Ordering::SeqCst) >= 8
+    });
+    assert!(acknowledged.load(Ordering::SeqCst) <= 64, "it is bounded");
+    store.0.run();
+    consumer.join().unwrap();
+    assert_eq!(recorded(&queue).len(), 200);
+}
+
+#[test]
+fn what_could_not_be_recorded_is_told_by_the_iteration_and_sent_again() {
+    let mut store = TestStore::new();
+    let queue = store
+        .builder()
+        .max_outage(Duration::from_millis(100))
+        .lease(Duration::from_secs(1))
+        .build()
+        .unwrap();
+    queue.submit_all(jobs(3)).unwrap();
+    queue.close().unwrap();
+    let mut deliveries = stub().deliveries(&queue).unwrap();
+    let first = deliveries.next().unwrap().unwrap();
+    store.0.kill();
+    first.ack_soon();
+    let failed = deliveries.find_map(Result::err);
+    assert!(
+        matches!(failed, Some(QueueError::Server { .. })),
+        "{failed:?}"
+    );
+    drop(deliveries);
+    store.0.run();
+    assert_eq!(run(stub(), &store.open()).len(), 3);
+}

@@ -1,0 +1,131 @@
+//! Recording outcomes in the background, several at once.
+
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use super::QueueError;
+use super::store::Lease;
+use crate::outcome::Outcome;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::channel::{Receiver, Sender, bounded};
+use crate::sync::{Mutex, WaitList, thread};
+
+/// How many outcomes are recorded at once, at most.
+const MAX_AT_ONCE: usize = 100;
+
+/// From how many bytes of bodies on no more are recorded at once.
+const MAX_BYTES: usize = 1 << 20;
+
+/// For how long the end of the deliveries waits until all is recorded.
+const MAX_SETTLING: Duration = Duration::from_secs(5);
+
+/// Takes outcomes that are to be recorded, as many as there is room for, and records them on a thread of its own.
+pub(crate) struct Recorder {
+    shared: Arc<Shared>,
+    room: usize,
+    /// Made with the thread, when the first outcome comes.
+    spool: OnceLock<Sender<Spooled>>,
+}
+
+/// An outcome that is to be recorded.
+pub(crate) struct Spooled {
+    pub(crate) lease: Arc<Lease>,
+    pub(crate) outcome: Outcome,
+    pub(crate) with_body: bool,
+}
+
+impl Spooled {
+    fn body_len(&self) -> usize {
+        match &self.outcome {
+            Ok(response) if self.with_body => response.bytes().len(),
+            _ => 0,
+        }
+    }
+}
+
+struct Shared {
+    /// How many are not recorded yet.
+    unrecorded: AtomicUsize,
+    settled: WaitList,
+    failure: Mutex<Option<QueueError>>,
+    /// Called when there is a failure.
+    waker: Waker,
+}
+
+impl Recorder {
+    pub(crate) fn new(room: usize, waker: Waker) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                unrecorded: AtomicUsize::new(0),
+                settled: WaitList::default(),
+                failure: Mutex::default(),
+                waker,
+            }),
+            room,
+            spool: OnceLock::new(),
+        }
+    }
+
+    /// Blocks while there is no room.
+    pub(crate) fn push(&self, spooled: Spooled) {
+        self.shared.unrecorded.fetch_add(1, Ordering::SeqCst);
+        let spool = self.spool.get_or_init(|| {
+            let (spool, outcomes) = bounded(self.room);
+            let shared = Arc::clone(&self.shared);
+            let thread = thread::Builder::new().name("threaded-record".to_owned());
+            if let Err(error) = thread.spawn(move || shared.record_until_over(&outcomes)) {
+                // Then the channel is disconnected.
+                log::warn!("the thread that records outcomes could not be started: {error}");
+            }
+            spool
+        });
+        if let Err(refused) = spool.send(spooled) {
+            self.shared.record(&[refused.into_inner()]);
+        }
+    }
+
+    pub(crate) fn take_failure(&self) -> Option<QueueError> {
+        self.shared.failure.lock().take()
+    }
+
+    /// Waits until all is recorded, but not for long.
+    pub(crate) fn settle(&self) {
+        let until = Instant::now().checked_add(MAX_SETTLING);
+        self.shared.settled.wait(until, || {
+            let unrecorded = self.shared.unrecorded.load(Ordering::SeqCst);
+            (unrecorded == 0).then_some(())
+        });
+    }
+}
+
+impl Shared {
+    fn record_until_over(&self, outcomes: &Receiver<Spooled>) {
+        while let Ok(first) = outcomes.recv() {
+            let mut bytes = first.body_len();
+            let mut batch = vec![first];
+            while batch.len() < MAX_AT_ONCE && bytes < MAX_BYTES {
+                let Ok(next) = outcomes.try_recv() else {
+                    break;
+                };
+                bytes += next.body_len();
+                batch.push(next);
+            }
+            self.record(&batch);
+        }
+    }
+
+    fn record(&self, batch: &[Spooled]) {
+        let outcomes: Vec<_> = (batch.iter())
+            .map(|spooled| (&*spooled.lease, &spooled.outcome, spooled.with_body))
+            .collect();
+        if let Err(error) = Lease::record_all(&outcomes) {
+            // They are given back when they are dropped.
+            log::error!("{} outcomes could not be recorded: {error}", batch.len());
+            *self.failure.lock() = Some(error);
+            self.waker.wake_by_ref();
+        }
+        self.unrecorded.fetch_sub(batch.len(), Ordering::SeqCst);
+        self.settled.notify_all();
+    }
+}
