@@ -111,6 +111,8 @@ enum Fault {
     Protocol,
     BodyTruncated,
     BodyTooLarge(u64),
+    /// The digest that the body has, and the expected one.
+    DigestMismatch(String),
     Decode,
     Redirect(String, Vec<RedirectHop>),
     Status(StatusCode),
@@ -152,6 +154,8 @@ pub enum ErrorKind {
     BodyTruncated,
     /// The body is larger than `max_body` allows. See [`Error::limit`].
     BodyTooLarge,
+    /// The body has another digest than the request expects, such as that of [`sha256`](crate::RequestSpec::sha256).
+    DigestMismatch,
     /// The body does not conform to its `Content-Encoding`, or its content to the type that it was read as.
     Decode,
     /// A redirect could not be followed: too many, or to a URL that must not or cannot be requested. See
@@ -194,6 +198,7 @@ impl Error {
             Fault::Protocol => ErrorKind::Protocol,
             Fault::BodyTruncated => ErrorKind::BodyTruncated,
             Fault::BodyTooLarge(_) => ErrorKind::BodyTooLarge,
+            Fault::DigestMismatch(_) => ErrorKind::DigestMismatch,
             Fault::Decode => ErrorKind::Decode,
             Fault::Redirect(..) => ErrorKind::Redirect,
             Fault::Status(_) => ErrorKind::Status,
@@ -238,8 +243,8 @@ impl Error {
             Status => self
                 .status()
                 .is_some_and(|status| matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)),
-            InvalidRequest | Tls | Protocol | BodyTooLarge | Decode | Redirect | Sink | Session
-            | Cancelled | Interrupted | Panicked => false,
+            InvalidRequest | Tls | Protocol | BodyTooLarge | DigestMismatch | Decode | Redirect
+            | Sink | Session | Cancelled | Interrupted | Panicked => false,
         }
     }
 
@@ -360,15 +365,15 @@ impl Error {
     /// [`was_sent`](Error::was_sent).
     ///
     /// It changes nothing where the kind decides: an invalid request was not sent, and there was a response where the
-    /// fault is in one (`Protocol`, `BodyTruncated`, `BodyTooLarge`, `Decode`, `Redirect`, `Status`). After a panic
+    /// fault is in one (`Protocol`, `BodyTruncated`, `BodyTooLarge`, `DigestMismatch`, `Decode`, `Redirect`, `Status`). After a panic
     /// nothing can be promised.
     #[must_use]
     pub fn sent(mut self, sent: bool) -> Self {
         use ErrorKind::*;
 
         match self.kind() {
-            InvalidRequest | Protocol | BodyTruncated | BodyTooLarge | Decode | Redirect
-            | Status | Interrupted | Panicked => {}
+            InvalidRequest | Protocol | BodyTruncated | BodyTooLarge | DigestMismatch | Decode
+            | Redirect | Status | Interrupted | Panicked => {}
             Dns | Connect | Tls | Proxy | Timeout | Closed | Sink | LocalResource | Session
             | Cancelled => self.0.sent = sent,
         }
@@ -395,6 +400,11 @@ impl Error {
 
 /// What only this crate reports.
 impl Error {
+    /// Takes the digest that the body has, and the expected one.
+    pub(crate) fn digest_mismatch(digests: String) -> Self {
+        Self::new(Fault::DigestMismatch(digests), true)
+    }
+
     pub(crate) fn body_too_large(limit: u64) -> Self {
         Self::new(Fault::BodyTooLarge(limit), true)
     }
@@ -544,6 +554,7 @@ impl fmt::Display for Error {
                 f,
                 "the body is larger than the limit of {limit} bytes; raise it with max_body"
             ),
+            Fault::DigestMismatch(digests) => write!(f, "the body has the digest {digests}"),
             Fault::Decode => write!(f, "could not decode the body{cause}"),
             Fault::Redirect(message, _) => write!(f, "could not follow the redirect: {message}"),
             Fault::Status(status) => write!(f, "the server responded with {status}"),

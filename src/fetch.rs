@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::{Method, StatusCode};
 
 use self::body::Incoming;
 use self::deadline::Deadline;
@@ -30,6 +30,7 @@ use self::engine::Engine;
 pub(crate) use self::engine::complete;
 use self::hop::Hop;
 use crate::addresses::{AddressFilter, NotPublic};
+use crate::digest::{ExpectedDigest, Verifier};
 use crate::error::{Error, ErrorKind, Wait, chain};
 use crate::history::RedirectHop;
 use crate::request::{BodyDestination, BodySourceError, Handlers, RequestSpec};
@@ -103,6 +104,12 @@ impl<'a> Fetch<'a> {
             deadline: Deadline::start(&limits, destination.is_some(), cancel_flag),
             limits,
             destination,
+            creates_dirs: spec.creates_dirs(),
+            // A response to HEAD has no body that could have a digest.
+            digests: match *spec.method() {
+                Method::HEAD => Box::default(),
+                _ => spec.digests().into(),
+            },
         };
         let first = Some(Hop::new(spec, &mut session.url_parser)?);
         Ok(Self { first, context })
@@ -129,6 +136,8 @@ struct Context {
     limits: AttemptLimits,
     /// Where the body goes, if not into memory. It has no names any more.
     destination: Option<BodyDestination>,
+    creates_dirs: bool,
+    digests: Box<[ExpectedDigest]>,
     deadline: Deadline,
 }
 
@@ -175,8 +184,8 @@ impl Context {
         history: &mut Vec<RedirectHop>,
     ) -> Result<http::Response<E::Body>, Error> {
         if let Some(BodyDestination::File(path)) = &self.destination {
-            let path = Arc::clone(path);
-            Box::pin(engine.unblock(move || part::check_place(&path))).await??;
+            let (path, creates_dirs) = (Arc::clone(path), self.creates_dirs);
+            Box::pin(engine.unblock(move || part::check_place(&path, creates_dirs))).await??;
         }
         #[cfg(feature = "gzip")]
         hop.compress(engine).await?;
@@ -234,6 +243,8 @@ impl Context {
         let is_absent = decoders.is_none();
         let decoders = decoders.unwrap_or_default();
         let max_body = self.limits.max_body.map(|max| max.unwrap_or(u64::MAX));
+        let verifies = head.status.is_success() && !self.digests.is_empty();
+        let verifier = verifies.then(|| Verifier::new(&self.digests));
         let incoming = Incoming::new(engine, body, is_absent, &self.deadline);
         let mut response = Response {
             head,
@@ -243,10 +254,10 @@ impl Context {
         match &self.destination {
             Some(BodyDestination::Handler(handler)) => {
                 let head = response.head;
-                let handled = incoming.into_handler(decoders, max_body, head, handler);
+                let handled = incoming.into_handler(decoders, max_body, head, handler, verifier);
                 response.head = Box::pin(handled).await?;
             }
-            _ if is_absent => {}
+            _ if is_absent => verifier.map_or(Ok(()), Verifier::finish)?,
             // Nothing has asked for a part: a file is only requested as a whole.
             Some(BodyDestination::File(_)) if response.status() == StatusCode::PARTIAL_CONTENT => {
                 return Err(Error::protocol(
@@ -254,7 +265,8 @@ impl Context {
                 ));
             }
             Some(BodyDestination::File(path)) if response.status().is_success() => {
-                Box::pin(incoming.into_file(&decoders, max_body, path)).await?;
+                let place = (path, self.creates_dirs);
+                Box::pin(incoming.into_file(&decoders, max_body, place, verifier)).await?;
                 response.saved_to = Some(Arc::clone(path));
             }
             _ => {
@@ -262,6 +274,10 @@ impl Context {
                 response.body = incoming
                     .into_memory(&decoders, max_body, content_length)
                     .await?;
+                if let Some(verifier) = verifier {
+                    let body = response.body.clone();
+                    Box::pin(engine.unblock(move || verifier.verify(&body))).await??;
+                }
             }
         }
         Ok(response)

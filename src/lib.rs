@@ -424,6 +424,7 @@ mod blocking_threads;
 mod charset;
 #[cfg(feature = "serde")]
 mod data;
+mod digest;
 mod error;
 mod fetch;
 mod headers;

@@ -117,6 +117,12 @@ impl Queue {
         self.0.close()
     }
 
+    /// Whether the last call of the server was answered. While it is not, jobs that were taken go on, and calls wait. A journal is
+    /// always connected.
+    pub fn is_connected(&self) -> bool {
+        self.0.is_connected()
+    }
+
     /// The outcomes that are recorded now: one for each job that is recorded, in that order, or [dead](Self::dead).
     ///
     /// # Errors

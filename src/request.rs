@@ -31,6 +31,7 @@ pub use target::IntoUrl;
 use target::Target;
 pub(crate) use url_parser::UrlParser;
 
+use crate::digest::{Algorithm, ExpectedDigest};
 use crate::error::{BoxError, Error};
 use crate::proxy;
 use crate::redact::{DebugTruncated, HeaderNames, SafeUrl, Truncated};
@@ -84,6 +85,10 @@ struct Options {
     /// As with `timeout`.
     max_body: Option<Option<u64>>,
     destination: Option<BodyDestination>,
+    /// Whether missing folders of the file are created.
+    create_dirs: bool,
+    /// One for each algorithm.
+    digests: Vec<ExpectedDigest>,
     decode: Option<bool>,
     idempotent: Option<bool>,
     /// The name of credentials that the session has.
@@ -232,6 +237,38 @@ impl RequestSpec {
             BodyDestination::File(path) => Some(path),
             BodyDestination::Handler(_) | BodyDestination::Named(_) => None,
         }
+    }
+
+    /// Returns whether missing folders of that file are created, as [`create_dirs`](Self::create_dirs) has set it.
+    pub fn creates_dirs(&self) -> bool {
+        (self.options.as_ref()).is_some_and(|options| options.create_dirs)
+    }
+
+    /// Returns the digest set by [`sha256`](Self::sha256), in lower-case hexadecimal digits, if it was called.
+    pub fn expected_sha256(&self) -> Option<String> {
+        self.expected_digest(Algorithm::Sha256)
+    }
+
+    /// Returns the digest set by [`sha512`](Self::sha512), in lower-case hexadecimal digits, if it was called.
+    pub fn expected_sha512(&self) -> Option<String> {
+        self.expected_digest(Algorithm::Sha512)
+    }
+
+    /// Returns the digest set by [`md5`](Self::md5), in lower-case hexadecimal digits, if it was called.
+    pub fn expected_md5(&self) -> Option<String> {
+        self.expected_digest(Algorithm::Md5)
+    }
+
+    fn expected_digest(&self, algorithm: Algorithm) -> Option<String> {
+        let mut digests = self.digests().iter();
+        let digest = digests.find(|digest| digest.algorithm == algorithm)?;
+        Some(digest.to_string())
+    }
+
+    pub(crate) fn digests(&self) -> &[ExpectedDigest] {
+        self.options
+            .as_ref()
+            .map_or(&[], |options| &options.digests)
     }
 
     /// Returns the name set by [`handler`](Self::handler), unless [`save_to`](Self::save_to) or
@@ -392,6 +429,8 @@ impl Options {
             proxy,
             max_body,
             destination,
+            create_dirs,
+            digests,
             decode,
             idempotent,
             auth_name,
@@ -424,6 +463,12 @@ impl Options {
         }
         if let Some(destination) = destination {
             debug.field("destination", destination);
+        }
+        if *create_dirs {
+            debug.field("create_dirs", create_dirs);
+        }
+        if !digests.is_empty() {
+            debug.field("digests", digests);
         }
         if let Some(decode) = decode {
             debug.field("decode", decode);

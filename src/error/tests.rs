@@ -92,6 +92,12 @@ fn all() -> Vec<(Error, ErrorKind, bool, &'static str)> {
             "the body is larger than the limit of 7 bytes; raise it with max_body",
         ),
         (
+            Error::digest_mismatch("md5:00, not 01".to_owned()),
+            DigestMismatch,
+            true,
+            "the body has the digest md5:00, not 01",
+        ),
+        (
             Error::decode(outer()),
             Decode,
             true,
@@ -182,7 +188,7 @@ fn each_constructor_has_its_kind_default_and_message() {
         assert_eq!(error.is_timeout(), kind == ErrorKind::Timeout);
         kinds.insert(kind);
     }
-    assert_eq!(kinds.len(), 18, "each kind");
+    assert_eq!(kinds.len(), 19, "each kind");
 }
 
 #[test]
@@ -239,6 +245,7 @@ fn whether_it_was_sent_can_be_set_unless_the_kind_decides() {
                 | Protocol
                 | BodyTruncated
                 | BodyTooLarge
+                | DigestMismatch
                 | Decode
                 | Redirect
                 | Status

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
+use crate::digest::Verifier;
 use crate::error::{Error, is_out_of_resources};
 
 /// Returns an error if the target cannot become a file, before anything is sent.
-pub(super) fn check_place(path: &Path) -> Result<(), Error> {
+pub(super) fn check_place(path: &Path, creates_dirs: bool) -> Result<(), Error> {
     let refused = |message: &str| {
         let error = io::Error::new(io::ErrorKind::NotFound, message);
         Err(Error::file(path, error).sent(false))
@@ -23,10 +24,21 @@ pub(super) fn check_place(path: &Path) -> Result<(), Error> {
         _ => {}
     }
     let target = behind_links(path).map_err(|error| Error::file(path, error).sent(false))?;
-    if !folder(&target).is_dir() {
-        return refused("its folder does not exist");
+    let folder = folder(&target);
+    if folder.is_dir() {
+        return Ok(());
     }
-    Ok(())
+    if !creates_dirs {
+        return refused("its folder does not exist; `create_dirs` creates it");
+    }
+    // The first of the folders above that is there has to be one.
+    let there = folder
+        .ancestors()
+        .find(|folder| fs::symlink_metadata(folder).is_ok());
+    match there {
+        Some(there) if !there.is_dir() => refused("a part of its path is not a folder"),
+        _ => Ok(()),
+    }
 }
 
 /// How many symbolic links that lead nowhere yet are followed, as by Linux.
@@ -52,6 +64,7 @@ pub(super) struct PartialFile {
     file: NamedTempFile,
     /// What is to be written next.
     pub(super) buffer: Vec<u8>,
+    pub(super) verifier: Option<Verifier>,
     /// As the spec has it.
     path: Arc<Path>,
     /// Behind symbolic links.
@@ -59,12 +72,18 @@ pub(super) struct PartialFile {
 }
 
 impl PartialFile {
-    pub(super) fn create(path: Arc<Path>) -> Result<Self, Error> {
-        let created = behind_links(&path).and_then(|target| Ok((create_part(&target)?, target)));
+    pub(super) fn create(path: Arc<Path>, creates_dirs: bool) -> Result<Self, Error> {
+        let created = behind_links(&path).and_then(|target| {
+            if creates_dirs {
+                fs::create_dir_all(folder(&target))?;
+            }
+            Ok((create_part(&target)?, target))
+        });
         let (file, target) = created.map_err(|error| Error::file(&path, error))?;
         Ok(Self {
             file,
             buffer: Vec::new(),
+            verifier: None,
             path,
             target,
         })
@@ -72,6 +91,9 @@ impl PartialFile {
 
     /// Writes what is in the buffer.
     pub(super) fn write(mut self) -> Result<Self, Error> {
+        if let Some(verifier) = &mut self.verifier {
+            verifier.update(&self.buffer);
+        }
         match self.file.write_all(&self.buffer) {
             Ok(()) => {
                 self.buffer.clear();
@@ -84,8 +106,13 @@ impl PartialFile {
     /// Writes the rest and replaces the target, whose permissions stay.
     pub(super) fn complete(self) -> Result<(), Error> {
         let Self {
-            file, path, target, ..
+            file,
+            verifier,
+            path,
+            target,
+            ..
         } = self.write()?;
+        verifier.map_or(Ok(()), Verifier::finish)?;
         let replace = || {
             if let Ok(replaced) = fs::metadata(&target) {
                 file.as_file().set_permissions(replaced.permissions())?;
@@ -249,7 +276,7 @@ mod tests {
         let target = folder.path().join("target");
         let save = |thread: u8| {
             for round in 0..200 {
-                let mut part = PartialFile::create((*target).into())?;
+                let mut part = PartialFile::create((*target).into(), false)?;
                 part.buffer = vec![thread, round];
                 part.complete()?;
             }

@@ -13,6 +13,7 @@ use super::deadline::Deadline;
 use super::decode::{Decoded, Decoder};
 use super::engine::{Engine, NextPiece};
 use super::part::PartialFile;
+use crate::digest::Verifier;
 use crate::error::{Error, is_out_of_resources};
 use crate::request::Handler;
 use crate::response::ResponseHead;
@@ -115,7 +116,8 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
         mut self,
         decoders: &[Decoder],
         max_body: Option<u64>,
-        path: &Arc<Path>,
+        (path, creates_dirs): (&Arc<Path>, bool),
+        verifier: Option<Verifier>,
     ) -> Result<(), Error> {
         self.fill().await?;
         let stall_timeout = self.deadline.stall_timeout();
@@ -123,7 +125,11 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
         let mut file = loop {
             let path = Arc::clone(path);
             let is_in_time = until.is_none_or(|until| Instant::now() < until);
-            match self.engine.unblock(|| PartialFile::create(path)).await? {
+            match self
+                .engine
+                .unblock(move || PartialFile::create(path, creates_dirs))
+                .await?
+            {
                 Err(error)
                     if is_out_of_resources(&error)
                         && is_in_time
@@ -134,6 +140,7 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
                 created => break created?,
             }
         };
+        file.verifier = verifier;
         let mut decoded = Decoded::new(decoders, max_body.unwrap_or(u64::MAX));
         while self.next(&mut decoded, &mut file.buffer).await? {
             if file.buffer.len() >= BUFFER {
@@ -156,6 +163,7 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
         max_body: Option<u64>,
         head: Box<ResponseHead>,
         handler: &Handler,
+        verifier: Option<Verifier>,
     ) -> Result<Box<ResponseHead>, Error> {
         self.fill().await?;
         let first = std::mem::take(&mut self.rest);
@@ -167,13 +175,21 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
                 decoded,
                 deadline,
                 next,
+                verifier,
                 fault: None,
                 is_at_end: false,
             };
             let handled = handler(&head, &mut content).map_err(Error::handler);
+            let verified = match content.verifier {
+                Some(_) if !content.is_at_end => Err(Error::digest_mismatch(
+                    "of what was read, since the handler has not read to the end".to_owned(),
+                )),
+                Some(verifier) => verifier.finish(),
+                None => Ok(()),
+            };
             match content.fault {
                 Some(fault) => (Err(fault), false, head),
-                None => (handled, content.is_at_end, head),
+                None => (handled.and(verified), content.is_at_end, head),
             }
         };
         let reading = self.engine.read_with(&mut self.body, read);
@@ -192,6 +208,7 @@ struct Content<F> {
     deadline: Deadline,
     /// Waits for the next piece of the body.
     next: F,
+    verifier: Option<Verifier>,
     fault: Option<Error>,
     is_at_end: bool,
 }
@@ -221,10 +238,14 @@ impl<F: FnMut() -> Result<Bytes, Error>> Read for Content<F> {
         if self.is_at_end || buffer.is_empty() {
             return Ok(0);
         }
-        self.read_next(buffer).map_err(|fault| {
+        let read = self.read_next(buffer).map_err(|fault| {
             let message = fault.to_string();
             self.fault = Some(fault);
             io::Error::other(message)
-        })
+        })?;
+        if let (Some(verifier), Some(part)) = (&mut self.verifier, buffer.get(..read)) {
+            verifier.update(part);
+        }
+        Ok(read)
     }
 }

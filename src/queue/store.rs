@@ -53,6 +53,10 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
 
     fn stats(&self) -> Result<QueueStats, QueueError>;
 
+    fn is_connected(&self) -> bool {
+        true
+    }
+
     /// What keeps limits for all consumers; `None` if there is only one.
     fn limits(&self) -> Option<Arc<dyn LimitServer>> {
         None

@@ -59,6 +59,14 @@ struct SpecData {
     #[serde(skip_serializing_if = "Option::is_none")]
     save_to: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    create_dirs: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha512: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    md5: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     handler: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     auth: Option<String>,
@@ -317,6 +325,10 @@ impl SpecData {
                 leave_out(Obstacle::NoData(message.to_owned()))?;
             }
         }
+        data.create_dirs = options.create_dirs.then_some(true);
+        data.sha256 = spec.expected_sha256();
+        data.sha512 = spec.expected_sha512();
+        data.md5 = spec.expected_md5();
         data.body = options.body.as_ref().map(BodyData::of).transpose()?;
         #[cfg(feature = "gzip")]
         {
@@ -392,6 +404,18 @@ impl SpecData {
             (None, Some(name)) => spec.handler(name),
             (None, None) => spec,
         };
+        if let Some(create) = self.create_dirs {
+            spec = spec.create_dirs(create);
+        }
+        if let Some(digest) = self.sha256 {
+            spec = spec.sha256(digest);
+        }
+        if let Some(digest) = self.sha512 {
+            spec = spec.sha512(digest);
+        }
+        if let Some(digest) = self.md5 {
+            spec = spec.md5(digest);
+        }
         if let Some(name) = self.auth {
             spec = spec.auth_named(name);
         }

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::body::RequestBody;
 use super::{BodyDestination, IntoUrl, RequestSpec};
+use crate::digest::{Algorithm, ExpectedDigest};
 use crate::error::BoxError;
 use crate::headers;
 use crate::response::ResponseHead;
@@ -260,6 +261,46 @@ impl RequestSpec {
     pub fn save_to(mut self, path: impl Into<PathBuf>) -> Self {
         self.options_mut().destination = Some(BodyDestination::File(path.into().into()));
         self
+    }
+
+    /// Whether folders of the file that [`save_to`](Self::save_to) names are created if they are missing. They stay, even if the
+    /// job fails. Defaults to `false`.
+    pub fn create_dirs(mut self, create: bool) -> Self {
+        self.options_mut().create_dirs = create;
+        self
+    }
+
+    /// Sets the SHA-256 digest that the body must have, in 64 hexadecimal digits. With another one, the job fails with
+    /// [`ErrorKind::DigestMismatch`](crate::ErrorKind::DigestMismatch), and no file is replaced. Defaults to none.
+    ///
+    /// It is the digest of what is saved, kept in memory or passed to the handler: after decoding. It is compared for responses with
+    /// a 2xx status; one without a body has the digest of nothing, but for HEAD. A handler may have done its work when the difference
+    /// is found out, and has to read to the end. Several digests, of different algorithms, must all be right.
+    pub fn sha256(self, hex: impl AsRef<str>) -> Self {
+        self.expect_digest(Algorithm::Sha256, hex.as_ref())
+    }
+
+    /// Sets the SHA-512 digest that the body must have, in 128 hexadecimal digits, as [`sha256`](Self::sha256) does. Defaults to none.
+    pub fn sha512(self, hex: impl AsRef<str>) -> Self {
+        self.expect_digest(Algorithm::Sha512, hex.as_ref())
+    }
+
+    /// Sets the MD5 digest that the body must have, in 32 hexadecimal digits, as [`sha256`](Self::sha256) does: for mirrors that have
+    /// nothing else. It finds faults of the transmission, but no attack. Defaults to none.
+    pub fn md5(self, hex: impl AsRef<str>) -> Self {
+        self.expect_digest(Algorithm::Md5, hex.as_ref())
+    }
+
+    fn expect_digest(mut self, algorithm: Algorithm, hex: &str) -> Self {
+        match ExpectedDigest::parse(algorithm, hex) {
+            Ok(digest) => {
+                let digests = &mut self.options_mut().digests;
+                digests.retain(|other| other.algorithm != algorithm);
+                digests.push(digest);
+                self
+            }
+            Err(message) => self.faulty(message, None),
+        }
     }
 
     /// Passes the body of the response, whatever its status, to a handler. Replaces a `save_to` set before. Defaults to

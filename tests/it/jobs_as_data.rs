@@ -45,6 +45,10 @@ fn a_spec_has_a_json_form_that_says_only_what_is_set() {
         .decode(false)
         .idempotent(true)
         .save_to(&target)
+        .create_dirs(true)
+        .sha256("AB".repeat(32))
+        .sha512("cd".repeat(64))
+        .md5("ef".repeat(16))
         .auth_named("billing")
         .tag(json!({"row": 17}));
     let form = json!({
@@ -64,6 +68,10 @@ fn a_spec_has_a_json_form_that_says_only_what_is_set() {
         "decode": false,
         "idempotent": true,
         "save_to": target.to_str().unwrap(),
+        "create_dirs": true,
+        "sha256": "ab".repeat(32),
+        "sha512": "cd".repeat(64),
+        "md5": "ef".repeat(16),
         "auth": "billing",
         "tag": {"row": 17},
     });
@@ -74,6 +82,8 @@ fn a_spec_has_a_json_form_that_says_only_what_is_set() {
     assert_eq!(again.time_limit(), full.time_limit());
     assert_eq!(again.tag_value(), full.tag_value());
     assert_eq!(again.auth_name(), Some("billing"));
+    assert!(again.creates_dirs());
+    assert_eq!(again.expected_sha256(), Some("ab".repeat(32)));
 }
 
 #[test]
@@ -158,6 +168,7 @@ fn a_form_that_cannot_be_read_is_an_error_that_names_what_is_wrong() {
         ),
         (json!({"url": url, "timeout_ms": -1}), "timeout_ms"),
         (json!({"url": url, "timeout_ms": "1"}), "invalid type"),
+        (json!({"url": url, "sha256": "12"}), "`sha256`"),
         (
             json!({"url": url, "save_to": "a", "handler": "b"}),
             "`save_to` and `handler`",

@@ -172,21 +172,24 @@ local now = time[1] * 1000000 + time[2]
 local ahead, patience = 500000, 3000000
 local function slots_of(rate, interval, burst, count)
   local slots, due = {}, tonumber(redis.call('GET', rate) or 0)
+  local again, max = 0, now + ahead + burst * interval
   -- A clock that was set back must not stop everything.
-  due = math.min(due, now + ahead + (burst + 1) * interval)
+  local is_set = due > max
+  due = math.min(due, max)
   while #slots < count do
     local at = math.max(now, due - (burst - 1) * interval)
     if at - now > ahead then
-      if #slots == 0 then return slots, math.ceil(at - now - ahead / 2) end
+      if #slots == 0 then again = math.ceil(at - now - ahead / 2) end
       break
     end
     table.insert(slots, math.ceil(at - now))
     due = math.max(due, at) + interval
+    is_set = true
   end
-  if #slots > 0 and due > now then
+  if is_set and due > now then
     redis.call('SET', rate, string.format('%.3f', due), 'PX', string.format('%.0f', math.ceil((due - now) / 1000) + 1))
   end
-  return slots, 0
+  return slots, again
 end
 local function places_of(places, origin, max, held, wanted)
   local total, before, others_wait, since, had = held, 0, false, now, 0

@@ -6,6 +6,7 @@ use redis::{Connection, ErrorKind, RedisError, RedisResult, ServerErrorKind};
 
 use super::scripts::{GROUP, Keys};
 use crate::queue::QueueError;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, WaitList};
 
 /// How long a connection may take, and a reply.
@@ -21,6 +22,8 @@ pub(super) struct Server {
     max_outage: Option<Duration>,
     /// Connections that are not in use. A call takes one out, so that no lock is held while it waits for the reply.
     idle: Mutex<Vec<Connection>>,
+    /// Whether the last call was answered.
+    is_connected: AtomicBool,
     pub(super) waiting: WaitList,
 }
 
@@ -85,12 +88,17 @@ impl Server {
             name: name.to_owned(),
             max_outage,
             idle: Mutex::default(),
+            is_connected: AtomicBool::new(true),
             waiting: WaitList::default(),
         }
     }
 
     pub(super) fn address(&self) -> &str {
         &self.address
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.is_connected.load(Ordering::SeqCst)
     }
 
     /// A connection on which a reply may take as long as this, and as any other.
@@ -133,13 +141,17 @@ impl Server {
         let idle = self.idle.lock().pop();
         let mut connection = match idle {
             Some(connection) => connection,
-            None => self.connect(Duration::ZERO)?,
+            None => {
+                let connected = self.connect(Duration::ZERO);
+                connected.inspect_err(|_| self.is_connected.store(false, Ordering::SeqCst))?
+            }
         };
         let result = operation(&mut connection, &self.keys);
         let is_usable = match &result {
             Ok(_) => true,
             Err(error) => !error.is_unrecoverable_error() && !error.is_io_error(),
         };
+        self.is_connected.store(is_usable, Ordering::SeqCst);
         if is_usable {
             self.idle.lock().push(connection);
         } else {
@@ -152,7 +164,10 @@ impl Server {
     /// What helps against an error; `Err` if nothing does.
     pub(super) fn check_outage(&self, error: &RedisError) -> Result<Remedy, QueueError> {
         match meaning(error) {
-            Meaning::Outage => Ok(Remedy::Wait),
+            Meaning::Outage => {
+                self.is_connected.store(false, Ordering::SeqCst);
+                Ok(Remedy::Wait)
+            }
             Meaning::NoGroup => match self.call_once(make_group) {
                 Ok(()) => Ok(Remedy::Made),
                 Err(error) if matches!(meaning(&error), Meaning::Outage) => Ok(Remedy::Wait),

@@ -410,6 +410,10 @@ impl Store for RedisStore {
         })
     }
 
+    fn is_connected(&self) -> bool {
+        self.0.server.is_connected()
+    }
+
     fn limits(&self) -> Option<Arc<dyn LimitServer>> {
         Some(Arc::new(RedisLimits(Arc::clone(&self.0))))
     }

@@ -1,5 +1,6 @@
 //! Promise 8: bodies go where the spec says, and nothing stands under a file's name unless it is complete.
 
+mod digests;
 mod files;
 mod handlers;
 mod killed;

@@ -747,8 +747,10 @@ fn outcomes_that_are_acknowledged_soon_wait_while_the_server_is_away() {
         acknowledged.load(Ordering::SeqCst) >= 8
     });
     assert!(acknowledged.load(Ordering::SeqCst) <= 64, "it is bounded");
+    assert!(!queue.is_connected());
     store.0.run();
     consumer.join().unwrap();
+    assert!(queue.is_connected());
     assert_eq!(recorded(&queue).len(), 200);
 }
 

@@ -118,6 +118,17 @@ fn a_slow_rate_is_kept_without_asking_all_the_time() {
     assert_within(&starts, 1.0, 2, 1);
 }
 
+#[test]
+fn a_clock_of_the_server_that_was_set_back_does_not_stop_a_rate() {
+    let store = TestStore::new();
+    let queue = another(&store);
+    // Used up until the next millennium, in microseconds.
+    store.0.command("SET {test}:rate: 32503680000000000");
+    let limits = Limits::new().rate(100.0, 1).shared(&queue);
+    let starts = Arc::default();
+    assert_eq!(noting(1, limits, &starts).map(urls(5)).unwrap().0.len(), 5);
+}
+
 /// Counts how many requests are in flight at once.
 #[derive(Clone, Default)]
 struct Counting {

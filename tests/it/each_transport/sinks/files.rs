@@ -233,3 +233,47 @@ fn a_link_that_can_lead_nowhere_is_refused_before_anything_is_sent() {
     }
     assert_eq!(server.requests(), 0);
 }
+
+#[test]
+fn missing_folders_are_created_if_that_is_asked_for() {
+    let server = Server::responding("hello");
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("a/b/target");
+    let get = || RequestSpec::get(server.url("/")).save_to(&target);
+    let exception = outcome(get()).unwrap_err();
+    assert_eq!(exception.kind(), ErrorKind::Sink);
+    assert!(!exception.was_sent());
+    assert!(
+        exception.error().to_string().contains("create_dirs"),
+        "{exception}"
+    );
+    assert_eq!(names(folder.path()), [""; 0]);
+    outcome(get().create_dirs(true)).unwrap();
+    assert_eq!(fs::read(&target).unwrap(), b"hello");
+    // They are there now.
+    outcome(get().create_dirs(true)).unwrap();
+    outcome(get()).unwrap();
+
+    // An error page needs none.
+    let missing = Server::start(|_| {
+        let response = http::Response::builder().status(404);
+        response.body("no such page".into()).unwrap()
+    });
+    let other = folder.path().join("c/target");
+    let spec = RequestSpec::get(missing.url("/"))
+        .save_to(&other)
+        .create_dirs(true);
+    assert_eq!(outcome(spec).unwrap().status(), 404);
+    assert_eq!(names(folder.path()), ["a"]);
+
+    // A file is no folder.
+    let below = target.join("b/target");
+    let spec = RequestSpec::get(server.url("/"))
+        .save_to(&below)
+        .create_dirs(true);
+    let exception = outcome(spec).unwrap_err();
+    assert_eq!(
+        (exception.kind(), exception.was_sent()),
+        (ErrorKind::Sink, false)
+    );
+}
