@@ -4,6 +4,8 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
+use slab::Slab;
+
 use super::line::{DelayData, Line, Verb};
 use crate::queue::{Delay, Made, QueueStats};
 
@@ -63,8 +65,7 @@ pub(super) struct Jobs {
     open: HashMap<Key, usize>,
     /// The ids of jobs that are done, if they are remembered.
     finished: Option<HashSet<Key>>,
-    slots: Vec<Option<OpenJob>>,
-    vacant: Vec<usize>,
+    slots: Slab<OpenJob>,
     waiting: VecDeque<usize>,
     delayed: BTreeSet<(Instant, usize)>,
     recorded: usize,
@@ -79,8 +80,7 @@ impl Jobs {
             hashers: [RandomState::new(), RandomState::new()],
             open: HashMap::new(),
             finished: remembers_ids.then(HashSet::new),
-            slots: Vec::new(),
-            vacant: Vec::new(),
+            slots: Slab::new(),
             waiting: VecDeque::new(),
             delayed: BTreeSet::new(),
             recorded: 0,
@@ -96,7 +96,7 @@ impl Jobs {
     }
 
     fn get(&mut self, slot: usize) -> Option<&mut OpenJob> {
-        self.slots.get_mut(slot)?.as_mut()
+        self.slots.get_mut(slot)
     }
 
     // ---- what is asked for -----------------------------------------------------------------------------------------
@@ -118,16 +118,7 @@ impl Jobs {
             made: None,
             stage: Stage::Submitting,
         };
-        let slot = match self.vacant.pop() {
-            Some(slot) => slot,
-            None => {
-                self.slots.push(None);
-                self.slots.len() - 1
-            }
-        };
-        if let Some(entry) = self.slots.get_mut(slot) {
-            *entry = Some(job);
-        }
+        let slot = self.slots.insert(job);
         self.open.insert(key, slot);
         Some(slot)
     }
@@ -144,7 +135,7 @@ impl Jobs {
     /// The dead job with this id, and where the line is that tells of it.
     pub(super) fn dead_with_id(&self, id: &str) -> Option<(usize, Span)> {
         let slot = *self.open.get(&self.key(id))?;
-        match self.slots.get(slot)?.as_ref()?.stage {
+        match self.slots.get(slot)?.stage {
             Stage::Dead(span) => Some((slot, span)),
             _ => None,
         }
@@ -153,7 +144,7 @@ impl Jobs {
     /// Whether the line with which a job was submitted is needed still, or one that tells of its starts.
     pub(super) fn is_open(&self, id: &str, submitted: Option<Span>) -> bool {
         let slot = self.open.get(&self.key(id));
-        let job = slot.and_then(|slot| self.slots.get(*slot)?.as_ref());
+        let job = slot.and_then(|slot| self.slots.get(*slot));
         job.is_some_and(|job| submitted.is_none_or(|span| span == job.submitted))
     }
 
@@ -164,7 +155,7 @@ impl Jobs {
 
     /// The file was replaced by another one, in which the lines are elsewhere.
     pub(super) fn relocate(&mut self, place: impl Fn(Span) -> Span) {
-        for job in self.slots.iter_mut().flatten() {
+        for (_, job) in &mut self.slots {
             job.submitted = place(job.submitted);
             if let Stage::Dead(span) | Stage::Discarding(span) = &mut job.stage {
                 *span = place(*span);
@@ -183,10 +174,7 @@ impl Jobs {
 
     /// The lines that tell of the dead.
     pub(super) fn dead(&self) -> Vec<Span> {
-        let jobs = self
-            .dead
-            .iter()
-            .filter_map(|slot| self.slots.get(*slot)?.as_ref());
+        let jobs = self.dead.iter().filter_map(|slot| self.slots.get(*slot));
         jobs.filter_map(|job| match job.stage {
             Stage::Dead(span) => Some(span),
             _ => None,
@@ -358,26 +346,24 @@ impl Jobs {
     /// After the last line of a file: puts the jobs in the order in which they were submitted, and gives back the memory of
     /// those that are done.
     pub(super) fn end_replay(&mut self) {
-        let mut open: Vec<OpenJob> = std::mem::take(&mut self.slots)
-            .into_iter()
-            .flatten()
-            .collect();
+        let open = std::mem::take(&mut self.slots).into_iter();
+        let mut open: Vec<OpenJob> = open.map(|(_, job)| job).collect();
         open.sort_unstable_by_key(|job| job.submitted.at);
-        open.shrink_to_fit();
-        self.vacant = Vec::new();
         self.waiting = VecDeque::new();
         self.delayed.clear();
         self.dead.clear();
         self.open = HashMap::with_capacity(open.len());
-        for (slot, job) in open.iter().enumerate() {
-            self.open.insert(job.key, slot);
-            match job.stage {
+        self.slots = Slab::with_capacity(open.len());
+        for job in open {
+            let (key, stage) = (job.key, job.stage);
+            let slot = self.slots.insert(job);
+            self.open.insert(key, slot);
+            match stage {
                 Stage::Delayed(until) => drop(self.delayed.insert((until, slot))),
                 Stage::Dead(_) => drop(self.dead.insert(slot)),
                 _ => self.waiting.push_back(slot),
             }
         }
-        self.slots = open.into_iter().map(Some).collect();
     }
 
     fn set_waiting(&mut self, slot: usize) {
@@ -412,10 +398,9 @@ impl Jobs {
     }
 
     fn remove(&mut self, slot: usize) -> Option<OpenJob> {
-        let job = self.slots.get_mut(slot)?.take()?;
+        let job = self.slots.try_remove(slot)?;
         self.open.remove(&job.key);
         self.dead.remove(&slot);
-        self.vacant.push(slot);
         Some(job)
     }
 }

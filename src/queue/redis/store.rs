@@ -8,6 +8,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use redis::{FromRedisValue, Value};
+use slab::Slab;
 
 use super::limits::RedisLimits;
 use super::server::Server;
@@ -82,8 +83,7 @@ pub(super) struct Shared {
 #[derive(Default)]
 pub(super) struct State {
     /// The jobs that this process has leased.
-    pub(super) held: Vec<Option<Held>>,
-    pub(super) vacant: Vec<usize>,
+    pub(super) held: Slab<Held>,
     /// Those that were taken, and that no pool has yet.
     pub(super) ready: VecDeque<TakenJob>,
     /// How many jobs pools have room for.
@@ -124,22 +124,11 @@ pub(super) struct Held {
 
 impl State {
     pub(super) fn hold(&mut self, held: Held) -> usize {
-        let place = match self.vacant.pop() {
-            Some(place) => place,
-            None => {
-                self.held.push(None);
-                self.held.len() - 1
-            }
-        };
-        if let Some(slot) = self.held.get_mut(place) {
-            *slot = Some(held);
-        }
-        place
+        self.held.insert(held)
     }
 
     pub(super) fn let_go(&mut self, place: usize) -> Option<Held> {
-        let held = self.held.get_mut(place)?.take()?;
-        self.vacant.push(place);
+        let held = self.held.try_remove(place)?;
         self.reclaims_now |= held.is_last_chance;
         Some(held)
     }
@@ -149,7 +138,7 @@ impl State {
         let endings = self.endings.iter().map(|ending| match ending {
             Ending::Release(held) | Ending::Postpone(held, ..) => held,
         });
-        self.held.iter().flatten().chain(endings)
+        self.held.iter().map(|(_, held)| held).chain(endings)
     }
 
     pub(super) fn leased_entries(&self) -> HashSet<String> {
@@ -157,8 +146,7 @@ impl State {
     }
 
     fn entry(&self, place: usize) -> Option<String> {
-        let held = self.held.get(place)?.as_ref()?;
-        Some(held.entry.clone())
+        Some(self.held.get(place)?.entry.clone())
     }
 }
 
@@ -288,7 +276,7 @@ impl Store for RedisStore {
     fn start(&self, entry: &Entry, _: bool) -> Result<(), QueueError> {
         // It was marked when it was taken.
         let mut state = self.0.state.lock();
-        if let Some(Some(held)) = state.held.get_mut(entry.place) {
+        if let Some(held) = state.held.get_mut(entry.place) {
             held.is_started = true;
         }
         Ok(())
