@@ -117,8 +117,8 @@ impl Queue {
         self.0.close()
     }
 
-    /// Whether the last call of the server was answered. While it is not, jobs that were taken go on, and calls wait. A journal is
-    /// always connected.
+    /// Whether the server could be used by the last call that this process has made to it. While it cannot, jobs that were taken go
+    /// on, and calls wait. A journal is always connected.
     pub fn is_connected(&self) -> bool {
         self.0.is_connected()
     }

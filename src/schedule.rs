@@ -53,8 +53,8 @@ pub(crate) struct Schedule<J> {
 impl<J> Schedule<J> {
     pub(crate) fn new(limits: Option<CheckedLimits>, affinity: bool) -> Self {
         let server = limits.as_ref().and_then(|limits| limits.server.as_ref());
-        let sharing = (limits.as_ref().filter(|_| server.is_some()))
-            .map(|limits| Box::new(Sharing::new(limits)));
+        let sharing = (limits.as_ref().zip(server))
+            .map(|(limits, server)| Box::new(Sharing::new(limits, &**server)));
         Self {
             rate: limits.as_ref().and_then(CheckedLimits::rate_limiter),
             sharing,
@@ -145,7 +145,7 @@ impl<J> Schedule<J> {
         if self.origins.get(OriginKey::NONE).has_jobs() {
             return Some(now);
         }
-        if self.ready.is_empty() {
+        if self.ready.is_empty() || !self.is_complete() {
             return self.timers.earliest();
         }
         match self

@@ -180,12 +180,9 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
                 is_at_end: false,
             };
             let handled = handler(&head, &mut content).map_err(Error::handler);
-            let verified = match content.verifier {
-                Some(_) if !content.is_at_end => Err(Error::digest_mismatch(
-                    "of what was read, since the handler has not read to the end".to_owned(),
-                )),
-                Some(verifier) => verifier.finish(),
-                None => Ok(()),
+            let verified = match handled {
+                Ok(()) => content.verify(),
+                Err(_) => Ok(()),
             };
             match content.fault {
                 Some(fault) => (Err(fault), false, head),
@@ -214,6 +211,19 @@ struct Content<F> {
 }
 
 impl<F: FnMut() -> Result<Bytes, Error>> Content<F> {
+    /// The handler is done: compares what it has read with the digests that it must have.
+    fn verify(&mut self) -> Result<(), Error> {
+        // The end may be there without having been read.
+        let has_more = self.verifier.is_some() && !matches!(self.read(&mut [0]), Ok(0));
+        match self.verifier.take() {
+            Some(_) if has_more => Err(Error::handler(
+                "it has not read to the end of a body whose digest is to be verified".into(),
+            )),
+            Some(verifier) => verifier.finish(),
+            None => Ok(()),
+        }
+    }
+
     fn read_next(&mut self, mut buffer: &mut [u8]) -> Result<usize, Error> {
         let stall = self.deadline.stall();
         loop {

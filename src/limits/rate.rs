@@ -49,11 +49,11 @@ impl Quota {
         self.burst - self.burst / 2
     }
 
-    /// How late an attempt may start: no interval has more of them than rate and burst allow. With a burst of 1, where nothing can
-    /// be kept back, it may have one more.
+    /// How late an attempt may start: no interval has more of them than rate and burst allow. Where what is kept back is over
+    /// sooner than a reply may take, it may have as many more as the rate allows in that time.
     pub(crate) fn max_lateness(&self) -> Duration {
-        let kept_back = (self.burst / 2).max(1);
-        self.interval.saturating_mul(kept_back).min(CENTURY)
+        let kept_back = self.interval.saturating_mul(self.burst / 2);
+        kept_back.clamp(Duration::from_millis(50), CENTURY)
     }
 
     /// For how many attempts it makes sense to ask at once: for those of a quarter of a second.

@@ -12,10 +12,15 @@ pub(crate) trait LimitServer: Send + Sync + fmt::Debug {
     fn ask(&self, pool: &str, asks: &[Ask]) -> Result<Vec<Given>, LimitError>;
 
     /// Tells all pools for how long nothing more may be sent to these origins.
-    fn cool_down(&self, origins: &[(Origin, Duration)]) -> Result<(), LimitError>;
+    fn cool_down(&self, pool: &str, origins: &[(Origin, Duration)]) -> Result<(), LimitError>;
 
-    /// Calls `hear` with all news from now on, and now and then without any, until it returns whether to go on as `false`.
-    fn listen(&self, hear: &mut dyn FnMut(Option<News>) -> bool) -> Result<(), LimitError>;
+    /// Calls `hear` with all news of other pools from now on, and now and then without any, until it returns whether to go on as
+    /// `false`.
+    fn listen(
+        &self,
+        pool: &str,
+        hear: &mut dyn FnMut(Option<News>) -> bool,
+    ) -> Result<(), LimitError>;
 
     /// For how long a place is kept for a pool that does not ask again.
     fn lease(&self) -> Duration;
@@ -59,6 +64,8 @@ pub(crate) struct Given {
     pub(crate) ask_again: Option<Duration>,
     /// How many places it has more.
     pub(crate) places: usize,
+    /// How many of the places that it holds it has to give up, since others have got them when its lease had run out.
+    pub(crate) surplus: usize,
     /// Whether other pools wait for a place.
     pub(crate) is_contended: bool,
 }
@@ -67,6 +74,8 @@ pub(crate) struct Given {
 pub(crate) enum News {
     /// All cool-downs that were known before were told.
     Complete,
+    /// The server is away: news may be missed.
+    Interrupted,
     CoolDown(Origin, Duration),
     /// A pool waits for a place of this origin.
     Wanted(Origin),

@@ -280,6 +280,12 @@ impl Core {
         self.complete(job, attempt, worker, unnotified);
     }
 
+    /// Gives up what no job needs of shared limits, and waits for that, but not for long.
+    #[cfg(feature = "redis")]
+    pub(super) fn settle_limits(&self) {
+        self.queue.settle_limits();
+    }
+
     /// Wakes the readers of outcomes that are there by now.
     #[cfg(feature = "hyper")]
     pub(super) fn notify_readers(&self, unnotified: &mut Unnotified) {

@@ -12,7 +12,7 @@ use super::{Handle, Pool};
 use crate::error::ErrorKind;
 use crate::observe::Stats;
 use crate::outcome::{self, Outcome};
-use crate::queue::recorder::{Recorder, Spooled};
+use crate::queue::recorder::Recorder;
 use crate::queue::{Acked, Lease, Queue, QueueError, TakenJob};
 
 /// Takes jobs from a durable queue as there is room for them, sends them, and yields their outcomes, in completion order, to be
@@ -42,6 +42,8 @@ pub struct Deliveries {
     held_before: usize,
     /// Whether more jobs are taken.
     is_open: bool,
+    /// Whether it has come to its end.
+    is_over: bool,
     failure: Option<QueueError>,
     recorder: Arc<Recorder>,
     pool: Pool,
@@ -85,6 +87,7 @@ impl Deliveries {
             next_at: None,
             held_before: 0,
             is_open: true,
+            is_over: false,
             failure: None,
             recorder,
             pool,
@@ -104,7 +107,7 @@ impl Deliveries {
 
     /// Takes jobs until the window is full or there are none.
     fn pull(&mut self) {
-        if let Some(error) = self.recorder.take_failure() {
+        if let Some(error) = self.recorder.take_failure().filter(|_| !self.is_over) {
             self.is_open = false;
             self.failure = Some(error);
         }
@@ -186,10 +189,14 @@ impl Iterator for Deliveries {
                 Some(None) => {}
                 None if !self.is_open && self.receiver.held() == 0 => {
                     self.pool.close();
+                    if std::mem::replace(&mut self.is_over, true) {
+                        return None;
+                    }
                     self.recorder.settle();
-                    self.failure = self.recorder.take_failure();
                     self.queue.0.settle();
-                    return self.failure.take().map(Err);
+                    #[cfg(feature = "redis")]
+                    self.pool.core().settle_limits();
+                    return self.recorder.take_failure().map(Err);
                 }
                 None => {}
             }
@@ -276,8 +283,8 @@ impl Delivery {
     /// is yielded by the iteration over [`Deliveries`]. Until then the job is leased, and if the process ends before, it is sent
     /// again. On a Redis server, this is several times as fast.
     ///
-    /// Blocks while as many outcomes wait to be recorded as there are jobs in the [`window`](crate::PoolBuilder::window): the server
-    /// is slow, or away. At its end, the iteration waits until all are recorded, for up to 5 s if it was stopped.
+    /// Blocks while as many outcomes wait to be recorded as there are jobs in the [`window`](crate::PoolBuilder::window), up to 1,000: the server
+    /// is slow, or away. At its end, the iteration waits until all are recorded, for up to 5 s.
     pub fn ack_soon(self) {
         self.record_soon(false);
     }
@@ -293,11 +300,7 @@ impl Delivery {
             lease,
             recorder,
         } = self;
-        recorder.push(Spooled {
-            lease,
-            outcome,
-            with_body,
-        });
+        recorder.push(lease, &outcome, with_body);
     }
 }
 

@@ -95,6 +95,8 @@ pub(super) struct JobQueue {
 pub(super) struct Asking {
     /// Notified when there is something to ask for, and when the queue has gone.
     pub(super) waiting: WaitList,
+    /// Notified when something was asked for.
+    pub(super) settled: WaitList,
     /// The cool-downs that the queue has left to be told.
     pub(super) untold: Mutex<Vec<(Origin, Duration)>>,
 }
@@ -297,6 +299,17 @@ impl JobQueue {
     #[cfg(feature = "redis")]
     pub(super) fn has_to_ask(&self) -> bool {
         self.state.lock().schedule.has_to_ask()
+    }
+
+    /// Gives up what no job needs of shared limits, and waits for that, but not for long.
+    #[cfg(feature = "redis")]
+    pub(super) fn settle_limits(&self) {
+        const MAX: Duration = Duration::from_secs(2);
+        let until = Instant::now().checked_add(MAX);
+        self.with_schedule(|schedule, _| schedule.renew());
+        self.asking.settled.wait(until, || {
+            (self.state.lock().schedule.has_given_back()).then_some(())
+        });
     }
 
     /// Does something with the schedule, and wakes a worker if that makes a job ready.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::error::PoolError;
 use super::queue::{Asking, JobQueue};
 use super::threads::Threads;
-use crate::limits::shared::{Ask, Given, LimitError, LimitServer};
+use crate::limits::shared::{Ask, Given, LimitError, LimitServer, News};
 use crate::origin::Origin;
 use crate::schedule::OriginKey;
 use crate::sync::thread;
@@ -74,7 +74,9 @@ impl Client {
                 queue.with_schedule(|schedule, _| schedule.renew());
                 next_renewal = Instant::now() + renewal;
             }
-            match self.ask_once(&queue, &mut held) {
+            let asked = self.ask_once(&queue, &mut held);
+            self.asking.settled.notify_all();
+            match asked {
                 Ok(()) => delay = DELAY,
                 Err(error) => {
                     drop(queue);
@@ -87,24 +89,29 @@ impl Client {
         }
         let untold = std::mem::take(&mut *self.asking.untold.lock());
         if !untold.is_empty() {
-            let _ = self.server.cool_down(&untold);
+            let _ = self.server.cool_down(&self.pool, &untold);
         }
         // The places that are left are for others now. What this does not give back, the end of the lease does.
         let asks: Vec<Ask> = held.into_iter().map(Ask::for_nothing).collect();
         for asks in asks.chunks(MAX_AT_ONCE) {
-            let _ = self.server.ask(&self.pool, asks);
+            if self.server.ask(&self.pool, asks).is_err() {
+                return;
+            }
         }
     }
 
     fn ask_once(&self, queue: &JobQueue, held: &mut HashSet<Origin>) -> Result<(), LimitError> {
         let (mut asks, cool_downs) = queue.with_schedule(|schedule, now| schedule.take_asks(now));
+        let began = Instant::now();
         let mut result = Ok(());
         if !cool_downs.is_empty() {
-            result = self.server.cool_down(&cool_downs);
+            result = self.server.cool_down(&self.pool, &cool_downs);
             if result.is_err() {
-                queue.with_schedule(|schedule, now| {
+                queue.with_schedule(|schedule, _| {
                     for (origin, time) in cool_downs {
-                        schedule.tell_again(origin, time, now);
+                        if let Some(until) = began.checked_add(time) {
+                            schedule.tell(origin, until);
+                        }
                     }
                 });
             }
@@ -140,7 +147,7 @@ impl Client {
     fn listen_until_over(&self) {
         let mut delay = DELAY;
         while !self.is_over() {
-            let result = self.server.listen(&mut |news| {
+            let result = self.server.listen(&self.pool, &mut |news| {
                 let Some(queue) = self.queue.upgrade() else {
                     return false;
                 };
@@ -151,6 +158,9 @@ impl Client {
                 true
             });
             if let Err(error) = result {
+                if let Some(queue) = self.queue.upgrade() {
+                    queue.with_schedule(|schedule, now| schedule.hear(News::Interrupted, now));
+                }
                 if self.is_final(&error) {
                     return;
                 }

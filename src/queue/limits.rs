@@ -8,14 +8,18 @@ impl Limits {
     /// for all requests of these pools together. All of them should have the same values. Without this, each pool keeps its own.
     ///
     /// - **Rates** are kept on the server's clock. A pool is told up to half a second ahead when it may send; what it does not send in
-    ///   time, it asks for again. So that requests that are a little late never make more than rate and burst allow, in any
-    ///   interval, only half of the burst may start at once, rounded up. A burst of 1 allows one more.
-    /// - **Requests in flight** are counted on the server. A pool that ends gives its places back; those of one that is killed are free when the
-    ///   [lease](super::RedisQueue::lease) has run out. If several pools wait for an origin, they take turns.
+    ///   time, it asks for again. So that requests that are late never make more than rate and burst allow, in any interval, half of
+    ///   the burst is kept back for them, rounded down. If that is less than the rate allows in 50 ms, there may be as many more as
+    ///   the rate allows in that time.
+    /// - **Requests in flight** are counted on the server. If several pools wait for an origin, they take turns. Places of a pool that
+    ///   ends go back in the background; those of a process that is killed, or ends right after dropping the pool, when the
+    ///   [lease](super::RedisQueue::lease) has run out. Only a pool that hangs or is cut off for longer than that, and comes back
+    ///   with requests in flight, makes more of them.
     /// - **Cool-downs**: an origin that pauses one pool pauses all of them.
     ///
-    /// While the server is away, nothing is sent that waits for it: a limit may be too strict, but is never exceeded. If the queue is
-    /// gone for good, the pool is cancelled. A pool with shared limits takes two threads and two connections more.
+    /// While the server is away, nothing more is sent when that is noticed: at once over rates, and for places and cool-downs when
+    /// the connection ends, or the lease. If the queue is gone for good, the pool is cancelled. A pool with shared limits takes two
+    /// threads and two connections more. If the server's clock jumps forward, limits may be given out twice.
     ///
     /// With a journal, which only one process has open, this changes nothing: each pool keeps its own limits.
     ///

@@ -14,8 +14,11 @@ use crate::sync::{Mutex, WaitList, thread};
 /// How many outcomes are recorded at once, at most.
 const MAX_AT_ONCE: usize = 100;
 
-/// From how many bytes of bodies on no more are recorded at once.
+/// From how many bytes on no more are recorded at once.
 const MAX_BYTES: usize = 1 << 20;
+
+/// How many outcomes can wait, at most.
+const MAX_ROOM: usize = 1_000;
 
 /// For how long the end of the deliveries waits until all is recorded.
 const MAX_SETTLING: Duration = Duration::from_secs(5);
@@ -28,21 +31,8 @@ pub(crate) struct Recorder {
     spool: OnceLock<Sender<Spooled>>,
 }
 
-/// An outcome that is to be recorded.
-pub(crate) struct Spooled {
-    pub(crate) lease: Arc<Lease>,
-    pub(crate) outcome: Outcome,
-    pub(crate) with_body: bool,
-}
-
-impl Spooled {
-    fn body_len(&self) -> usize {
-        match &self.outcome {
-            Ok(response) if self.with_body => response.bytes().len(),
-            _ => 0,
-        }
-    }
-}
+/// An outcome that is to be recorded, in its JSON form.
+type Spooled = (Arc<Lease>, Vec<u8>);
 
 struct Shared {
     /// How many are not recorded yet.
@@ -68,10 +58,14 @@ impl Recorder {
     }
 
     /// Blocks while there is no room.
-    pub(crate) fn push(&self, spooled: Spooled) {
+    pub(crate) fn push(&self, lease: Arc<Lease>, outcome: &Outcome, with_body: bool) {
+        let json = match lease.describe(outcome, with_body) {
+            Ok(json) => json,
+            Err(error) => return self.shared.fail(error),
+        };
         self.shared.unrecorded.fetch_add(1, Ordering::SeqCst);
         let spool = self.spool.get_or_init(|| {
-            let (spool, outcomes) = bounded(self.room);
+            let (spool, outcomes) = bounded(self.room.min(MAX_ROOM));
             let shared = Arc::clone(&self.shared);
             let thread = thread::Builder::new().name("threaded-record".to_owned());
             if let Err(error) = thread.spawn(move || shared.record_until_over(&outcomes)) {
@@ -80,8 +74,8 @@ impl Recorder {
             }
             spool
         });
-        if let Err(refused) = spool.send(spooled) {
-            self.shared.record(&[refused.into_inner()]);
+        if let Err(refused) = spool.send((lease, json)) {
+            self.shared.record(vec![refused.into_inner()]);
         }
     }
 
@@ -102,30 +96,35 @@ impl Recorder {
 impl Shared {
     fn record_until_over(&self, outcomes: &Receiver<Spooled>) {
         while let Ok(first) = outcomes.recv() {
-            let mut bytes = first.body_len();
+            let mut bytes = first.1.len();
             let mut batch = vec![first];
             while batch.len() < MAX_AT_ONCE && bytes < MAX_BYTES {
                 let Ok(next) = outcomes.try_recv() else {
                     break;
                 };
-                bytes += next.body_len();
+                bytes += next.1.len();
                 batch.push(next);
             }
-            self.record(&batch);
+            self.record(batch);
         }
     }
 
-    fn record(&self, batch: &[Spooled]) {
-        let outcomes: Vec<_> = (batch.iter())
-            .map(|spooled| (&*spooled.lease, &spooled.outcome, spooled.with_body))
-            .collect();
-        if let Err(error) = Lease::record_all(&outcomes) {
-            // They are given back when they are dropped.
-            log::error!("{} outcomes could not be recorded: {error}", batch.len());
-            *self.failure.lock() = Some(error);
-            self.waker.wake_by_ref();
+    fn record(&self, mut batch: Vec<Spooled>) {
+        let len = batch.len();
+        let outcomes = batch.iter_mut();
+        let outcomes = outcomes.map(|(lease, json)| (&**lease, std::mem::take(json)));
+        if let Err(error) = Lease::record_all(outcomes.collect()) {
+            log::error!("{len} outcomes could not be recorded: {error}");
+            self.fail(error);
         }
-        self.unrecorded.fetch_sub(batch.len(), Ordering::SeqCst);
+        // What is not recorded is given back by that.
+        drop(batch);
+        self.unrecorded.fetch_sub(len, Ordering::SeqCst);
         self.settled.notify_all();
+    }
+
+    fn fail(&self, error: QueueError) {
+        *self.failure.lock() = Some(error);
+        self.waker.wake_by_ref();
     }
 }

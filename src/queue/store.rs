@@ -203,46 +203,47 @@ impl Lease {
     }
 
     pub(crate) fn record(&self, outcome: &Outcome, with_body: bool) -> Result<Acked, QueueError> {
-        let acked = Self::record_all(&[(self, outcome, with_body)])?;
+        let json = self.describe(outcome, with_body)?;
+        let acked = Self::record_all(vec![(self, json)])?;
         Ok(acked.first().copied().unwrap_or(Acked::Superseded))
     }
 
-    /// Records outcomes of jobs of one store.
-    pub(crate) fn record_all(
-        outcomes: &[(&Self, &Outcome, bool)],
-    ) -> Result<Vec<Acked>, QueueError> {
-        let mut records = Vec::with_capacity(outcomes.len());
-        for (lease, outcome, with_body) in outcomes {
-            let data = OutcomeData::of(outcome, *with_body);
-            let json = serde_json::to_vec(&data).map_err(|error| QueueError::Job {
-                id: lease.entry.job_id.to_string(),
-                message: error.to_string(),
-            })?;
-            records.push((*lease, json));
+    /// The JSON form of the outcome of its job.
+    pub(super) fn describe(
+        &self,
+        outcome: &Outcome,
+        with_body: bool,
+    ) -> Result<Vec<u8>, QueueError> {
+        serde_json::to_vec(&OutcomeData::of(outcome, with_body)).map_err(|error| QueueError::Job {
+            id: self.entry.job_id.to_string(),
+            message: error.to_string(),
+        })
+    }
+
+    /// Records outcomes of jobs of one store, in their JSON form.
+    pub(super) fn record_all(outcomes: Vec<(&Self, Vec<u8>)>) -> Result<Vec<Acked>, QueueError> {
+        let mut acked = vec![Acked::Superseded; outcomes.len()];
+        let (mut leases, mut records, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        for ((lease, json), place) in outcomes.into_iter().zip(&mut acked) {
+            // One that has ended, or is about to, has no record any more.
+            if !lease.is_settled.swap(true, Ordering::SeqCst) {
+                leases.push(lease);
+                records.push((&lease.entry, json));
+                places.push(place);
+            }
         }
-        // One that has ended, or is about to, has no record any more.
-        let leased = |(lease, _): &(&Self, Vec<u8>)| !lease.is_settled.swap(true, Ordering::SeqCst);
-        let were_leased: Vec<bool> = records.iter().map(leased).collect();
-        let mut were = were_leased.iter();
-        records.retain(|_| were.next().is_some_and(|was_leased| *was_leased));
-        let Some(store) = records.first().map(|(lease, _)| &lease.store) else {
-            return Ok(vec![Acked::Superseded; outcomes.len()]);
+        let Some(lease) = leases.first() else {
+            return Ok(acked);
         };
-        let (leases, records): (Vec<&Self>, Vec<_>) = records
-            .into_iter()
-            .map(|(lease, json)| (lease, (&lease.entry, json)))
-            .unzip();
-        let acked = store.record(&records).inspect_err(|_| {
-            for lease in leases {
+        let recorded = lease.store.record(&records).inspect_err(|_| {
+            for lease in &leases {
                 lease.is_settled.store(false, Ordering::SeqCst);
             }
         })?;
-        let mut acked = acked.into_iter();
-        let all = were_leased.into_iter().map(|was_leased| {
-            let acked = if was_leased { acked.next() } else { None };
-            acked.unwrap_or(Acked::Superseded)
-        });
-        Ok(all.collect())
+        for (place, recorded) in places.into_iter().zip(recorded) {
+            *place = recorded;
+        }
+        Ok(acked)
     }
 
     /// Ends the lease without an outcome, unless it has ended.

@@ -232,7 +232,11 @@ impl<J> OriginQueue<J> {
             .as_ref()
             .map(|share| share.turn(now, self.in_flight));
         let slot = match shared {
-            Some(Turn::Later) => return Turn::Later,
+            // What is given out is asked for when the cool-down is over.
+            Some(Turn::Later) => {
+                let cool_until = self.cool_until.filter(|until| *until > now);
+                return cool_until.map_or(Turn::Later, Turn::At);
+            }
             Some(Turn::At(at)) => Some(at),
             Some(Turn::Now) | None => None,
         };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::Schedule;
 use super::origins::{OriginKey, OriginQueue, Turn};
 use super::timers::TimerEvent;
-use crate::limits::shared::{Ask, Given, News};
+use crate::limits::shared::{Ask, Given, LimitServer, News};
 use crate::limits::{CheckedLimits, Quota};
 use crate::origin::Origin;
 
@@ -27,11 +27,13 @@ pub(super) struct Sharing {
     /// Origins that have something to ask for.
     listed: Vec<OriginKey>,
     /// Cool-downs that other pools are to be told.
-    untold: Vec<(Origin, Instant)>,
+    untold: HashMap<Origin, Instant>,
     /// Those that other pools have told.
     cool_downs: HashMap<Origin, Instant>,
     forget_at: usize,
     max_cool_down: Option<Duration>,
+    /// For how long a place is kept for a pool that does not ask again.
+    lease: Duration,
     /// Whether all cool-downs are known. Until then, nothing is sent.
     is_complete: bool,
 }
@@ -40,8 +42,8 @@ pub(super) struct Sharing {
 pub(super) struct Share {
     pub(super) origin: Option<Origin>,
     quota: Option<Quota>,
-    /// When attempts may start.
-    slots: VecDeque<Instant>,
+    /// When attempts may start, and until when.
+    slots: VecDeque<(Instant, Instant)>,
     /// For how many slots it asks at once. More each time, until one is not used in time.
     batch: usize,
     /// Attempts that were made without a slot.
@@ -51,25 +53,33 @@ pub(super) struct Share {
     places: usize,
     /// How many places the server counts for this pool: those, and others that were given up meanwhile.
     counted: usize,
+    /// Until when no other pool gets them.
+    places_until: Option<Instant>,
+    /// Whether more attempts are in flight than there are places.
+    has_surplus: bool,
     /// Whether other pools wait for a place: then each that becomes free goes back.
     is_contended: bool,
     /// Whether the server counts this pool among those that wait for a place.
     is_waiting: bool,
     /// Whether it is time to tell the server that the places are still in use.
     is_renewed: bool,
-    /// Whether the server is being asked.
-    is_asking: bool,
+    /// Since when the server is being asked.
+    asking_since: Option<Instant>,
+    /// What was heard meanwhile: that a place was freed, and that one is wanted.
+    heard_freed: bool,
+    heard_wanted: bool,
     is_listed: bool,
     ask_slots_at: Option<Instant>,
     ask_places_at: Option<Instant>,
 }
 
 impl Sharing {
-    pub(super) fn new(limits: &CheckedLimits) -> Self {
+    pub(super) fn new(limits: &CheckedLimits, server: &dyn LimitServer) -> Self {
         Self {
+            lease: server.lease(),
             pool: Share::new(None, limits.rate, None),
             listed: Vec::new(),
-            untold: Vec::new(),
+            untold: HashMap::new(),
             cool_downs: HashMap::new(),
             forget_at: MIN_FORGET_AT,
             max_cool_down: limits.max_cool_down,
@@ -106,10 +116,14 @@ impl Share {
             max_in_flight,
             places: 0,
             counted: 0,
+            places_until: None,
+            has_surplus: false,
             is_contended: false,
             is_waiting: false,
             is_renewed: false,
-            is_asking: false,
+            asking_since: None,
+            heard_freed: false,
+            heard_wanted: false,
             is_listed: false,
             ask_slots_at: None,
             ask_places_at: None,
@@ -118,7 +132,8 @@ impl Share {
 
     /// When the next attempt may start, with so many in flight.
     pub(super) fn turn(&self, now: Instant, in_flight: usize) -> Turn {
-        if self.max_in_flight.is_some() && in_flight >= self.places {
+        let is_over = self.places_until.is_none_or(|until| until <= now);
+        if self.max_in_flight.is_some() && (in_flight >= self.places || is_over) {
             return Turn::Later;
         }
         match (self.quota, self.usable_slots(now).next()) {
@@ -136,7 +151,7 @@ impl Share {
         }
         self.give_up_slots(now);
         match self.slots.front() {
-            Some(at) if *at <= now => {
+            Some((at, _)) if *at <= now => {
                 self.slots.pop_front();
             }
             _ => self.owed += 1,
@@ -154,17 +169,14 @@ impl Share {
     pub(super) fn is_as_new(&self) -> bool {
         self.counted == 0
             && self.owed == 0
-            && !self.is_asking
+            && self.asking_since.is_none()
             && !self.is_listed
             && !self.is_waiting
     }
 
     fn usable_slots(&self, now: Instant) -> impl Iterator<Item = Instant> {
-        let max_lateness = self
-            .quota
-            .map_or(Duration::ZERO, |quota| quota.max_lateness());
-        let slots = self.slots.iter().copied();
-        slots.skip_while(move |at| now.saturating_duration_since(*at) > max_lateness)
+        let usable = self.slots.iter().skip_while(move |(_, until)| *until < now);
+        usable.map(|(at, _)| *at)
     }
 
     fn give_up_slots(&mut self, now: Instant) {
@@ -189,7 +201,9 @@ impl Share {
 
     /// How many of its places this pool keeps.
     fn kept_places(&self, waiting: usize, in_flight: usize) -> usize {
-        self.places.min(in_flight + waiting)
+        let kept = self.places.min(in_flight + waiting);
+        // There are more in flight if others have got places of this pool.
+        self.max_in_flight.map_or(0, |_| kept.max(in_flight))
     }
 
     fn lacking_places(&self, waiting: usize, in_flight: usize) -> usize {
@@ -202,7 +216,7 @@ impl Share {
     }
 
     fn has_to_ask(&self, now: Instant, waiting: usize, in_flight: usize) -> bool {
-        if self.is_asking {
+        if self.asking_since.is_some() {
             return false;
         }
         let kept = self.kept_places(waiting, in_flight);
@@ -213,6 +227,7 @@ impl Share {
             || (lacking > 0 && may_ask_for_places)
             || (lacking == 0 && self.is_waiting)
             || gives_places_up
+            || (self.has_surplus && in_flight < self.counted)
             || self.is_renewed
     }
 
@@ -221,7 +236,10 @@ impl Share {
         let lacking = self.lacking_places(waiting, in_flight);
         self.places = self.kept_places(waiting, in_flight);
         self.counted = self.places;
-        self.is_asking = true;
+        self.has_surplus = false;
+        self.heard_freed = false;
+        self.heard_wanted = false;
+        self.asking_since = Some(now);
         self.is_renewed = false;
         Ask {
             origin: self.origin.clone(),
@@ -234,26 +252,43 @@ impl Share {
     }
 
     /// Returns when to look again whether there is something to ask for.
-    fn give(&mut self, asked: &Ask, given: Given, now: Instant) -> Option<Instant> {
-        self.is_asking = false;
-        let slots = given.slots.into_iter();
-        let slots: Vec<Instant> = slots.filter_map(|after| now.checked_add(after)).collect();
-        if let (false, Some(quota)) = (slots.is_empty(), self.quota) {
-            self.batch = (2 * self.batch).min(quota.max_batch());
+    fn give(
+        &mut self,
+        asked: &Ask,
+        given: Given,
+        lease: Duration,
+        now: Instant,
+    ) -> Option<Instant> {
+        // The server has answered at some time since then.
+        let asked_at = self.asking_since.take().unwrap_or(now);
+        if let (Some(quota), true) = (self.quota, asked.slots > 0) {
+            let slots = given.slots.iter().filter_map(|after| {
+                let until = asked_at.checked_add(*after)?;
+                Some((
+                    now.checked_add(*after)?,
+                    until.checked_add(quota.max_lateness())?,
+                ))
+            });
+            let mut slots: VecDeque<_> = slots.collect();
+            if !slots.is_empty() {
+                self.batch = (2 * self.batch).min(quota.max_batch());
+            }
+            let paid = self.owed.min(slots.len());
+            self.owed -= paid;
+            slots.drain(..paid);
+            self.slots.append(&mut slots);
+            self.ask_slots_at = given.ask_again.and_then(|after| now.checked_add(after));
         }
-        let paid = self.owed.min(slots.len());
-        self.owed -= paid;
-        self.slots.extend(slots.into_iter().skip(paid));
-        self.ask_slots_at = given.ask_again.and_then(|after| now.checked_add(after));
-        self.places += given.places;
+        self.places = (self.places + given.places).saturating_sub(given.surplus);
+        self.places_until = asked_at.checked_add(lease);
         self.counted += given.places;
-        self.is_contended = given.is_contended;
+        self.has_surplus = given.surplus > 0;
+        self.is_contended = given.is_contended || self.heard_wanted;
         self.is_waiting = given.places < asked.places;
-        self.ask_places_at = self.is_waiting.then(|| now + ASK_PLACES_AGAIN);
-        [self.ask_slots_at, self.ask_places_at]
-            .into_iter()
-            .flatten()
-            .min()
+        let asks_again = self.is_waiting && !self.heard_freed;
+        self.ask_places_at = asks_again.then(|| now + ASK_PLACES_AGAIN);
+        let times = [self.ask_slots_at, self.ask_places_at];
+        times.into_iter().flatten().min()
     }
 }
 
@@ -282,9 +317,6 @@ impl<J> Schedule<J> {
             return Default::default();
         };
         let mut asks = Vec::new();
-        if sharing.pool.has_to_ask(now, startable, 0) {
-            asks.push((OriginKey::NONE, sharing.pool.ask(now, startable, 0)));
-        }
         for key in sharing.listed.drain(..) {
             let queue = self.origins.get_mut(key);
             let (waiting, in_flight) = (queue.startable(now), queue.in_flight);
@@ -295,17 +327,24 @@ impl<J> Schedule<J> {
                 }
             }
         }
-        let untold = sharing.untold.drain(..);
+        // Together with a slot of its origin, an attempt needs one of the pool.
+        let soon: usize = asks.iter().map(|(_, ask): &(_, Ask)| ask.slots).sum();
+        let startable = startable.max(soon);
+        if sharing.pool.has_to_ask(now, startable, 0) {
+            asks.push((OriginKey::NONE, sharing.pool.ask(now, startable, 0)));
+        }
+        let untold = sharing.untold.drain();
         let untold = untold.map(|(origin, until)| (origin, until.saturating_duration_since(now)));
-        (asks, untold.collect())
+        (asks, untold.filter(|(_, time)| !time.is_zero()).collect())
     }
 
     /// The server has answered.
     pub(crate) fn give(&mut self, key: OriginKey, asked: &Ask, given: Given, now: Instant) {
-        let ask_again_at = match self.share_mut(key) {
-            Some(share) => share.give(asked, given, now),
-            None => return,
+        let lease = self.sharing.as_ref().map(|sharing| sharing.lease);
+        let (Some(lease), Some(share)) = (lease, self.share_mut(key)) else {
+            return;
         };
+        let ask_again_at = share.give(asked, given, lease, now);
         if let Some(at) = ask_again_at {
             self.timers.push(at, TimerEvent::Ask(key));
         }
@@ -315,17 +354,18 @@ impl<J> Schedule<J> {
     /// The server could not be asked.
     pub(crate) fn ask_again(&mut self, key: OriginKey) {
         if let Some(share) = self.share_mut(key) {
-            share.is_asking = false;
+            share.asking_since = None;
             // What the server made of it is not known.
             share.is_renewed = true;
         }
         self.list(key);
     }
 
-    /// The server could not be told.
-    pub(crate) fn tell_again(&mut self, origin: Origin, time: Duration, now: Instant) {
-        if let (Some(sharing), Some(until)) = (&mut self.sharing, now.checked_add(time)) {
-            sharing.untold.push((origin, until));
+    /// The server is to be told of a cool-down.
+    pub(crate) fn tell(&mut self, origin: Origin, until: Instant) {
+        if let Some(sharing) = &mut self.sharing {
+            let untold = sharing.untold.entry(origin).or_insert(until);
+            *untold = until.max(*untold);
         }
     }
 
@@ -353,6 +393,7 @@ impl<J> Schedule<J> {
                     }
                 }
             }
+            News::Interrupted => sharing.is_complete = false,
             News::CoolDown(origin, time) => {
                 let time = sharing.max_cool_down.map(|max| time.min(max));
                 let Some(until) = time.and_then(|time| now.checked_add(time)) else {
@@ -367,12 +408,14 @@ impl<J> Schedule<J> {
             News::Wanted(origin) => {
                 if let Some((key, share)) = self.share_of(&origin) {
                     share.is_contended = true;
+                    share.heard_wanted = true;
                     self.list_if_needed(key, now);
                 }
             }
             News::Freed(origin) => {
                 if let Some((key, share)) = self.share_of(&origin) {
                     share.ask_places_at = None;
+                    share.heard_freed = true;
                     self.list_if_needed(key, now);
                 }
             }
@@ -382,10 +425,19 @@ impl<J> Schedule<J> {
     /// Tells the other pools that an origin is paused.
     pub(super) fn share_cool_down(&mut self, key: OriginKey, until: Instant) {
         let share = self.origins.get(key).share.as_ref();
-        let origin = share.and_then(|share| share.origin.clone());
-        if let (Some(sharing), Some(origin)) = (&mut self.sharing, origin) {
-            sharing.untold.push((origin, until));
+        if let Some(origin) = share.and_then(|share| share.origin.clone()) {
+            self.tell(origin, until);
         }
+    }
+
+    /// Whether nothing is held or asked for that no job needs.
+    pub(crate) fn has_given_back(&self) -> bool {
+        let mut keys = self.origins.known().into_iter();
+        keys.all(|key| {
+            let queue = self.origins.get(key);
+            let share = queue.share.as_ref();
+            queue.in_flight > 0 || share.is_none_or(|share| share.is_as_new())
+        })
     }
 
     /// Whether the server of shared limits has told all that has to be known.
@@ -413,7 +465,7 @@ impl<J> Schedule<J> {
         }
     }
 
-    /// How many jobs could start if there were no limit for all together.
+    /// How many jobs could start, at most, if there were no limit for all together.
     fn startable(&self) -> usize {
         if self.ready.is_empty() { 0 } else { self.len }
     }

@@ -421,11 +421,11 @@ impl LimitServer for NoServer {
         unreachable!("the simulation answers")
     }
 
-    fn cool_down(&self, _: &[(Origin, Duration)]) -> Result<(), LimitError> {
+    fn cool_down(&self, _: &str, _: &[(Origin, Duration)]) -> Result<(), LimitError> {
         unreachable!("the simulation answers")
     }
 
-    fn listen(&self, _: &mut dyn FnMut(Option<News>) -> bool) -> Result<(), LimitError> {
+    fn listen(&self, _: &str, _: &mut dyn FnMut(Option<News>) -> bool) -> Result<(), LimitError> {
         unreachable!("the simulation answers")
     }
 
@@ -513,8 +513,7 @@ fn more_slots_are_asked_for_each_time_until_one_is_not_used() {
     let ask = simulation.ask();
     assert_eq!(ask.1.slots, 16);
     simulation.give(ask, slots([0; 16]));
-    // A burst of 10 leaves 5 ms for what is late.
-    simulation.now += 6 * MS;
+    simulation.now += 51 * MS;
     assert_eq!(simulation.next(), Decision::Wait);
     assert_eq!(simulation.ask().1.slots, 1);
 }
@@ -525,7 +524,7 @@ fn a_slot_that_is_a_little_late_is_used() {
     simulation.push(0, "a");
     let ask = simulation.ask();
     simulation.give(ask, slots([1]));
-    simulation.now += 6 * MS;
+    simulation.now += 51 * MS;
     assert_eq!(simulation.burst(), [0]);
 }
 
@@ -662,4 +661,99 @@ fn nothing_goes_before_all_cool_downs_are_known() {
     assert_eq!(simulation.next(), Decision::Wait);
     simulation.hear(News::Complete);
     assert_eq!(simulation.burst(), [0]);
+}
+
+/// A cool-down is over while nothing is given: then it is asked for.
+#[test]
+fn what_waits_for_a_cool_down_is_asked_for_when_that_is_over() {
+    for limits in [
+        Limits::new().rate_per_origin(10.0, 2),
+        Limits::new().in_flight_per_origin(1),
+    ] {
+        // Before the job is known, and while it waits for what was asked for.
+        let mut before = Simulation::shared(limits.clone());
+        before.hear(News::CoolDown(origin("a"), 700 * MS));
+        before.push(0, "a");
+        let mut meanwhile = Simulation::shared(limits);
+        meanwhile.push(0, "a");
+        let (key, asked) = meanwhile.ask();
+        meanwhile.hear(News::CoolDown(origin("a"), 700 * MS));
+        let nothing = Given {
+            ask_again: Some(300 * MS),
+            ..Given::default()
+        };
+        meanwhile.give((key, asked), nothing);
+        for mut simulation in [before, meanwhile] {
+            let end = simulation.start + 700 * MS;
+            while simulation.now < end {
+                for asked in simulation.schedule.take_asks(simulation.now).0 {
+                    simulation.give(asked, Given::default());
+                }
+                match simulation.next() {
+                    Decision::WaitUntil(at) => simulation.now = at,
+                    other => panic!("there is a time to wait for: {other:?}"),
+                }
+            }
+            assert_eq!(simulation.next_without_time(), Decision::Wait);
+            let ask = simulation.ask().1;
+            assert_eq!(ask.slots + ask.places, 1);
+        }
+    }
+}
+
+#[test]
+fn a_pool_whose_places_others_have_got_starts_nothing_until_it_has_some() {
+    let mut simulation = Simulation::shared(Limits::new().in_flight_per_origin(2));
+    for job in 0..4 {
+        simulation.push(job, "a");
+    }
+    let ask = simulation.ask();
+    simulation.give(ask, places(2, false));
+    assert_eq!(simulation.burst(), [0, 1]);
+    let key = simulation
+        .schedule
+        .origins
+        .find(&origin("a"))
+        .expect("it is known");
+    simulation.schedule.renew();
+    let ask = simulation.ask();
+    assert_eq!(ask.1.held, 2);
+    let surplus = Given {
+        surplus: 2,
+        ..Given::default()
+    };
+    simulation.give(ask, surplus);
+    simulation.schedule.release(key, simulation.now);
+    assert_eq!(simulation.next_without_time(), Decision::Wait);
+    let ask = simulation.ask();
+    // What is in flight is told as it is.
+    assert_eq!((ask.1.held, ask.1.places), (1, 1));
+    simulation.give(ask, places(1, false));
+    assert_eq!(simulation.burst(), [2]);
+}
+
+#[test]
+fn places_are_not_used_beyond_their_lease() {
+    let mut simulation = Simulation::shared(Limits::new().in_flight_per_origin(1));
+    simulation.push(0, "a");
+    simulation.push(1, "a");
+    let ask = simulation.ask();
+    simulation.give(ask, places(1, false));
+    let (_, key) = simulation.run();
+    simulation.now += 60_000 * MS;
+    simulation.schedule.release(key, simulation.now);
+    assert_eq!(simulation.next_without_time(), Decision::Wait);
+}
+
+#[test]
+fn nothing_goes_while_news_may_be_missed() {
+    let mut simulation = Simulation::shared(Limits::new());
+    simulation.push(0, "a");
+    simulation.push(1, "b");
+    simulation.run();
+    simulation.hear(News::Interrupted);
+    simulation.push(2, "c");
+    assert_eq!(simulation.next(), Decision::Wait);
+    simulation.hear(News::Complete);
+    assert_eq!(simulation.burst(), [1, 2]);
 }

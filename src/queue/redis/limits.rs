@@ -18,6 +18,9 @@ use crate::origin::Origin;
 /// For how long to wait for news, before it is looked whether the pool is there still.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// After how many times it is looked whether the connection is there still.
+const MAX_SILENCE: u32 = 5;
+
 pub(super) struct RedisLimits(pub(super) Arc<Shared>);
 
 impl fmt::Debug for RedisLimits {
@@ -70,24 +73,27 @@ impl LimitServer for RedisLimits {
                 call.arg(ask.held);
                 call.arg(ask.places);
             }
-            call.invoke::<Vec<(Vec<u64>, u64, usize, bool)>>(connection)
+            call.invoke::<Vec<(Vec<u64>, u64, usize, usize, bool)>>(connection)
         });
         let replies = replies.map_err(|error| self.error(&error))?;
         let given = replies
             .into_iter()
-            .map(|(slots, again, places, is_contended)| Given {
+            .map(|(slots, again, places, surplus, is_contended)| Given {
                 slots: slots.into_iter().map(Duration::from_micros).collect(),
-                ask_again: (again > 0).then(|| Duration::from_micros(again)),
+                // Pools that come back at different times take turns.
+                ask_again: (again > 0)
+                    .then(|| Duration::from_micros(again).mul_f64(1.0 - 0.3 * fastrand::f64())),
                 places,
+                surplus,
                 is_contended,
             });
         Ok(given.collect())
     }
 
-    fn cool_down(&self, origins: &[(Origin, Duration)]) -> Result<(), LimitError> {
+    fn cool_down(&self, pool: &str, origins: &[(Origin, Duration)]) -> Result<(), LimitError> {
         let result = self.0.server.call_once(|connection, keys| {
             let mut call = keys.call(&COOL_DOWN);
-            call.arg(&keys.news);
+            call.arg(&keys.news).arg(pool);
             for (origin, time) in origins {
                 call.arg(origin.to_string()).arg(millis(*time));
             }
@@ -96,7 +102,11 @@ impl LimitServer for RedisLimits {
         result.map_err(|error| self.error(&error))
     }
 
-    fn listen(&self, hear: &mut dyn FnMut(Option<News>) -> bool) -> Result<(), LimitError> {
+    fn listen(
+        &self,
+        pool: &str,
+        hear: &mut dyn FnMut(Option<News>) -> bool,
+    ) -> Result<(), LimitError> {
         let server = &self.0.server;
         let mut listen = || {
             let mut connection = server.connect(PATIENCE)?;
@@ -113,10 +123,23 @@ impl LimitServer for RedisLimits {
                 }
             }
             channel.set_read_timeout(Some(PATIENCE))?;
+            let mut silence = 0;
             loop {
                 let news = match channel.get_message() {
-                    Ok(message) => understand(&message.get_payload::<String>()?),
-                    Err(error) if error.is_timeout() => None,
+                    Ok(message) => {
+                        silence = 0;
+                        understand(&message.get_payload::<String>()?, pool)
+                    }
+                    Err(error) if error.is_timeout() && silence < MAX_SILENCE => {
+                        silence += 1;
+                        None
+                    }
+                    Err(error) if error.is_timeout() => {
+                        silence = 0;
+                        // The server answers that, if it is there.
+                        channel.subscribe(&server.keys.news)?;
+                        None
+                    }
                     Err(error) => return Err(error),
                 };
                 if !hear(news) {
@@ -132,11 +155,13 @@ impl LimitServer for RedisLimits {
     }
 }
 
-/// What the channel says: a word, an origin, and for a cool-down its milliseconds. What a newer version may say is ignored.
-fn understand(message: &str) -> Option<News> {
+/// What the channel says: a word, the pool that it comes from, an origin, and for a cool-down its milliseconds. What this pool has
+/// said, and what a newer version may say, is ignored.
+fn understand(message: &str, own: &str) -> Option<News> {
     let mut words = message.split(' ');
-    let (word, origin) = (words.next()?, words.next()?);
+    let (word, pool, origin) = (words.next()?, words.next()?, words.next()?);
     match word {
+        _ if pool == own => None,
         "wanted" => Some(News::Wanted(Origin::parse(origin).ok()?)),
         "freed" => Some(News::Freed(Origin::parse(origin).ok()?)),
         "cool-down" => cool_down(origin, words.next()?.parse().ok()?),
@@ -159,7 +184,7 @@ fn millis(time: Duration) -> u64 {
 /// Arguments: pool, lease in milliseconds, channel, then of each origin: its name, the interval of its rate in microseconds, the
 /// burst, how many slots, the maximum in flight (0 if there is none), how many places the pool holds and how many more it wants.
 /// Further keys: rate and places of each. Returns of each: when attempts may start, in microseconds from now, after how many to ask
-/// again, how many places more, and whether others wait for one.
+/// again, how many places more, how many of those that it holds others have, and whether others wait for one.
 ///
 /// Slots are given out up to half a second ahead. Places go to the pool that waits longest; one that gets some, but not all, goes to
 /// the end. A pool that waits and has not asked for 3 s is gone.
@@ -192,7 +217,7 @@ local function slots_of(rate, interval, burst, count)
   return slots, again
 end
 local function places_of(places, origin, max, held, wanted)
-  local total, before, others_wait, since, had = held, 0, false, now, 0
+  local others, before, others_wait, since, had, has_waited = 0, 0, false, now, 0, false
   local waiting = {}
   local all = redis.call('HGETALL', places)
   for j = 1, #all, 2 do
@@ -200,11 +225,15 @@ local function places_of(places, origin, max, held, wanted)
     holds, expires, wants, from, seen = tonumber(holds), tonumber(expires), tonumber(wants), tonumber(from), tonumber(seen)
     if all[j] == pool then
       had = holds
-      if wants > 0 then since = from end
-    elseif expires < now and seen + patience < now then
+      if wants > 0 then
+        since = from
+        has_waited = seen + 900000 > now
+      end
+    elseif (expires < now and seen + patience < now) or seen > now + patience then
+      -- It has gone, or the clock was set back.
       redis.call('HDEL', places, all[j])
     else
-      if expires >= now then total = total + holds end
+      if expires >= now then others = others + holds end
       if wants > 0 and seen + patience >= now then table.insert(waiting, { from, wants }) end
     end
   end
@@ -212,7 +241,8 @@ local function places_of(places, origin, max, held, wanted)
     others_wait = true
     if other[1] < since then before = before + other[2] end
   end
-  local given = math.max(0, math.min(wanted, max - total - before))
+  local surplus = math.min(held, math.max(0, held + others - max))
+  local given = math.max(0, math.min(wanted, max - others - held - before))
   local left = wanted - given
   if given > 0 then since = now end
   if held + given + left == 0 then
@@ -220,36 +250,39 @@ local function places_of(places, origin, max, held, wanted)
   else
     local entry = string.format('%.0f %.0f %.0f %.0f %.0f', held + given, now + lease * 1000, left, since, now)
     redis.call('HSET', places, pool, entry)
-    redis.call('PEXPIRE', places, string.format('%.0f', math.max(lease, 5000)))
+    local kept = math.max(lease, 5000)
+    if redis.call('PTTL', places) < kept then redis.call('PEXPIRE', places, string.format('%.0f', kept)) end
   end
-  if left > 0 then redis.call('PUBLISH', channel, 'wanted ' .. origin) end
-  if others_wait and (held < had or (given > 0 and total + given < max)) then redis.call('PUBLISH', channel, 'freed ' .. origin) end
-  return given, others_wait and 1 or 0
+  if left > 0 and not has_waited then redis.call('PUBLISH', channel, 'wanted ' .. pool .. ' ' .. origin) end
+  if others_wait and (held < had or (given > 0 and others + held + given < max)) then
+    redis.call('PUBLISH', channel, 'freed ' .. pool .. ' ' .. origin)
+  end
+  return given, surplus, others_wait and 1 or 0
 end
 local given = {}
 for i = 4, #ARGV, 7 do
   local key = 12 + 2 * (i - 4) / 7
   local slots, again = slots_of(KEYS[key], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]))
-  local places, contended, max = 0, 0, tonumber(ARGV[i + 4])
+  local places, surplus, contended, max = 0, 0, 0, tonumber(ARGV[i + 4])
   if max > 0 then
-    places, contended = places_of(KEYS[key + 1], ARGV[i], max, tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6]))
+    places, surplus, contended = places_of(KEYS[key + 1], ARGV[i], max, tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6]))
   end
-  table.insert(given, { slots, again, places, contended })
+  table.insert(given, { slots, again, places, surplus, contended })
 end
 return given
 ",
     )
 });
 
-/// Arguments: channel, then origin and milliseconds of each.
+/// Arguments: channel, pool, then origin and milliseconds of each.
 static COOL_DOWN: LazyLock<Script> = LazyLock::new(|| {
     script(
         r"
 local now = now_ms()
 redis.call('ZREMRANGEBYSCORE', cool_downs, '-inf', string.format('%.0f', now))
-for i = 2, #ARGV, 2 do
+for i = 3, #ARGV, 2 do
   redis.call('ZADD', cool_downs, 'GT', string.format('%.0f', now + tonumber(ARGV[i + 1])), ARGV[i])
-  redis.call('PUBLISH', ARGV[1], 'cool-down ' .. ARGV[i] .. ' ' .. ARGV[i + 1])
+  redis.call('PUBLISH', ARGV[1], 'cool-down ' .. ARGV[2] .. ' ' .. ARGV[i] .. ' ' .. ARGV[i + 1])
 end
 return 1
 ",

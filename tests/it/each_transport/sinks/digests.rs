@@ -108,17 +108,26 @@ fn error_pages_have_no_digest_and_empty_bodies_that_of_nothing() {
 }
 
 #[test]
-fn a_handler_that_stops_early_cannot_have_the_right_body() {
+fn a_handler_has_to_read_all_of_a_body_with_a_digest() {
     let server = Server::responding(content(300_000));
-    let spec = RequestSpec::get(server.url("/"))
-        .sha256(SHA256)
-        .read_with(|_, body| {
-            body.read_exact(&mut [0; 10])?;
-            Ok(())
-        });
-    let exception = outcome(spec).unwrap_err();
-    assert_eq!(exception.kind(), ErrorKind::DigestMismatch);
-    assert!(exception.error().to_string().contains("read to the end"));
+    let reading = |bytes: usize| {
+        RequestSpec::get(server.url("/"))
+            .sha256(SHA256)
+            .read_with(move |_, body| Ok(body.read_exact(&mut vec![0; bytes])?))
+    };
+    // It need not read the end itself.
+    outcome(reading(300_000)).unwrap();
+    let exception = outcome(reading(10)).unwrap_err();
+    assert_eq!(exception.kind(), ErrorKind::Sink);
+    let source = std::error::Error::source(exception.error()).unwrap();
+    assert!(source.to_string().contains("to the end"), "{source}");
+    // Nothing has the digest of nothing.
+    let empty = Server::start(|_| {
+        let response = http::Response::builder().status(204);
+        response.body("".into()).unwrap()
+    });
+    let spec = RequestSpec::get(empty.url("/")).sha256(SHA256_OF_NOTHING);
+    outcome(spec.read_with(|_, _| Ok(()))).unwrap();
 }
 
 #[test]
