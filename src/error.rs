@@ -577,12 +577,12 @@ impl fmt::Display for Error {
             Fault::Cancelled => write!(f, "cancelled before it was sent{cause}"),
             #[cfg(any(feature = "journal", feature = "redis"))]
             Fault::Interrupted(1) => f.write_str(
-                "interrupted: it was started once without an outcome, and is not sent again",
+                "interrupted: it was started once, and no outcome was recorded; it is not sent again",
             ),
             #[cfg(any(feature = "journal", feature = "redis"))]
             Fault::Interrupted(starts) => write!(
                 f,
-                "interrupted: it was started {starts} times without an outcome, and is not sent again"
+                "interrupted: it was started {starts} times, and no outcome was recorded; it is not sent again"
             ),
             Fault::Panicked(message) => write!(f, "panicked: {}", Truncated(message)),
         }

@@ -96,6 +96,7 @@ pub(super) struct Asking {
     /// Notified when there is something to ask for, and when the queue has gone.
     pub(super) waiting: WaitList,
     /// Notified when something was asked for.
+    #[cfg(feature = "redis")]
     pub(super) settled: WaitList,
     /// The cool-downs that the queue has left to be told.
     pub(super) untold: Mutex<Vec<(Origin, Duration)>>,

@@ -191,7 +191,11 @@ impl RedisQueue {
             return Err(invalid(message));
         }
         let info = self.url.as_str().into_connection_info();
-        let info = info.map_err(|error| invalid(error.to_string()))?;
+        let info = info.map_err(|error| {
+            invalid(format!(
+                "the URL is not valid ({error}); it is redis://, rediss:// or unix:///path/to/socket"
+            ))
+        })?;
         #[cfg(feature = "default-tls")]
         if self.url.starts_with("rediss:") {
             // The client uses the provider of the process. It stays if there is one.

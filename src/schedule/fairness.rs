@@ -86,6 +86,15 @@ impl FairQueue {
         self.len == 0
     }
 
+    /// The origins that are queued, in no particular order.
+    pub(super) fn origins(&self) -> impl Iterator<Item = OriginKey> {
+        let own = self.workers.iter().map(|worker| &worker.queue);
+        let entries = std::iter::once(&self.shared).chain(own);
+        let entries = entries.flat_map(|queue| &queue.entries);
+        let current = entries.filter(|entry| is_current(&self.slots, **entry));
+        current.map(|(origin, _)| *origin)
+    }
+
     /// Enqueues an origin that is not queued.
     pub(super) fn push(&mut self, origin: OriginKey) {
         self.next_generation += 1;

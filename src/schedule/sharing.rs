@@ -144,6 +144,18 @@ impl Share {
         }
     }
 
+    /// How many attempts may start with what there is, at their times.
+    fn room(&self, now: Instant, in_flight: usize) -> usize {
+        let places = (self.max_in_flight).map(|_| self.places.saturating_sub(in_flight));
+        let slots = self.quota.map(|_| self.usable_slots(now).count());
+        let room = [places, slots].into_iter().flatten().min();
+        room.unwrap_or(usize::MAX)
+    }
+
+    fn max_batch(&self) -> usize {
+        self.quota.map_or(0, |quota| quota.max_batch())
+    }
+
     /// An attempt starts.
     pub(super) fn take(&mut self, now: Instant) {
         if self.quota.is_none() {
@@ -303,7 +315,10 @@ impl<J> Schedule<J> {
             return false;
         };
         let has_listed = !sharing.listed.is_empty() || !sharing.untold.is_empty();
-        has_listed || sharing.pool.has_to_ask(Instant::now(), self.startable(), 0)
+        has_listed || {
+            let now = Instant::now();
+            sharing.pool.has_to_ask(now, self.startable(now), 0)
+        }
     }
 
     /// What the server is to be asked for now, and which cool-downs it is to be told.
@@ -312,7 +327,7 @@ impl<J> Schedule<J> {
         &mut self,
         now: Instant,
     ) -> (Vec<(OriginKey, Ask)>, Vec<(Origin, Duration)>) {
-        let startable = self.startable();
+        let startable = self.startable(now);
         let Some(sharing) = &mut self.sharing else {
             return Default::default();
         };
@@ -465,9 +480,25 @@ impl<J> Schedule<J> {
         }
     }
 
-    /// How many jobs could start, at most, if there were no limit for all together.
-    fn startable(&self) -> usize {
-        if self.ready.is_empty() { 0 } else { self.len }
+    /// How many jobs could start if there were no limit for all together, as far as that matters.
+    fn startable(&self, now: Instant) -> usize {
+        let max = self
+            .sharing
+            .as_ref()
+            .map_or(0, |sharing| sharing.pool.max_batch());
+        let mut startable = 0;
+        for key in self.ready.origins() {
+            if startable >= max {
+                break;
+            }
+            let queue = self.origins.get(key);
+            let room = queue
+                .share
+                .as_ref()
+                .map_or(usize::MAX, |share| share.room(now, queue.in_flight));
+            startable += queue.startable(now).min(room);
+        }
+        startable
     }
 
     fn share_mut(&mut self, key: OriginKey) -> Option<&mut Share> {

@@ -757,3 +757,32 @@ fn nothing_goes_while_news_may_be_missed() {
     simulation.hear(News::Complete);
     assert_eq!(simulation.burst(), [1, 2]);
 }
+
+/// Slots of the pool that no place is there for would be lost for all pools.
+#[test]
+fn no_more_slots_of_the_pool_are_asked_for_than_jobs_could_use() {
+    let limits = Limits::new().rate(1000.0, 100).in_flight_per_origin(2);
+    let mut simulation = Simulation::shared(limits);
+    for job in 0..100 {
+        simulation.push(job, "a");
+    }
+    for _ in 0..5 {
+        let (asks, _) = simulation.schedule.take_asks(simulation.now);
+        for (key, ask) in asks {
+            assert!(ask.slots <= 2, "{ask:?}");
+            let given = Given {
+                places: ask.places,
+                ..slots(vec![0; ask.slots])
+            };
+            simulation.give((key, ask), given);
+        }
+        simulation.burst();
+    }
+    let key = simulation
+        .schedule
+        .origins
+        .find(&origin("a"))
+        .expect("it is known");
+    assert_eq!(simulation.schedule.origins.get(key).in_flight, 2);
+    assert!(!simulation.schedule.has_to_ask());
+}
