@@ -172,6 +172,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_longest_url_is_as_long_as_the_message_says() {
+        let start = "http://h/";
+        let url_of = |length: usize| {
+            Target::Text(format!("{start}{}", "a".repeat(length - start.len())).into())
+        };
+        assert!(url_of(65_534).parsed(Url::parse).is_ok());
+        let error = url_of(65_535)
+            .parsed(Url::parse)
+            .expect_err("it is too long");
+        assert!(error.to_string().contains("the maximum is 65534"));
+        // What the `http` crate takes.
+        assert!(url_of(65_534).as_str().parse::<Uri>().is_ok());
+    }
+
+    #[test]
     fn query_pairs_are_appended_to_the_query_before_the_fragment() {
         let table = [
             ("http://h/p", "http://h/p?a=1"),

@@ -189,6 +189,21 @@ fn jobs_to_be_tried_again_go_in_the_order_of_their_times() {
 }
 
 #[test]
+fn jobs_to_be_tried_again_at_the_same_time_keep_their_order() {
+    let mut simulation = Simulation::new(Limits::new().rate_per_origin(1000.0, 100));
+    for job in 0..9 {
+        simulation.push(job, "a");
+    }
+    let until = simulation.now + 10 * MS;
+    for _ in 0..9 {
+        let (job, a) = simulation.run();
+        simulation.schedule.delay(job, a, simulation.now, until);
+    }
+    simulation.now = until;
+    assert_eq!(simulation.burst(), (0..9).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_repetition_counts_as_any_other_attempt() {
     let mut simulation = Simulation::new(Limits::new().rate_per_origin(10.0, 1));
     simulation.push(0, "a");

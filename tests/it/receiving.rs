@@ -29,6 +29,7 @@ fn outcomes_of_both_kinds_come_in_completion_order() {
     assert_eq!(pool.get_exception().unwrap().index(), 1);
     assert_eq!(pool.recv().unwrap().index(), 2);
     assert_eq!(pool.exceptions().len(), 9);
+    assert!(!pool.exceptions().is_empty() && !pool.responses().is_empty());
     assert_eq!(pool.responses().next().unwrap().index(), 4);
     pool.close();
     let rest: Vec<usize> = (&pool).into_iter().map(|outcome| outcome.index()).collect();
@@ -148,6 +149,62 @@ fn workers_wait_while_too_many_outcomes_are_unread() {
     // Reading is not needed to join.
     pool.join_all();
     assert_eq!(pool.responses().count(), 501);
+}
+
+#[test]
+fn an_outcome_that_was_taken_out_of_its_channel_is_ready() {
+    let pool = Pool::builder()
+        .num_threads(1)
+        .session(|| Session::new(respond_ok))
+        .build_from_urls(["http://stub.test/", "not a URL"])
+        .unwrap();
+    pool.wait_idle();
+    let mut outcomes = pool.into_iter();
+    // It has looked at both.
+    assert_eq!(outcomes.next().unwrap().index(), 0);
+    let ready = format!("{outcomes:?}");
+    assert!(ready.contains("ready: 1,"), "{ready}");
+}
+
+#[test]
+fn exceptions_are_unread_outcomes_too() {
+    for urls in [
+        ["http://stub.test/", "not a URL"],
+        ["not a URL", "none either"],
+    ] {
+        let pool = Pool::builder()
+            .num_threads(4)
+            .max_unread(10)
+            .session(|| Session::new(respond_ok))
+            .build_from_urls((0..400).map(|page| urls[page % 2]))
+            .unwrap();
+        let done = |pool: &Pool| pool.stats().responses() + pool.stats().exceptions();
+        eventually("the limit is reached", || done(&pool) >= 10);
+        for read in 1..300 {
+            let _ = pool.recv().unwrap();
+            let done = done(&pool);
+            assert!(done - read < 10 + 4, "{done} done, {read} read");
+        }
+    }
+}
+
+#[test]
+fn the_limit_of_unread_outcomes_holds_again_after_a_wait() {
+    let pool = Pool::builder()
+        .num_threads(2)
+        .max_unread(1)
+        .session(|| Session::new(respond_ok))
+        .build()
+        .unwrap();
+    let submit = || (0..100).for_each(|_| assert!(pool.submit("http://stub.test/").is_ok()));
+    submit();
+    pool.wait_idle();
+    assert_eq!(pool.responses().count(), 100);
+    submit();
+    eventually("one is there", || pool.stats().responses() > 100);
+    thread::sleep(Duration::from_millis(100));
+    let done = pool.stats().responses();
+    assert!(done <= 100 + 1 + 2, "{done}");
 }
 
 #[test]

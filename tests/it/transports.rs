@@ -302,3 +302,31 @@ fn transports_as_their_own_builders_refuse_what_they_cannot_be_told() {
         "{printed}"
     );
 }
+
+/// As a signal does.
+struct Interrupted(bool);
+
+impl io::Read for Interrupted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0 = !self.0;
+        match buffer.first_mut() {
+            _ if self.0 => Err(io::ErrorKind::Interrupted.into()),
+            Some(byte) => {
+                *byte = b'a';
+                Ok(1)
+            }
+            None => Ok(0),
+        }
+    }
+}
+
+#[test]
+fn a_body_whose_reader_is_interrupted_goes_on() {
+    let transport = |_: Exchange<'_>| {
+        let reader = io::Read::take(Interrupted(false), 5);
+        Ok::<_, Error>(http::Response::new(ResponseBody::from_reader(reader)))
+    };
+    let builder = Pool::builder().session(move || Session::new(transport));
+    let response = outcomes_of(builder, ["http://test/"]).remove(0).unwrap();
+    assert_eq!(response.text(), "aaaaa");
+}

@@ -42,13 +42,21 @@ pub(crate) fn response(stream: u32, body: &[u8]) -> Vec<u8> {
 
 /// A server whose first connection responds once and is silent from then on, without being closed. Others respond.
 pub(crate) fn falling_silent_over_tls(certificate: &TestCertificate) -> RawServer {
+    falling_silent_with_over_tls(certificate, |_| Vec::new())
+}
+
+/// The same, with the last frames before that.
+pub(crate) fn falling_silent_with_over_tls(
+    certificate: &TestCertificate,
+    last: impl Fn(u32) -> Vec<u8> + Send + Sync + 'static,
+) -> RawServer {
     let requests = AtomicUsize::new(0);
     start_over_tls(certificate, move |connection, stream| {
         let request = requests.fetch_add(1, Ordering::SeqCst);
         if connection > 0 || request == 0 {
             response(stream, b"ok")
         } else {
-            Vec::new()
+            last(stream)
         }
     })
 }

@@ -93,3 +93,20 @@ impl Drop for KeptConnections {
         IDLE.remove(std::mem::take(&mut *self.0.lock()).len());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The only test here that uses what is of the whole process.
+    #[test]
+    fn connections_that_have_expired_are_forgotten_but_not_looked_for_all_the_time() {
+        let mut kept = KeptConnections::default();
+        assert!(kept.may_keep("a"));
+        let now = Instant::now();
+        assert!(!tidy(now));
+        assert!(!tidy(now + TIDY_INTERVAL / 2));
+        assert!(tidy(now + MAX_IDLE_TIME + TIDY_INTERVAL));
+        assert_eq!(kept.0.lock().len(), 0);
+    }
+}

@@ -12,8 +12,8 @@ use threaded::{ErrorKind, Pool, RequestSpec};
 
 use super::{isolated, trusting_pool};
 use crate::support::http2_frames::{
-    DATA, END_HEADERS, GOAWAY, HEADERS, RST_STREAM, WINDOW_UPDATE, falling_silent_over_tls, frame,
-    frame_with_flags, response, start_over_tls,
+    DATA, END_HEADERS, GOAWAY, HEADERS, RST_STREAM, WINDOW_UPDATE, falling_silent_over_tls,
+    falling_silent_with_over_tls, frame, frame_with_flags, response, start_over_tls,
 };
 use crate::support::pools::{at_once, in_order, outcome_of, outcomes_of};
 use crate::support::raw::RawServer;
@@ -199,22 +199,28 @@ fn after_a_server_has_gone_away_there_is_a_new_connection() {
 #[test]
 fn a_connection_that_has_fallen_silent_is_not_used_again() {
     let certificate = certificate_for(&["localhost"]);
-    let server = falling_silent_over_tls(&certificate);
-    let limit = Duration::from_secs(1);
-    let builder = trusting_pool(&certificate.pem).timeout(limit);
-    let urls = (0..5).map(|page| https(&server, &format!("/{page}")));
-    let outcomes = outcomes_of(builder, urls);
-    for (page, outcome) in outcomes.into_iter().enumerate() {
-        if page == 1 {
-            let exception = outcome.unwrap_err();
-            assert_eq!(exception.time_limit(), Some(limit), "{exception:?}");
-            assert!(exception.was_sent());
-        } else {
-            let response = outcome.unwrap_or_else(|exception| panic!("{page}: {exception:?}"));
-            assert_eq!(response.text(), "ok");
+    // A response of status 200, without an end.
+    let head = |stream| frame_with_flags(HEADERS, END_HEADERS, stream, &[0x88]);
+    for server in [
+        falling_silent_over_tls(&certificate),
+        falling_silent_with_over_tls(&certificate, head),
+    ] {
+        let limit = Duration::from_secs(1);
+        let builder = trusting_pool(&certificate.pem).timeout(limit);
+        let urls = (0..5).map(|page| https(&server, &format!("/{page}")));
+        let outcomes = outcomes_of(builder, urls);
+        for (page, outcome) in outcomes.into_iter().enumerate() {
+            if page == 1 {
+                let exception = outcome.unwrap_err();
+                assert_eq!(exception.time_limit(), Some(limit), "{exception:?}");
+                assert!(exception.was_sent());
+            } else {
+                let response = outcome.unwrap_or_else(|exception| panic!("{page}: {exception:?}"));
+                assert_eq!(response.text(), "ok");
+            }
         }
+        assert_eq!(server.connections(), 2);
     }
-    assert_eq!(server.connections(), 2);
 }
 
 /// What one request times out at does not concern the others, as long as the connection is alive.
