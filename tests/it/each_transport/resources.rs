@@ -8,7 +8,7 @@ use threaded::{ErrorKind, RequestSpec};
 use super::{THREADS_PER_CLIENT, pool};
 use crate::support::framing::{Framing, raw_response};
 use crate::support::pools::in_order;
-use crate::support::process::{eventually, file_descriptors, resident_kib, threads};
+use crate::support::process::{eventually, file_descriptors, resident_kib, sockets, threads};
 use crate::support::raw::RawServer;
 use crate::support::server::Server;
 use crate::support::subprocess::{in_subprocess, in_subprocess_with_file_limit};
@@ -24,7 +24,7 @@ fn without_file_descriptors_nothing_is_sent_and_with_them_the_pool_goes_on() {
         let server = RawServer::responding(raw_response(Framing::CloseDelimited, "", b"ok"));
         let pool = pool().concurrency(1).build().unwrap();
         eventually("the worker is up", || pool.stats().live_workers() == 1);
-        let before = file_descriptors();
+        let before = sockets();
         let submit_and_wait = |jobs: usize| {
             let stats = || pool.stats();
             let ended = stats().responses() + stats().exceptions() + jobs;
@@ -37,7 +37,7 @@ fn without_file_descriptors_nothing_is_sent_and_with_them_the_pool_goes_on() {
         };
         submit_and_wait(1);
         eventually("the connection is closed on both sides", || {
-            file_descriptors() == before
+            sockets() == before
         });
 
         let hoard: Vec<File> = iter::from_fn(|| File::open("/dev/null").ok()).collect();
