@@ -365,8 +365,8 @@ impl Error {
     /// [`was_sent`](Error::was_sent).
     ///
     /// It changes nothing where the kind decides: an invalid request was not sent, and there was a response where the
-    /// fault is in one (`Protocol`, `BodyTruncated`, `BodyTooLarge`, `DigestMismatch`, `Decode`, `Redirect`, `Status`). After a panic
-    /// nothing can be promised.
+    /// fault is in one (`Protocol`, `BodyTruncated`, `BodyTooLarge`, `DigestMismatch`, `Decode`, `Redirect`, `Status`).
+    /// After a panic nothing can be promised.
     #[must_use]
     pub fn sent(mut self, sent: bool) -> Self {
         use ErrorKind::*;

@@ -67,15 +67,15 @@ impl<J> Schedule<J> {
 
     pub(crate) fn push(&mut self, job: J, origin: Option<Origin>, now: Instant) {
         let Self { origins, ready, .. } = self;
-        let cool_until = match (&self.sharing, &origin) {
-            (Some(sharing), Some(origin)) => sharing.cool_until(origin),
-            _ => None,
-        };
+        let sharing = self.sharing.as_ref();
+        let cool_until = sharing.and_then(|sharing| sharing.cool_until(origin.as_ref()?));
         let key = origins.key_of(origin, now, |reused| ready.forget(reused));
         let queue = self.origins.get_mut(key);
         queue.waiting.push_back(job);
         queue.outstanding += 1;
-        queue.cool_until = queue.cool_until.max(cool_until);
+        if let Some(until) = cool_until {
+            queue.pause(until);
+        }
         self.len += 1;
         self.reschedule(key, now);
     }
@@ -135,8 +135,7 @@ impl<J> Schedule<J> {
 
     /// Starts no job of this origin before this time.
     pub(crate) fn cool_down(&mut self, key: OriginKey, until: Instant) {
-        let queue = self.origins.get_mut(key);
-        queue.cool_until = queue.cool_until.max(Some(until));
+        self.origins.get_mut(key).pause(until);
         self.share_cool_down(key, until);
     }
 

@@ -59,7 +59,7 @@ impl Quota {
     /// For how many attempts it makes sense to ask at once: for those of a quarter of a second.
     pub(crate) fn max_batch(&self) -> usize {
         let interval = self.interval.as_secs_f64().max(1e-9);
-        // A float is cast to the nearest integer.
+        // Casting cuts off what no integer can hold.
         ((0.25 / interval) as usize).clamp(1, 500)
     }
 }

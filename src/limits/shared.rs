@@ -1,7 +1,7 @@
 //! Limits that several pools share: what a pool asks of the server that keeps them, and what it is given.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::rate::Quota;
 use crate::origin::Origin;
@@ -11,15 +11,15 @@ pub(crate) trait LimitServer: Send + Sync + fmt::Debug {
     /// Asks for several origins at once, in the name of this pool. Returns what is given, in the same order.
     fn ask(&self, pool: &str, asks: &[Ask]) -> Result<Vec<Given>, LimitError>;
 
-    /// Tells all pools for how long nothing more may be sent to these origins.
-    fn cool_down(&self, pool: &str, origins: &[(Origin, Duration)]) -> Result<(), LimitError>;
+    /// Tells all pools until when nothing more may be sent to these origins.
+    fn cool_down(&self, pool: &str, origins: &[(Origin, Instant)]) -> Result<(), LimitError>;
 
     /// Calls `hear` with all news of other pools from now on, and now and then without any, until it returns whether to go on as
     /// `false`.
     fn listen(
         &self,
         pool: &str,
-        hear: &mut dyn FnMut(Option<News>) -> bool,
+        hear: &mut dyn FnMut(Option<LimitNews>) -> bool,
     ) -> Result<(), LimitError>;
 
     /// For how long a place is kept for a pool that does not ask again.
@@ -70,8 +70,9 @@ pub(crate) struct Given {
     pub(crate) is_contended: bool,
 }
 
+/// What a pool hears of the limits that it shares.
 #[derive(Debug)]
-pub(crate) enum News {
+pub(crate) enum LimitNews {
     /// All cool-downs that were known before were told.
     Complete,
     /// The server is away: news may be missed.

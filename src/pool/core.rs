@@ -35,7 +35,7 @@ use crate::sync::channel::{Receiver, TryRecvError};
 pub(super) struct Core {
     pub(super) policy: Policy,
     pub(super) counters: Arc<Counters>,
-    queue: Arc<JobQueue>,
+    pub(super) queue: Arc<JobQueue>,
     user_channel: Option<UserChannel>,
     /// Whether limits or affinity need to know where a job goes.
     needs_origins: bool,
@@ -278,12 +278,6 @@ impl Core {
         }
         self.queue.release(origin);
         self.complete(job, attempt, worker, unnotified);
-    }
-
-    /// Gives up what no job needs of shared limits, and waits for that, but not for long.
-    #[cfg(feature = "redis")]
-    pub(super) fn settle_limits(&self) {
-        self.queue.settle_limits();
     }
 
     /// Wakes the readers of outcomes that are there by now.

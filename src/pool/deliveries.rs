@@ -195,7 +195,7 @@ impl Iterator for Deliveries {
                     self.recorder.settle();
                     self.queue.0.settle();
                     #[cfg(feature = "redis")]
-                    self.pool.core().settle_limits();
+                    self.pool.core().queue.settle_limits();
                     return self.recorder.take_failure().map(Err);
                 }
                 None => {}
@@ -279,8 +279,8 @@ impl Delivery {
         self.lease.record(&self.outcome, true)
     }
 
-    /// Like [`ack`](Self::ack), in the background and together with others: the outcome is recorded soon, and what keeps it from that
-    /// is yielded by the iteration over [`Deliveries`]. Until then the job is leased, and if the process ends before, it is sent
+    /// Like [`ack`](Self::ack), in the background and together with others: the outcome is recorded soon, and what keeps it from
+    /// that is yielded by the iteration over [`Deliveries`]. Until then the job is leased, and if the process ends before, it is sent
     /// again. On a Redis server, this is several times as fast.
     ///
     /// Blocks while as many outcomes wait to be recorded as there are jobs in the [`window`](crate::PoolBuilder::window), up to 1,000: the server

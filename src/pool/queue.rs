@@ -8,7 +8,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+#[cfg(feature = "redis")]
+use std::time::Duration;
+use std::time::Instant;
 
 use super::job::{FinishedAttempt, Job, ReplyRoute};
 use super::job_handle::SpawnedJob;
@@ -90,7 +92,7 @@ pub(super) struct JobQueue {
     pub(super) asking: Arc<Asking>,
 }
 
-/// What the thread that asks the server of shared limits has, also when the queue has gone.
+/// What the threads have that ask the server of shared limits and listen to it, also when the queue has gone.
 #[derive(Default)]
 pub(super) struct Asking {
     /// Notified when there is something to ask for, and when the queue has gone.
@@ -98,8 +100,21 @@ pub(super) struct Asking {
     /// Notified when something was asked for.
     #[cfg(feature = "redis")]
     pub(super) settled: WaitList,
-    /// The cool-downs that the queue has left to be told.
-    pub(super) untold: Mutex<Vec<(Origin, Duration)>>,
+    /// What the queue has left, once it has gone.
+    pub(super) left: Mutex<Option<LeftLimits>>,
+}
+
+/// What is to be told the server of shared limits in the end.
+#[derive(Default)]
+#[cfg_attr(
+    not(feature = "redis"),
+    expect(dead_code, reason = "for limits on a server")
+)]
+pub(super) struct LeftLimits {
+    /// Cool-downs that it was not told.
+    pub(super) untold: Vec<(Origin, Instant)>,
+    /// The origins that it keeps places of.
+    pub(super) held: Vec<Origin>,
 }
 
 struct State {
@@ -378,8 +393,13 @@ impl JobQueue {
 
 impl Drop for JobQueue {
     fn drop(&mut self) {
-        let (_, untold) = self.state.lock().schedule.take_asks(Instant::now());
-        *self.asking.untold.lock() = untold;
+        let mut state = self.state.lock();
+        let left = LeftLimits {
+            untold: state.schedule.take_untold(Instant::now()),
+            held: state.schedule.held_origins(),
+        };
+        drop(state);
+        *self.asking.left.lock() = Some(left);
         self.asking.waiting.notify_all();
     }
 }

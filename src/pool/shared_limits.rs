@@ -1,14 +1,12 @@
 //! Limits that are shared with other pools: the threads that ask their server and listen to it, so that no worker waits for it.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::error::PoolError;
 use super::queue::{Asking, JobQueue};
 use super::threads::Threads;
-use crate::limits::shared::{Ask, Given, LimitError, LimitServer, News};
-use crate::origin::Origin;
+use crate::limits::shared::{Ask, LimitError, LimitNews, LimitServer};
 use crate::schedule::OriginKey;
 use crate::sync::thread;
 
@@ -20,7 +18,7 @@ const MAX_AT_ONCE: usize = 100;
 
 /// What both threads have. They end when the pool has.
 #[derive(Clone)]
-struct Client {
+struct LimitClient {
     server: Arc<dyn LimitServer>,
     /// Tells this pool from others.
     pool: Arc<str>,
@@ -30,12 +28,9 @@ struct Client {
 }
 
 /// Starts both threads.
-pub(super) fn start(
-    server: Arc<dyn LimitServer>,
-    threads: &Arc<Threads>,
-    queue: &Arc<JobQueue>,
-) -> Result<(), PoolError> {
-    let client = Client {
+pub(super) fn start(server: Arc<dyn LimitServer>, threads: &Arc<Threads>) -> Result<(), PoolError> {
+    let queue = &threads.core.queue;
+    let client = LimitClient {
         server,
         pool: format!("{:032x}", fastrand::u128(..)).into(),
         threads: Arc::downgrade(threads),
@@ -43,8 +38,11 @@ pub(super) fn start(
         asking: Arc::clone(&queue.asking),
     };
     for (name, run) in [
-        ("threaded-limits", Client::ask_until_over as fn(&Client)),
-        ("threaded-news", Client::listen_until_over),
+        (
+            "threaded-limits",
+            LimitClient::ask_until_over as fn(&LimitClient),
+        ),
+        ("threaded-news", LimitClient::listen_until_over),
     ] {
         let client = client.clone();
         let thread = thread::Builder::new().name(name.to_owned());
@@ -55,26 +53,25 @@ pub(super) fn start(
     Ok(())
 }
 
-impl Client {
+impl LimitClient {
     fn ask_until_over(&self) {
         let renewal = self.server.lease() / 3;
         let mut next_renewal = Instant::now() + renewal;
         let mut delay = DELAY;
-        // The origins that the server keeps places of.
-        let mut held = HashSet::new();
         while !self.is_over() {
             self.asking.waiting.wait(Some(next_renewal), || {
                 let queue = self.queue.upgrade();
-                queue.is_none_or(|queue| queue.has_to_ask()).then_some(())
+                let has_work = queue.map_or_else(|| self.is_over(), |queue| queue.has_to_ask());
+                has_work.then_some(())
             });
             let Some(queue) = self.queue.upgrade() else {
-                break;
+                continue;
             };
             if Instant::now() >= next_renewal {
                 queue.with_schedule(|schedule, _| schedule.renew());
                 next_renewal = Instant::now() + renewal;
             }
-            let asked = self.ask_once(&queue, &mut held);
+            let asked = self.ask_once(&queue);
             self.asking.settled.notify_all();
             match asked {
                 Ok(()) => delay = DELAY,
@@ -87,12 +84,12 @@ impl Client {
                 }
             }
         }
-        let untold = std::mem::take(&mut *self.asking.untold.lock());
-        if !untold.is_empty() {
-            let _ = self.server.cool_down(&self.pool, &untold);
+        let left = self.asking.left.lock().take().unwrap_or_default();
+        if !left.untold.is_empty() {
+            let _ = self.server.cool_down(&self.pool, &left.untold);
         }
         // The places that are left are for others now. What this does not give back, the end of the lease does.
-        let asks: Vec<Ask> = held.into_iter().map(Ask::for_nothing).collect();
+        let asks: Vec<Ask> = left.held.into_iter().map(Ask::for_nothing).collect();
         for asks in asks.chunks(MAX_AT_ONCE) {
             if self.server.ask(&self.pool, asks).is_err() {
                 return;
@@ -100,53 +97,47 @@ impl Client {
         }
     }
 
-    fn ask_once(&self, queue: &JobQueue, held: &mut HashSet<Origin>) -> Result<(), LimitError> {
-        let (mut asks, cool_downs) = queue.with_schedule(|schedule, now| schedule.take_asks(now));
-        let began = Instant::now();
-        let mut result = Ok(());
-        if !cool_downs.is_empty() {
-            result = self.server.cool_down(&self.pool, &cool_downs);
-            if result.is_err() {
-                queue.with_schedule(|schedule, _| {
-                    for (origin, time) in cool_downs {
-                        if let Some(until) = began.checked_add(time) {
+    fn ask_once(&self, queue: &JobQueue) -> Result<(), LimitError> {
+        let untold = queue.with_schedule(|schedule, now| schedule.take_untold(now));
+        if !untold.is_empty() {
+            self.server
+                .cool_down(&self.pool, &untold)
+                .inspect_err(|_| {
+                    queue.with_schedule(|schedule, _| {
+                        for (origin, until) in untold {
                             schedule.tell(origin, until);
                         }
-                    }
-                });
-            }
+                    });
+                })?;
         }
+        let mut asks = queue.with_schedule(|schedule, now| schedule.take_asks(now));
         while !asks.is_empty() {
             let rest = asks.split_off(asks.len().min(MAX_AT_ONCE));
-            let (keys, asks_now): (Vec<OriginKey>, Vec<Ask>) = asks.into_iter().unzip();
-            asks = rest;
-            let given = match &result {
-                Ok(()) => self.server.ask(&self.pool, &asks_now),
-                Err(_) => Ok(Vec::new()),
-            };
-            let given = given.unwrap_or_else(|error| {
-                result = Err(error);
-                Vec::new()
-            });
-            queue.with_schedule(|schedule, now| {
-                let mut given = given.into_iter();
-                for (key, ask) in keys.into_iter().zip(asks_now) {
-                    match given.next() {
-                        Some(given) => {
-                            note_places(held, &ask, &given);
-                            schedule.give(key, &ask, given, now);
-                        }
-                        None => schedule.ask_again(key),
+            let (keys, asked): (Vec<OriginKey>, Vec<Ask>) = asks.into_iter().unzip();
+            match self.server.ask(&self.pool, &asked) {
+                Ok(given) => queue.with_schedule(|schedule, now| {
+                    for ((key, asked), given) in keys.into_iter().zip(asked).zip(given) {
+                        schedule.give(key, &asked, given, now);
                     }
+                }),
+                Err(error) => {
+                    let rest = rest.into_iter().map(|(key, _)| key);
+                    queue.with_schedule(|schedule, _| {
+                        keys.into_iter()
+                            .chain(rest)
+                            .for_each(|key| schedule.ask_again(key));
+                    });
+                    return Err(error);
                 }
-            });
+            }
+            asks = rest;
         }
-        result
+        Ok(())
     }
 
     fn listen_until_over(&self) {
         let mut delay = DELAY;
-        while !self.is_over() {
+        loop {
             let result = self.server.listen(&self.pool, &mut |news| {
                 let Some(queue) = self.queue.upgrade() else {
                     return false;
@@ -157,20 +148,26 @@ impl Client {
                 }
                 true
             });
-            if let Err(error) = result {
-                if let Some(queue) = self.queue.upgrade() {
-                    queue.with_schedule(|schedule, now| schedule.hear(News::Interrupted, now));
-                }
-                if self.is_final(&error) {
-                    return;
-                }
-                self.asking.waiting.back_off(&mut delay, || self.is_over());
+            // Otherwise the queue has gone.
+            let Err(error) = result else {
+                return;
+            };
+            if let Some(queue) = self.queue.upgrade() {
+                queue.with_schedule(|schedule, now| schedule.hear(LimitNews::Interrupted, now));
+            }
+            if self.is_final(&error) {
+                return;
+            }
+            self.asking.waiting.back_off(&mut delay, || self.is_over());
+            if self.is_over() {
+                return;
             }
         }
     }
 
+    /// Whether the queue has gone, and left what there is left to do.
     fn is_over(&self) -> bool {
-        self.queue.strong_count() == 0
+        self.asking.left.lock().is_some()
     }
 
     /// Whether nothing more can be had of the server: then the jobs that wait for it end.
@@ -190,17 +187,5 @@ impl Client {
             );
         }
         error.is_final
-    }
-}
-
-/// Keeps account of the origins that the server keeps places of.
-fn note_places(held: &mut HashSet<Origin>, asked: &Ask, given: &Given) {
-    let Some(origin) = &asked.origin else {
-        return;
-    };
-    if asked.held + given.places > 0 || given.places < asked.places {
-        held.insert(origin.clone());
-    } else {
-        held.remove(origin);
     }
 }

@@ -1,14 +1,14 @@
-//! Limits that all consumers of a queue share: [`Limits::shared`].
+//! Limits that all consumers of a queue share: [`Limits::shared`]. Here, since limits themselves know nothing of queues.
 
 use super::Queue;
 use crate::limits::Limits;
 
 impl Limits {
-    /// Shares these limits with all pools that use them with the same queue on a Redis server, in any number of processes: they hold
-    /// for all requests of these pools together. All of them should have the same values. Without this, each pool keeps its own.
+    /// Shares these limits with all pools that use them with the same queue on a Redis server, in any number of processes: they
+    /// hold for all requests of these pools together. All of them should have the same values. Without this, each pool keeps its own.
     ///
-    /// - **Rates** are kept on the server's clock. A pool is told up to half a second ahead when it may send; what it does not send in
-    ///   time, it asks for again. So that requests that are late never make more than rate and burst allow, in any interval, half of
+    /// - **Rates** are kept on the server's clock. A pool is told up to half a second ahead when it may send; what it does not
+    ///   send in time, it asks for again. So that requests that are late never make more than rate and burst allow, in any interval, half of
     ///   the burst is kept back for them, rounded down. If that is less than the rate allows in 50 ms, there may be as many more as
     ///   the rate allows in that time.
     /// - **Requests in flight** are counted on the server. If several pools wait for an origin, they take turns. Places of a pool that

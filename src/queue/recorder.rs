@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::QueueError;
-use super::store::Lease;
+use super::store::{Lease, MAX_SETTLING};
 use crate::outcome::Outcome;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::channel::{Receiver, Sender, bounded};
@@ -19,9 +19,6 @@ const MAX_BYTES: usize = 1 << 20;
 
 /// How many outcomes can wait, at most.
 const MAX_ROOM: usize = 1_000;
-
-/// For how long the end of the deliveries waits until all is recorded.
-const MAX_SETTLING: Duration = Duration::from_secs(5);
 
 /// Takes outcomes that are to be recorded, as many as there is room for, and records them on a thread of its own.
 pub(crate) struct Recorder {

@@ -13,6 +13,9 @@ use crate::outcome::{JobInfo, Outcome, OutcomeData, ThreadException};
 use crate::redact::Truncated;
 use crate::request::RequestSpec;
 
+/// For how long the end of the deliveries waits until all is recorded, and until the server knows what was given back.
+pub(super) const MAX_SETTLING: Duration = Duration::from_secs(5);
+
 /// What holds the jobs.
 pub(crate) trait Store: Send + Sync + fmt::Debug {
     /// Returns how many were accepted.

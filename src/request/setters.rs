@@ -275,12 +275,14 @@ impl RequestSpec {
     ///
     /// It is the digest of what is saved, kept in memory or passed to the handler: after decoding. It is compared for responses with
     /// a 2xx status; one without a body has the digest of nothing, but for HEAD. A handler may have done its work when the difference
-    /// is found out; one that does not read to the end fails with [`ErrorKind::Sink`](crate::ErrorKind::Sink). Several digests, of different algorithms, must all be right.
+    /// is found out; one that does not read to the end fails with [`ErrorKind::Sink`](crate::ErrorKind::Sink). Several digests, of
+    /// different algorithms, must all be right.
     pub fn sha256(self, hex: impl AsRef<str>) -> Self {
         self.expect_digest(Algorithm::Sha256, hex.as_ref())
     }
 
-    /// Sets the SHA-512 digest that the body must have, in 128 hexadecimal digits, as [`sha256`](Self::sha256) does. Defaults to none.
+    /// Sets the SHA-512 digest that the body must have, in 128 hexadecimal digits, as [`sha256`](Self::sha256) does. Defaults to
+    /// none.
     pub fn sha512(self, hex: impl AsRef<str>) -> Self {
         self.expect_digest(Algorithm::Sha512, hex.as_ref())
     }

@@ -36,7 +36,7 @@ pub(super) struct OriginQueue<J> {
     pub(super) outstanding: usize,
     pub(super) state: OriginState,
     pub(super) rate: Option<RateLimiter>,
-    pub(super) cool_until: Option<Instant>,
+    cool_until: Option<Instant>,
     max_in_flight: Option<usize>,
     /// If its limits are shared: instead of its own rate and in-flight limit.
     pub(super) share: Option<Box<Share>>,
@@ -118,6 +118,11 @@ impl<J> Origins<J> {
     /// The key of an origin that has one.
     pub(super) fn find(&self, origin: &Origin) -> Option<OriginKey> {
         self.keys.get(origin).copied()
+    }
+
+    /// All origins, those included that were evicted and are as new.
+    pub(super) fn all(&self) -> impl Iterator<Item = &OriginQueue<J>> {
+        self.queues.iter()
     }
 
     /// The keys of all origins.
@@ -208,6 +213,11 @@ impl<J> OriginQueue<J> {
         if let Some(share) = &mut self.share {
             share.free_place();
         }
+    }
+
+    /// Starts no job before this time.
+    pub(super) fn pause(&mut self, until: Instant) {
+        self.cool_until = self.cool_until.max(Some(until));
     }
 
     pub(super) fn has_jobs(&self) -> bool {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::Schedule;
 use super::origins::{OriginKey, OriginQueue, Turn};
 use super::timers::TimerEvent;
-use crate::limits::shared::{Ask, Given, LimitServer, News};
+use crate::limits::shared::{Ask, Given, LimitNews, LimitServer};
 use crate::limits::{CheckedLimits, Quota};
 use crate::origin::Origin;
 
@@ -40,7 +40,7 @@ pub(super) struct Sharing {
 
 /// What this pool has of the limits of one origin, or of all together.
 pub(super) struct Share {
-    pub(super) origin: Option<Origin>,
+    origin: Option<Origin>,
     quota: Option<Quota>,
     /// When attempts may start, and until when.
     slots: VecDeque<(Instant, Instant)>,
@@ -96,9 +96,14 @@ impl Sharing {
             self.cool_downs.retain(|_, until| *until > now);
             self.forget_at = MIN_FORGET_AT.max(2 * self.cool_downs.len());
         }
-        let known = self.cool_downs.entry(origin).or_insert(until);
-        *known = until.max(*known);
+        keep_later(&mut self.cool_downs, origin, until);
     }
+}
+
+/// Notes until when an origin is paused.
+fn keep_later(times: &mut HashMap<Origin, Instant>, origin: Origin, until: Instant) {
+    let known = times.entry(origin).or_insert(until);
+    *known = until.max(*known);
 }
 
 impl Share {
@@ -321,15 +326,11 @@ impl<J> Schedule<J> {
         }
     }
 
-    /// What the server is to be asked for now, and which cool-downs it is to be told.
-    #[expect(clippy::type_complexity, reason = "two lists")]
-    pub(crate) fn take_asks(
-        &mut self,
-        now: Instant,
-    ) -> (Vec<(OriginKey, Ask)>, Vec<(Origin, Duration)>) {
+    /// What the server is to be asked for now.
+    pub(crate) fn take_asks(&mut self, now: Instant) -> Vec<(OriginKey, Ask)> {
         let startable = self.startable(now);
         let Some(sharing) = &mut self.sharing else {
-            return Default::default();
+            return Vec::new();
         };
         let mut asks = Vec::new();
         for key in sharing.listed.drain(..) {
@@ -348,9 +349,24 @@ impl<J> Schedule<J> {
         if sharing.pool.has_to_ask(now, startable, 0) {
             asks.push((OriginKey::NONE, sharing.pool.ask(now, startable, 0)));
         }
-        let untold = sharing.untold.drain();
-        let untold = untold.map(|(origin, until)| (origin, until.saturating_duration_since(now)));
-        (asks, untold.filter(|(_, time)| !time.is_zero()).collect())
+        asks
+    }
+
+    /// Which cool-downs the server is to be told now.
+    pub(crate) fn take_untold(&mut self, now: Instant) -> Vec<(Origin, Instant)> {
+        let untold = self
+            .sharing
+            .as_mut()
+            .map(|sharing| std::mem::take(&mut sharing.untold));
+        let untold = untold.into_iter().flatten();
+        untold.filter(|(_, until)| *until > now).collect()
+    }
+
+    /// The origins of which the server counts this pool among those that have a place, or wait for one.
+    pub(crate) fn held_origins(&self) -> Vec<Origin> {
+        let shares = self.origins.all().filter_map(|queue| queue.share.as_ref());
+        let held = shares.filter(|share| share.counted > 0 || share.is_waiting);
+        held.filter_map(|share| share.origin.clone()).collect()
     }
 
     /// The server has answered.
@@ -379,13 +395,15 @@ impl<J> Schedule<J> {
     /// The server is to be told of a cool-down.
     pub(crate) fn tell(&mut self, origin: Origin, until: Instant) {
         if let Some(sharing) = &mut self.sharing {
-            let untold = sharing.untold.entry(origin).or_insert(until);
-            *untold = until.max(*untold);
+            keep_later(&mut sharing.untold, origin, until);
         }
     }
 
     /// It is time to tell the server that places are still in use.
     pub(crate) fn renew(&mut self) {
+        if self.sharing.is_none() {
+            return;
+        }
         for key in self.origins.known() {
             let share = &mut self.origins.get_mut(key).share;
             if let Some(share) = share.as_mut().filter(|share| share.counted > 0) {
@@ -396,38 +414,37 @@ impl<J> Schedule<J> {
     }
 
     /// Another pool has told something.
-    pub(crate) fn hear(&mut self, news: News, now: Instant) {
+    pub(crate) fn hear(&mut self, news: LimitNews, now: Instant) {
         let Some(sharing) = &mut self.sharing else {
             return;
         };
         match news {
-            News::Complete => {
+            LimitNews::Complete => {
                 if !std::mem::replace(&mut sharing.is_complete, true) {
                     for key in self.origins.known() {
                         self.reschedule(key, now);
                     }
                 }
             }
-            News::Interrupted => sharing.is_complete = false,
-            News::CoolDown(origin, time) => {
+            LimitNews::Interrupted => sharing.is_complete = false,
+            LimitNews::CoolDown(origin, time) => {
                 let time = sharing.max_cool_down.map(|max| time.min(max));
                 let Some(until) = time.and_then(|time| now.checked_add(time)) else {
                     return;
                 };
                 if let Some(key) = self.origins.find(&origin) {
-                    let queue = self.origins.get_mut(key);
-                    queue.cool_until = queue.cool_until.max(Some(until));
+                    self.origins.get_mut(key).pause(until);
                 }
                 sharing.remember(origin, until, now);
             }
-            News::Wanted(origin) => {
+            LimitNews::Wanted(origin) => {
                 if let Some((key, share)) = self.share_of(&origin) {
                     share.is_contended = true;
                     share.heard_wanted = true;
                     self.list_if_needed(key, now);
                 }
             }
-            News::Freed(origin) => {
+            LimitNews::Freed(origin) => {
                 if let Some((key, share)) = self.share_of(&origin) {
                     share.ask_places_at = None;
                     share.heard_freed = true;
@@ -447,9 +464,7 @@ impl<J> Schedule<J> {
 
     /// Whether nothing is held or asked for that no job needs.
     pub(crate) fn has_given_back(&self) -> bool {
-        let mut keys = self.origins.known().into_iter();
-        keys.all(|key| {
-            let queue = self.origins.get(key);
+        self.origins.all().all(|queue| {
             let share = queue.share.as_ref();
             queue.in_flight > 0 || share.is_none_or(|share| share.is_as_new())
         })

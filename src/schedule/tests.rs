@@ -4,7 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::limits::shared::{Ask, Given, LimitError, LimitServer, News};
+use crate::limits::shared::{Ask, Given, LimitError, LimitNews, LimitServer};
 use crate::limits::{Limits, OriginLimits};
 
 const MS: Duration = Duration::from_millis(1);
@@ -436,11 +436,15 @@ impl LimitServer for NoServer {
         unreachable!("the simulation answers")
     }
 
-    fn cool_down(&self, _: &str, _: &[(Origin, Duration)]) -> Result<(), LimitError> {
+    fn cool_down(&self, _: &str, _: &[(Origin, Instant)]) -> Result<(), LimitError> {
         unreachable!("the simulation answers")
     }
 
-    fn listen(&self, _: &str, _: &mut dyn FnMut(Option<News>) -> bool) -> Result<(), LimitError> {
+    fn listen(
+        &self,
+        _: &str,
+        _: &mut dyn FnMut(Option<LimitNews>) -> bool,
+    ) -> Result<(), LimitError> {
         unreachable!("the simulation answers")
     }
 
@@ -454,17 +458,17 @@ impl Simulation {
     fn shared(mut limits: Limits) -> Self {
         limits.server = Some(Arc::new(NoServer));
         let mut simulation = Self::new(limits);
-        simulation.hear(News::Complete);
+        simulation.hear(LimitNews::Complete);
         simulation
     }
 
-    fn hear(&mut self, news: News) {
+    fn hear(&mut self, news: LimitNews) {
         self.schedule.hear(news, self.now);
     }
 
     /// What it asks for: the only thing.
     fn ask(&mut self) -> (OriginKey, Ask) {
-        let (mut asks, _) = self.schedule.take_asks(self.now);
+        let mut asks = self.schedule.take_asks(self.now);
         assert_eq!(asks.len(), 1, "{asks:?}");
         asks.remove(0)
     }
@@ -581,14 +585,14 @@ fn places_stay_for_the_next_jobs_until_another_pool_wants_them() {
     assert_eq!(simulation.burst(), [4]);
     assert!(!simulation.schedule.has_to_ask());
     // Now each place that becomes free goes back.
-    simulation.hear(News::Wanted(origin("a")));
+    simulation.hear(LimitNews::Wanted(origin("a")));
     simulation.schedule.release(key, simulation.now);
     let ask = simulation.ask();
     assert_eq!((ask.1.held, ask.1.places), (3, 1));
     simulation.give(ask, places(0, true));
     assert_eq!(simulation.next_without_time(), Decision::Wait);
     assert!(!simulation.schedule.has_to_ask(), "it waits for news");
-    simulation.hear(News::Freed(origin("a")));
+    simulation.hear(LimitNews::Freed(origin("a")));
     let ask = simulation.ask();
     simulation.give(ask, places(1, false));
     assert_eq!(simulation.burst(), [5]);
@@ -655,13 +659,14 @@ fn cool_downs_are_told_and_heard() {
     simulation
         .schedule
         .cool_down(key, simulation.now + 500 * MS);
-    let (asks, told) = simulation.schedule.take_asks(simulation.now);
+    let asks = simulation.schedule.take_asks(simulation.now);
     assert!(asks.is_empty());
-    assert_eq!(told, [(origin("a"), 500 * MS)]);
+    let told = simulation.schedule.take_untold(simulation.now);
+    assert_eq!(told, [(origin("a"), simulation.now + 500 * MS)]);
     // Of an origin that has jobs, and of one that is not known yet.
     simulation.push(1, "b");
-    simulation.hear(News::CoolDown(origin("b"), 700 * MS));
-    simulation.hear(News::CoolDown(origin("c"), 800 * MS));
+    simulation.hear(LimitNews::CoolDown(origin("b"), 700 * MS));
+    simulation.hear(LimitNews::CoolDown(origin("c"), 800 * MS));
     simulation.push(2, "c");
     let went = simulation.simulation();
     assert_eq!(went, [(700, 1), (800, 2)]);
@@ -674,7 +679,7 @@ fn nothing_goes_before_all_cool_downs_are_known() {
     let mut simulation = Simulation::new(limits);
     simulation.push(0, "a");
     assert_eq!(simulation.next(), Decision::Wait);
-    simulation.hear(News::Complete);
+    simulation.hear(LimitNews::Complete);
     assert_eq!(simulation.burst(), [0]);
 }
 
@@ -687,12 +692,12 @@ fn what_waits_for_a_cool_down_is_asked_for_when_that_is_over() {
     ] {
         // Before the job is known, and while it waits for what was asked for.
         let mut before = Simulation::shared(limits.clone());
-        before.hear(News::CoolDown(origin("a"), 700 * MS));
+        before.hear(LimitNews::CoolDown(origin("a"), 700 * MS));
         before.push(0, "a");
         let mut meanwhile = Simulation::shared(limits);
         meanwhile.push(0, "a");
         let (key, asked) = meanwhile.ask();
-        meanwhile.hear(News::CoolDown(origin("a"), 700 * MS));
+        meanwhile.hear(LimitNews::CoolDown(origin("a"), 700 * MS));
         let nothing = Given {
             ask_again: Some(300 * MS),
             ..Given::default()
@@ -701,7 +706,7 @@ fn what_waits_for_a_cool_down_is_asked_for_when_that_is_over() {
         for mut simulation in [before, meanwhile] {
             let end = simulation.start + 700 * MS;
             while simulation.now < end {
-                for asked in simulation.schedule.take_asks(simulation.now).0 {
+                for asked in simulation.schedule.take_asks(simulation.now) {
                     simulation.give(asked, Given::default());
                 }
                 match simulation.next() {
@@ -766,10 +771,10 @@ fn nothing_goes_while_news_may_be_missed() {
     simulation.push(0, "a");
     simulation.push(1, "b");
     simulation.run();
-    simulation.hear(News::Interrupted);
+    simulation.hear(LimitNews::Interrupted);
     simulation.push(2, "c");
     assert_eq!(simulation.next(), Decision::Wait);
-    simulation.hear(News::Complete);
+    simulation.hear(LimitNews::Complete);
     assert_eq!(simulation.burst(), [1, 2]);
 }
 
@@ -782,7 +787,7 @@ fn no_more_slots_of_the_pool_are_asked_for_than_jobs_could_use() {
         simulation.push(job, "a");
     }
     for _ in 0..5 {
-        let (asks, _) = simulation.schedule.take_asks(simulation.now);
+        let asks = simulation.schedule.take_asks(simulation.now);
         for (key, ask) in asks {
             assert!(ask.slots <= 2, "{ask:?}");
             let given = Given {

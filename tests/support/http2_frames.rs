@@ -28,13 +28,18 @@ pub(crate) fn frame_with_flags(kind: u8, flags: u8, stream: u32, payload: &[u8])
     [&head, payload].concat()
 }
 
-/// The frames of a complete response with status 200.
-pub(crate) fn response(stream: u32, body: &[u8]) -> Vec<u8> {
+/// The head of a response with status 200, after which its body follows.
+pub(crate) fn response_head(stream: u32) -> Vec<u8> {
     // Entry 8 of the static table (RFC 7541, appendix A).
     const STATUS_200: u8 = 0x88;
 
+    frame_with_flags(HEADERS, END_HEADERS, stream, &[STATUS_200])
+}
+
+/// The frames of a complete response with status 200.
+pub(crate) fn response(stream: u32, body: &[u8]) -> Vec<u8> {
     [
-        frame_with_flags(HEADERS, END_HEADERS, stream, &[STATUS_200]),
+        response_head(stream),
         frame_with_flags(DATA, END_STREAM, stream, body),
     ]
     .concat()

@@ -251,8 +251,6 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             needs_origins,
             room,
         ));
-        #[cfg(feature = "redis")]
-        let shared_queue = limit_server.map(|server| (server, Arc::clone(&queue)));
         let max_unread = settings.max_unread.map(|max| UnreadLimit::new(max, &queue));
         let (sender, results) = results::channel(max_unread);
         let core = Core::new(
@@ -288,8 +286,8 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             watcher.start(wake).map_err(PoolError::spawn)?;
         }
         #[cfg(feature = "redis")]
-        if let Some((server, queue)) = shared_queue {
-            shared_limits::start(server, threads, &queue)?;
+        if let Some(server) = limit_server {
+            shared_limits::start(server, threads)?;
         }
         for request in requests {
             // The intake is open, and the run cannot have been cancelled yet.

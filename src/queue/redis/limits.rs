@@ -1,18 +1,18 @@
 //! Limits that consumers share through the server: rates, places for requests in flight, and cool-downs.
 //!
-//! A rate is a key with the time up to which it is used up, by the generic cell rate algorithm on the server's clock. The places of an
-//! origin are a hash with what each pool holds and waits for; what a pool holds expires like a lease. Cool-downs are told to all pools
-//! over a channel, as is that a pool waits for a place, and that one was freed.
+//! A rate is a key with the time up to which it is used up, by the generic cell rate algorithm on the server's clock. The places
+//! of an origin are a hash with what each pool holds and waits for; what a pool holds expires like a lease. Cool-downs are told to
+//! all pools over a channel, as is that a pool waits for a place, and that one was freed.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::{RedisError, Script};
 
 use super::scripts::script;
 use super::store::Shared;
-use crate::limits::shared::{Ask, Given, LimitError, LimitServer, News};
+use crate::limits::shared::{Ask, Given, LimitError, LimitNews, LimitServer};
 use crate::origin::Origin;
 
 /// For how long to wait for news, before it is looked whether the pool is there still.
@@ -90,12 +90,13 @@ impl LimitServer for RedisLimits {
         Ok(given.collect())
     }
 
-    fn cool_down(&self, pool: &str, origins: &[(Origin, Duration)]) -> Result<(), LimitError> {
+    fn cool_down(&self, pool: &str, origins: &[(Origin, Instant)]) -> Result<(), LimitError> {
         let result = self.0.server.call_once(|connection, keys| {
             let mut call = keys.call(&COOL_DOWN);
             call.arg(&keys.news).arg(pool);
-            for (origin, time) in origins {
-                call.arg(origin.to_string()).arg(millis(*time));
+            for (origin, until) in origins {
+                let left = until.saturating_duration_since(Instant::now());
+                call.arg(origin.to_string()).arg(millis(left));
             }
             call.invoke::<()>(connection)
         });
@@ -105,7 +106,7 @@ impl LimitServer for RedisLimits {
     fn listen(
         &self,
         pool: &str,
-        hear: &mut dyn FnMut(Option<News>) -> bool,
+        hear: &mut dyn FnMut(Option<LimitNews>) -> bool,
     ) -> Result<(), LimitError> {
         let server = &self.0.server;
         let mut listen = || {
@@ -117,7 +118,7 @@ impl LimitServer for RedisLimits {
             let known = known
                 .into_iter()
                 .filter_map(|(origin, left)| cool_down(&origin, left));
-            for news in known.chain([News::Complete]) {
+            for news in known.chain([LimitNews::Complete]) {
                 if !hear(Some(news)) {
                     return Ok(());
                 }
@@ -157,21 +158,21 @@ impl LimitServer for RedisLimits {
 
 /// What the channel says: a word, the pool that it comes from, an origin, and for a cool-down its milliseconds. What this pool has
 /// said, and what a newer version may say, is ignored.
-fn understand(message: &str, own: &str) -> Option<News> {
+fn understand(message: &str, own: &str) -> Option<LimitNews> {
     let mut words = message.split(' ');
     let (word, pool, origin) = (words.next()?, words.next()?, words.next()?);
     match word {
         _ if pool == own => None,
-        "wanted" => Some(News::Wanted(Origin::parse(origin).ok()?)),
-        "freed" => Some(News::Freed(Origin::parse(origin).ok()?)),
+        "wanted" => Some(LimitNews::Wanted(Origin::parse(origin).ok()?)),
+        "freed" => Some(LimitNews::Freed(Origin::parse(origin).ok()?)),
         "cool-down" => cool_down(origin, words.next()?.parse().ok()?),
         _ => None,
     }
 }
 
-fn cool_down(origin: &str, millis: u64) -> Option<News> {
+fn cool_down(origin: &str, millis: u64) -> Option<LimitNews> {
     let origin = Origin::parse(origin).ok()?;
-    Some(News::CoolDown(origin, Duration::from_millis(millis)))
+    Some(LimitNews::CoolDown(origin, Duration::from_millis(millis)))
 }
 
 fn millis(time: Duration) -> u64 {
@@ -192,8 +193,7 @@ static ASK: LazyLock<Script> = LazyLock::new(|| {
     script(
         r"
 local pool, lease, channel = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
+local now = now_us()
 local ahead, patience = 500000, 3000000
 local function slots_of(rate, interval, burst, count)
   local slots, due = {}, tonumber(redis.call('GET', rate) or 0)

@@ -136,9 +136,12 @@ local function is_over()
   end
   return 0
 end
-local function now_ms()
+local function now_us()
   local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  return time[1] * 1000000 + time[2]
+end
+local function now_ms()
+  return math.floor(now_us() / 1000)
 end
 ";
 

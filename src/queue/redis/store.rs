@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use redis::{FromRedisValue, Value};
 use slab::Slab;
@@ -14,6 +14,7 @@ use super::limits::RedisLimits;
 use super::server::Server;
 use super::{RedisQueue, relative, scripts};
 use crate::limits::shared::LimitServer;
+use crate::queue::store::MAX_SETTLING;
 use crate::queue::{
     Acked, Batch, DeadJob, Delay, Entry, Job, Queue, QueueError, QueueStats, Recorded,
     RecordedOutcomes, Store, Taken, TakenJob, reason_of,
@@ -25,9 +26,6 @@ use crate::sync::{Mutex, WaitList, thread};
 const BATCH: usize = 256 << 10;
 /// How many jobs.
 const BATCH_JOBS: usize = 1_000;
-
-/// For how long the end of the deliveries waits until the server knows what was given back.
-const MAX_SETTLING: Duration = Duration::from_secs(5);
 
 /// The queue on this server.
 pub(super) fn open(settings: RedisQueue, server: Server) -> Queue {

@@ -13,7 +13,7 @@ use threaded::{ErrorKind, Pool, RequestSpec};
 use super::{isolated, trusting_pool};
 use crate::support::http2_frames::{
     DATA, END_HEADERS, GOAWAY, HEADERS, RST_STREAM, WINDOW_UPDATE, falling_silent_over_tls,
-    falling_silent_with_over_tls, frame, frame_with_flags, response, start_over_tls,
+    falling_silent_with_over_tls, frame, frame_with_flags, response, response_head, start_over_tls,
 };
 use crate::support::pools::{at_once, in_order, outcome_of, outcomes_of};
 use crate::support::raw::RawServer;
@@ -199,11 +199,9 @@ fn after_a_server_has_gone_away_there_is_a_new_connection() {
 #[test]
 fn a_connection_that_has_fallen_silent_is_not_used_again() {
     let certificate = certificate_for(&["localhost"]);
-    // A response of status 200, without an end.
-    let head = |stream| frame_with_flags(HEADERS, END_HEADERS, stream, &[0x88]);
     for server in [
         falling_silent_over_tls(&certificate),
-        falling_silent_with_over_tls(&certificate, head),
+        falling_silent_with_over_tls(&certificate, response_head),
     ] {
         let limit = Duration::from_secs(1);
         let builder = trusting_pool(&certificate.pem).timeout(limit);
