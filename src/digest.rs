@@ -1,10 +1,16 @@
 //! Digests of bodies: those that a request expects, and computing them.
 
 use std::fmt;
+use std::io::{self, Write};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::{HeaderValue, StatusCode};
 use sha2::digest::{Digest, DynDigest};
 
 use crate::error::Error;
+use crate::headers::has_encoding;
+use crate::response::ResponseHead;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Algorithm {
@@ -69,6 +75,44 @@ impl ExpectedDigest {
     }
 }
 
+/// What the server states of the body that it sends (RFC 9530).
+impl ExpectedDigest {
+    /// Those of `Repr-Digest`, otherwise of `Content-Digest`, which says nothing of the whole if the response is a part. What is
+    /// malformed, or of another algorithm, is left out.
+    pub(crate) fn of_headers(head: &ResponseHead) -> Vec<Self> {
+        let fields = head.headers();
+        if has_encoding(fields) {
+            return Vec::new();
+        }
+        let of = |name: &str| fields.get_all(name).iter().flat_map(Self::of_dictionary);
+        let digests: Vec<Self> = of("repr-digest").collect();
+        if digests.is_empty() && head.status() != StatusCode::PARTIAL_CONTENT {
+            return of("content-digest").collect();
+        }
+        digests
+    }
+
+    /// The members of a dictionary of byte sequences (RFC 8941, sections 3.2 and 3.3.5).
+    fn of_dictionary(value: &HeaderValue) -> Vec<Self> {
+        let text = value.to_str().unwrap_or_default();
+        let member = |member: &str| {
+            let (name, value) = member.trim().split_once('=')?;
+            let algorithm = match name {
+                "sha-256" => Algorithm::Sha256,
+                "sha-512" => Algorithm::Sha512,
+                _ => return None,
+            };
+            let value = value.strip_prefix(':')?.split_once(':')?.0;
+            let value = BASE64_STANDARD.decode(value).ok()?;
+            (value.len() == algorithm.hasher().output_size()).then(|| Self {
+                algorithm,
+                value: value.into(),
+            })
+        };
+        text.split(',').filter_map(member).collect()
+    }
+}
+
 /// In hexadecimal digits.
 impl fmt::Display for ExpectedDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,6 +164,17 @@ impl Verifier {
                 return Err(Error::digest_mismatch(format!("{found:?}, not {expected}")));
             }
         }
+        Ok(())
+    }
+}
+
+impl Write for Verifier {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        self.update(part);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }

@@ -6,13 +6,16 @@
 mod body;
 mod deadline;
 mod decode;
+mod download;
 mod engine;
+mod file_name;
 mod hop;
 mod part;
 mod redirect;
 mod sink;
 #[cfg(test)]
 mod tests;
+mod validators;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -26,6 +29,7 @@ use http::{Method, StatusCode};
 use self::body::Incoming;
 use self::deadline::Deadline;
 use self::decode::Decoder;
+use self::download::Download;
 use self::engine::Engine;
 pub(crate) use self::engine::complete;
 use self::hop::Hop;
@@ -79,6 +83,8 @@ impl AttemptLimits {
 pub(crate) struct Fetch<'a> {
     /// `None` once it has begun.
     first: Option<Hop<'a>>,
+    /// `None` too if the attempt has nothing to do with files.
+    download: Option<Box<Download>>,
     context: Context,
 }
 
@@ -104,26 +110,40 @@ impl<'a> Fetch<'a> {
             deadline: Deadline::start(&limits, destination.is_some(), cancel_flag),
             limits,
             destination,
-            creates_dirs: spec.creates_dirs(),
+            verifies_digest_headers: spec.verifies_digest_headers(),
             // A response to HEAD has no body that could have a digest.
             digests: match *spec.method() {
                 Method::HEAD => Box::default(),
                 _ => spec.digests().into(),
             },
         };
-        let first = Some(Hop::new(spec, &mut session.url_parser)?);
-        Ok(Self { first, context })
+        let first = Hop::new(spec, &mut session.url_parser)?;
+        Ok(Self {
+            download: Download::of(spec, &first.url),
+            first: Some(first),
+            context,
+        })
     }
 
     /// Performs the attempt on a transport that blocks.
     pub(crate) fn complete(&mut self, transport: &mut dyn Transport) -> Result<Response, Error> {
-        complete(pin!(self.context.run(transport, &mut self.first)))
+        let Self {
+            first,
+            download,
+            context,
+        } = self;
+        complete(pin!(context.run(transport, first, download)))
     }
 
     /// Performs the attempt on the event-driven transport.
     #[cfg(feature = "hyper")]
     pub(crate) async fn run(&mut self, transport: &mut HyperTransport) -> Result<Response, Error> {
-        self.context.run(transport, &mut self.first).await
+        let Self {
+            first,
+            download,
+            context,
+        } = self;
+        context.run(transport, first, download).await
     }
 }
 
@@ -136,7 +156,7 @@ struct Context {
     limits: AttemptLimits,
     /// Where the body goes, if not into memory. It has no names any more.
     destination: Option<BodyDestination>,
-    creates_dirs: bool,
+    verifies_digest_headers: bool,
     digests: Box<[ExpectedDigest]>,
     deadline: Deadline,
 }
@@ -147,14 +167,17 @@ impl Context {
         engine: &mut E,
         // Taken out here, since a future holds room for an argument twice.
         first: &mut Option<Hop<'_>>,
+        download: &mut Option<Box<Download>>,
     ) -> Result<Response, Error> {
         let mut hop = first.take().ok_or_else(Error::cancelled)?;
         let mut history = Vec::new();
-        match self.follow(engine, &mut hop, &mut history).await {
+        match self.follow(engine, &mut hop, &mut history, download).await {
             Ok(response) => {
                 let (parts, body) = response.into_parts();
                 let received = match take_head(parts, hop, history, E::remote_addr(&body)) {
-                    Ok((head, decoders)) => self.receive(engine, body, head, decoders).await,
+                    Ok((head, decoders)) => {
+                        self.receive(engine, body, head, decoders, download).await
+                    }
                     Err(error) => Err(error),
                 };
                 let time = || self.deadline.time_taken();
@@ -182,21 +205,32 @@ impl Context {
         engine: &mut E,
         hop: &mut Hop<'_>,
         history: &mut Vec<RedirectHop>,
+        download: &mut Option<Box<Download>>,
     ) -> Result<http::Response<E::Body>, Error> {
-        if let Some(BodyDestination::File(path)) = &self.destination {
-            let (path, creates_dirs) = (Arc::clone(path), self.creates_dirs);
-            Box::pin(engine.unblock(move || part::check_place(&path, creates_dirs))).await??;
+        if let Some(unprepared) = download.take() {
+            let prepare = engine.unblock(move || unprepared.prepare());
+            *download = Some(Box::pin(prepare).await??);
         }
         #[cfg(feature = "gzip")]
         hop.compress(engine).await?;
         loop {
             self.deadline.check(!history.is_empty())?;
-            let response = self.send(engine, hop).await;
+            let response = self.send(engine, hop, download.as_deref()).await;
             let response =
                 response.map_err(|error| attribute(error, history, self.has_http_proxy))?;
             let Some(next) = redirect::next(hop, &response, self.limits.max_redirects, history)?
             else {
-                return Ok(response);
+                let is_accepted = download
+                    .as_deref_mut()
+                    .is_none_or(|download| download.accepts(response.status(), response.headers()));
+                if is_accepted {
+                    return Ok(response);
+                }
+                let is_absent = body::is_absent(&hop.method, response.status());
+                Incoming::new(engine, response.into_body(), is_absent, &self.deadline)
+                    .discard()
+                    .await;
+                continue;
             };
             let sent = std::mem::replace(hop, next);
             let is_absent = body::is_absent(&sent.method, response.status())
@@ -217,19 +251,36 @@ impl Context {
         &self,
         engine: &mut E,
         hop: &Hop<'_>,
+        download: Option<&Download>,
     ) -> Result<http::Response<E::Body>, Error> {
         if let Some(filter) = &self.filter {
             filter.check(&hop.url).map_err(Error::dns)?;
         }
+        let mut headers = hop.headers(&self.defaults)?;
+        if let Some(download) = download {
+            download.add_headers(&mut headers);
+        }
         let mut exchange = Exchange {
             method: &hop.method,
             url: &hop.url,
-            headers: hop.headers(&self.defaults)?,
+            headers,
             body: hop.body.as_deref(),
             deadline: self.deadline.at(),
             stall_timeout: self.deadline.stall_timeout(),
         };
         engine.exchange(&mut exchange).await
+    }
+
+    /// The digests that the body of this response must have.
+    fn digests_of(&self, head: &ResponseHead, is_encoded: bool) -> Vec<ExpectedDigest> {
+        if !head.status.is_success() {
+            return Vec::new();
+        }
+        let mut digests = self.digests.to_vec();
+        if self.verifies_digest_headers && !is_encoded {
+            digests.extend(ExpectedDigest::of_headers(head));
+        }
+        digests
     }
 
     /// Takes in the body of the response. Only that of a success goes to a file: an error page must not replace it.
@@ -239,42 +290,49 @@ impl Context {
         body: E::Body,
         head: Box<ResponseHead>,
         decoders: Option<Vec<Decoder>>,
+        download: &mut Option<Box<Download>>,
     ) -> Result<Response, Error> {
         let is_absent = decoders.is_none();
         let decoders = decoders.unwrap_or_default();
         let max_body = self.limits.max_body.map(|max| max.unwrap_or(u64::MAX));
-        let verifies = head.status.is_success() && !self.digests.is_empty();
-        let verifier = verifies.then(|| Verifier::new(&self.digests));
+        let digests = self.digests_of(&head, !decoders.is_empty());
+        let verifier = || (!digests.is_empty()).then(|| Verifier::new(&digests));
         let incoming = Incoming::new(engine, body, is_absent, &self.deadline);
         let mut response = Response {
             head,
             body: Bytes::new(),
             saved_to: None,
         };
-        match &self.destination {
-            Some(BodyDestination::Handler(handler)) => {
+        let status = response.status();
+        match (&self.destination, download.take()) {
+            (Some(BodyDestination::Handler(handler)), _) if !is_absent => {
                 let head = response.head;
-                let handled = incoming.into_handler(decoders, max_body, head, handler, verifier);
+                let handled = incoming.into_handler(decoders, max_body, head, handler, verifier());
                 response.head = Box::pin(handled).await?;
             }
-            _ if is_absent => verifier.map_or(Ok(()), Verifier::finish)?,
-            // Nothing has asked for a part: a file is only requested as a whole.
-            Some(BodyDestination::File(_)) if response.status() == StatusCode::PARTIAL_CONTENT => {
-                return Err(Error::protocol(
-                    "it is a part of a body (206) that was requested as a whole, and is not saved",
-                ));
+            (_, download) if is_absent => {
+                verifier().map_or(Ok(()), Verifier::finish)?;
+                if let Some(download) = download {
+                    response.saved_to = download.unmodified_file(status)?;
+                }
             }
-            Some(BodyDestination::File(path)) if response.status().is_success() => {
-                let place = (path, self.creates_dirs);
-                Box::pin(incoming.into_file(&decoders, max_body, place, verifier)).await?;
-                response.saved_to = Some(Arc::clone(path));
+            (_, Some(download)) if download.saves(status) => {
+                // A rest that nothing was asked for.
+                if status == StatusCode::PARTIAL_CONTENT && !download.continues() {
+                    return Err(Error::protocol(
+                        "it is a part of a body (206) that was requested as a whole, and is not saved",
+                    ));
+                }
+                let head = &response.head;
+                let saved = incoming.into_file(&decoders, max_body, download, head, &digests);
+                response.saved_to = Some(Box::pin(saved).await?);
             }
             _ => {
                 let content_length = response.content_length();
                 response.body = incoming
                     .into_memory(&decoders, max_body, content_length)
                     .await?;
-                if let Some(verifier) = verifier {
+                if let Some(verifier) = verifier() {
                     let body = response.body.clone();
                     Box::pin(engine.unblock(move || verifier.verify(&body))).await??;
                 }

@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::header::MaxSizeReached;
+use http::header::{CONTENT_ENCODING, MaxSizeReached};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::BoxError;
@@ -56,6 +56,17 @@ pub(crate) fn parse_length(text: &str) -> Option<u64> {
     let text = text.trim();
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().ok()).flatten()
+}
+
+/// Whether the content has an encoding.
+pub(crate) fn has_encoding(fields: &HeaderMap) -> bool {
+    let mut encodings = fields.get_all(CONTENT_ENCODING).iter();
+    encodings.any(|value| {
+        !value
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"identity")
+    })
 }
 
 /// The message when a header map is full.

@@ -4,6 +4,7 @@ mod body;
 mod convert;
 #[cfg(feature = "serde")]
 mod data;
+mod download;
 #[cfg(feature = "multipart")]
 pub mod multipart;
 mod setters;
@@ -27,11 +28,12 @@ pub(crate) use body::{BodySourceError, OpenBody};
 pub(crate) use data::Described;
 #[cfg(any(feature = "journal", feature = "redis"))]
 pub(crate) use data::{from_json, to_json};
+pub(crate) use download::SaveOptions;
 pub use target::IntoUrl;
 use target::Target;
 pub(crate) use url_parser::UrlParser;
 
-use crate::digest::{Algorithm, ExpectedDigest};
+use crate::digest::ExpectedDigest;
 use crate::error::{BoxError, Error};
 use crate::proxy;
 use crate::redact::{DebugTruncated, HeaderNames, SafeUrl, Truncated};
@@ -85,8 +87,9 @@ struct Options {
     /// As with `timeout`.
     max_body: Option<Option<u64>>,
     destination: Option<BodyDestination>,
-    /// Whether missing folders of the file are created.
-    create_dirs: bool,
+    saving: SaveOptions,
+    /// The file whose validators the request is made conditional with.
+    if_modified: Option<Arc<Path>>,
     /// One for each algorithm.
     digests: Vec<ExpectedDigest>,
     decode: Option<bool>,
@@ -231,52 +234,14 @@ impl RequestSpec {
         self.options.as_ref()?.max_body
     }
 
-    /// Returns the file set by [`save_to`](Self::save_to), unless [`read_with`](Self::read_with) was called later.
-    pub fn save_path(&self) -> Option<&Path> {
-        match self.body_destination()? {
-            BodyDestination::File(path) => Some(path),
-            BodyDestination::Handler(_) | BodyDestination::Named(_) => None,
-        }
-    }
-
-    /// Returns whether missing folders of that file are created, as [`create_dirs`](Self::create_dirs) has set it.
-    pub fn creates_dirs(&self) -> bool {
-        (self.options.as_ref()).is_some_and(|options| options.create_dirs)
-    }
-
-    /// Returns the digest set by [`sha256`](Self::sha256), in lower-case hexadecimal digits, if it was called.
-    pub fn expected_sha256(&self) -> Option<String> {
-        self.expected_digest(Algorithm::Sha256)
-    }
-
-    /// Returns the digest set by [`sha512`](Self::sha512), in lower-case hexadecimal digits, if it was called.
-    pub fn expected_sha512(&self) -> Option<String> {
-        self.expected_digest(Algorithm::Sha512)
-    }
-
-    /// Returns the digest set by [`md5`](Self::md5), in lower-case hexadecimal digits, if it was called.
-    pub fn expected_md5(&self) -> Option<String> {
-        self.expected_digest(Algorithm::Md5)
-    }
-
-    fn expected_digest(&self, algorithm: Algorithm) -> Option<String> {
-        let mut digests = self.digests().iter();
-        let digest = digests.find(|digest| digest.algorithm == algorithm)?;
-        Some(digest.to_string())
-    }
-
-    pub(crate) fn digests(&self) -> &[ExpectedDigest] {
-        self.options
-            .as_ref()
-            .map_or(&[], |options| &options.digests)
-    }
-
-    /// Returns the name set by [`handler`](Self::handler), unless [`save_to`](Self::save_to) or
-    /// [`read_with`](Self::read_with) was called later.
+    /// Returns the name set by [`handler`](Self::handler), unless [`save_to`](Self::save_to),
+    /// [`save_into`](Self::save_into) or [`read_with`](Self::read_with) was called later.
     pub fn handler_name(&self) -> Option<&str> {
         match self.body_destination()? {
             BodyDestination::Named(name) => Some(name),
-            BodyDestination::File(_) | BodyDestination::Handler(_) => None,
+            BodyDestination::File(_) | BodyDestination::Folder(_) | BodyDestination::Handler(_) => {
+                None
+            }
         }
     }
 
@@ -291,8 +256,8 @@ impl RequestSpec {
         self.options.as_ref()?.tag.as_deref()
     }
 
-    /// Returns whether [`read_with`](Self::read_with) has set a handler, unless [`save_to`](Self::save_to) or
-    /// [`handler`](Self::handler) was called later.
+    /// Returns whether [`read_with`](Self::read_with) has set a handler, unless [`save_to`](Self::save_to),
+    /// [`save_into`](Self::save_into) or [`handler`](Self::handler) was called later.
     pub fn has_handler(&self) -> bool {
         matches!(self.body_destination(), Some(BodyDestination::Handler(_)))
     }
@@ -429,7 +394,8 @@ impl Options {
             proxy,
             max_body,
             destination,
-            create_dirs,
+            saving,
+            if_modified,
             digests,
             decode,
             idempotent,
@@ -464,8 +430,11 @@ impl Options {
         if let Some(destination) = destination {
             debug.field("destination", destination);
         }
-        if *create_dirs {
-            debug.field("create_dirs", create_dirs);
+        if *saving != SaveOptions::default() {
+            debug.field("saving", saving);
+        }
+        if let Some(path) = if_modified {
+            debug.field("if_modified", &DebugTruncated(path.display()));
         }
         if !digests.is_empty() {
             debug.field("digests", digests);
@@ -496,6 +465,8 @@ impl Options {
 #[derive(Clone)]
 pub(crate) enum BodyDestination {
     File(Arc<Path>),
+    /// A file in this folder, with the name that the response gives it.
+    Folder(Arc<Path>),
     Handler(Handler),
     /// A handler that the pool knows by this name.
     Named(Arc<str>),
@@ -527,6 +498,7 @@ impl fmt::Debug for BodyDestination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "file {:?}", DebugTruncated(path.display())),
+            Self::Folder(path) => write!(f, "folder {:?}", DebugTruncated(path.display())),
             Self::Handler(_) => f.write_str("handler"),
             Self::Named(name) => write!(f, "handler {:?}", DebugTruncated(name)),
         }

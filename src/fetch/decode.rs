@@ -118,6 +118,13 @@ impl Decoded {
         }
     }
 
+    /// This much of the content is there already, and counts.
+    pub(super) fn count(&mut self, length: u64) -> Result<(), Error> {
+        let left = self.left.checked_sub(length);
+        self.left = left.ok_or_else(|| Error::body_too_large(self.limit))?;
+        Ok(())
+    }
+
     /// Feeds the next piece of the body, an empty one at its end, when [`next`](Self::next) has asked for it.
     pub(super) fn feed(&mut self, piece: Bytes) {
         self.fed.set(Some(piece));

@@ -6,7 +6,7 @@ use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
     CONTENT_LOCATION, CONTENT_TYPE, EXPECT, HOST, HeaderValue, RANGE, TRANSFER_ENCODING,
 };
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
@@ -19,6 +19,9 @@ use crate::origin;
 use crate::redact::Truncated;
 use crate::request::{BodyDestination, RequestBody, RequestSpec, UrlParser};
 use crate::session::SessionDefaults;
+
+/// RFC 9530, section 4.
+const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
 
 /// The next request of an attempt. Each redirect derives another one from it; nothing in it refers to the session.
 pub(super) struct Hop<'a> {
@@ -96,10 +99,6 @@ impl<'a> Hop<'a> {
         self.spec.wants_decoding()
     }
 
-    pub(super) fn destination(&self) -> Option<&'a BodyDestination> {
-        self.spec.body_destination()
-    }
-
     /// The headers of this request.
     pub(super) fn headers(&self, session: &SessionDefaults) -> Result<HeaderMap, Error> {
         let mut all = self.spec.header_map().clone();
@@ -150,15 +149,27 @@ impl<'a> Hop<'a> {
             headers::remove_sensitive(&mut all);
             all.remove(HOST);
         }
-        if all.contains_key(RANGE) && matches!(self.destination(), Some(BodyDestination::File(_))) {
+        let saves = matches!(
+            self.spec.body_destination(),
+            Some(BodyDestination::File(_) | BodyDestination::Folder(_))
+        );
+        if all.contains_key(RANGE) && saves {
             return Err(Error::invalid_request(
                 "the header `range` asks for a part of a body, and `save_to` saves whole ones; leave out `range`, or \
-                 take the part with `read_with` or in memory",
+                 take the part with `read_with` or in memory; `resume` continues what was cut",
             ));
         }
-        // A range counts the bytes of the encoded content (RFC 9110, section 14.1.2), a part of which cannot be decoded.
-        if self.wants_decoding() && !all.contains_key(RANGE) && !all.contains_key(ACCEPT_ENCODING) {
-            if let Some(accepted) = decode::ACCEPTED {
+        let verifies = self.spec.verifies_digest_headers();
+        if verifies && !all.contains_key(WANT_REPR_DIGEST) {
+            let wanted = HeaderValue::from_static("sha-256=10, sha-512=9");
+            all.insert(WANT_REPR_DIGEST, wanted);
+        }
+        if !all.contains_key(ACCEPT_ENCODING) {
+            // A range counts the bytes of the encoded content (RFC 9110, section 14.1.2), a part of which cannot be decoded.
+            let takes_encodings = self.wants_decoding() && !all.contains_key(RANGE);
+            if (self.spec.resumes() && saves) || verifies {
+                all.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            } else if let Some(accepted) = decode::ACCEPTED.filter(|_| takes_encodings) {
                 all.insert(ACCEPT_ENCODING, HeaderValue::from_static(accepted));
             }
         }

@@ -1,51 +1,71 @@
-//! A file that a body is saved to: written beside its target, which it replaces when it is complete.
+//! Files that are written beside the one that they become: what they are called, and to which process they belong.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 #[cfg(unix)]
 use rustix::io::Errno;
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
-use crate::digest::Verifier;
 use crate::error::{Error, is_out_of_resources};
 
-/// Returns an error if the target cannot become a file, before anything is sent.
-pub(super) fn check_place(path: &Path, creates_dirs: bool) -> Result<(), Error> {
-    let refused = |message: &str| {
-        let error = io::Error::new(io::ErrorKind::NotFound, message);
-        Err(Error::file(path, error).sent(false))
-    };
+/// Returns an error if the path cannot become a file, before anything is sent.
+pub(super) fn check_file(
+    path: &Path,
+    creates_dirs: bool,
+    overwrite: Option<bool>,
+) -> Result<(), Error> {
     match fs::metadata(path) {
-        Ok(there) if there.is_dir() => return refused("it is a directory"),
-        Ok(there) if !there.is_file() => return refused("it is there and not a file"),
+        Ok(there) if there.is_dir() => return refused(path, "it is a directory"),
+        Ok(there) if !there.is_file() => return refused(path, "it is there and not a file"),
+        Ok(_) if overwrite == Some(false) => {
+            let error = io::Error::new(io::ErrorKind::AlreadyExists, NOT_OVERWRITTEN);
+            return Err(Error::file(path, error).sent(false));
+        }
         _ => {}
     }
     let target = behind_links(path).map_err(|error| Error::file(path, error).sent(false))?;
-    let folder = folder(&target);
-    if folder.is_dir() {
+    check_parent(path, folder(&target), creates_dirs)
+}
+
+/// Returns an error if there cannot be files in this folder.
+pub(super) fn check_folder(path: &Path, creates_dirs: bool) -> Result<(), Error> {
+    check_parent(path, path, creates_dirs)
+}
+
+pub(super) const NOT_OVERWRITTEN: &str = "it is there already, and `overwrite(false)` keeps it";
+
+fn check_parent(path: &Path, folder: &Path, creates_dirs: bool) -> Result<(), Error> {
+    if folder.is_dir() || folder.as_os_str().is_empty() {
         return Ok(());
     }
+    if fs::metadata(folder).is_ok() {
+        return refused(path, "a part of its path is not a folder");
+    }
     if !creates_dirs {
-        return refused("its folder does not exist; `create_dirs` creates it");
+        return refused(path, "its folder does not exist; `create_dirs` creates it");
     }
     // The first of the folders above that is there has to be one.
     let there = folder
         .ancestors()
         .find(|folder| fs::symlink_metadata(folder).is_ok());
     match there {
-        Some(there) if !there.is_dir() => refused("a part of its path is not a folder"),
+        Some(there) if !there.is_dir() => refused(path, "a part of its path is not a folder"),
         _ => Ok(()),
     }
+}
+
+fn refused(path: &Path, message: &str) -> Result<(), Error> {
+    let error = io::Error::new(io::ErrorKind::NotFound, message);
+    Err(Error::file(path, error).sent(false))
 }
 
 /// How many symbolic links that lead nowhere yet are followed, as by Linux.
 const MAX_LINKS: u32 = 40;
 
 /// What the path names behind symbolic links, whether it is there or not.
-fn behind_links(path: &Path) -> io::Result<PathBuf> {
+pub(super) fn behind_links(path: &Path) -> io::Result<PathBuf> {
     let mut target = path.to_path_buf();
     for _ in 0..MAX_LINKS {
         if let Ok(there) = fs::canonicalize(&target) {
@@ -59,73 +79,6 @@ fn behind_links(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("it is a symbolic link to itself"))
 }
 
-/// A file that is not complete. Deletes itself unless it becomes the target.
-pub(super) struct PartialFile {
-    file: NamedTempFile,
-    /// What is to be written next.
-    pub(super) buffer: Vec<u8>,
-    pub(super) verifier: Option<Verifier>,
-    /// As the spec has it.
-    path: Arc<Path>,
-    /// Behind symbolic links.
-    target: PathBuf,
-}
-
-impl PartialFile {
-    pub(super) fn create(path: Arc<Path>, creates_dirs: bool) -> Result<Self, Error> {
-        let created = behind_links(&path).and_then(|target| {
-            if creates_dirs {
-                fs::create_dir_all(folder(&target))?;
-            }
-            Ok((create_part(&target)?, target))
-        });
-        let (file, target) = created.map_err(|error| Error::file(&path, error))?;
-        Ok(Self {
-            file,
-            buffer: Vec::new(),
-            verifier: None,
-            path,
-            target,
-        })
-    }
-
-    /// Writes what is in the buffer.
-    pub(super) fn write(mut self) -> Result<Self, Error> {
-        if let Some(verifier) = &mut self.verifier {
-            verifier.update(&self.buffer);
-        }
-        match self.file.write_all(&self.buffer) {
-            Ok(()) => {
-                self.buffer.clear();
-                Ok(self)
-            }
-            Err(error) => Err(Error::file(&self.path, error)),
-        }
-    }
-
-    /// Writes the rest and replaces the target, whose permissions stay.
-    pub(super) fn complete(self) -> Result<(), Error> {
-        let Self {
-            file,
-            verifier,
-            path,
-            target,
-            ..
-        } = self.write()?;
-        verifier.map_or(Ok(()), Verifier::finish)?;
-        let replace = || {
-            if let Ok(replaced) = fs::metadata(&target) {
-                file.as_file().set_permissions(replaced.permissions())?;
-            }
-            file.persist(&target).map_err(|error| error.error)
-        };
-        match replace() {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Error::file(&path, error)),
-        }
-    }
-}
-
 /// How many parts of the same file can be on their way at once.
 const MAX_PARTS: u32 = 10_000;
 
@@ -136,9 +89,9 @@ const MAX_PARTS: u32 = 10_000;
 /// can be found without searching the folder. A part is locked as long as it is open, and the operating system releases
 /// the lock of a process that is killed. Only parts that can be locked are deleted. (Where the locks of a network file
 /// system are those of one machine only, another one may delete a part, and saving it ends in an error.)
-fn create_part(target: &Path) -> io::Result<NamedTempFile> {
+pub(super) fn create(target: &Path) -> io::Result<NamedTempFile> {
     let folder = folder(target);
-    let hash = hash_of_name(target);
+    let hash = hash(name_of(target));
     let name = |number| format!(".threaded-{hash:016x}-{number}.part");
     for number in 0..MAX_PARTS {
         let path = folder.join(name(number));
@@ -161,12 +114,103 @@ fn create_part(target: &Path) -> io::Result<NamedTempFile> {
     Err(io::Error::new(io::ErrorKind::AlreadyExists, message))
 }
 
+fn name_of(target: &Path) -> &[u8] {
+    target.file_name().unwrap_or_default().as_encoded_bytes()
+}
+
 /// FNV-1a, which is the same in each version of each program.
-fn hash_of_name(target: &Path) -> u64 {
-    let name = target.file_name().unwrap_or_default().as_encoded_bytes();
-    name.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
+}
+
+/// The part that is kept of a file, to be continued.
+pub(super) fn kept_of(target: &Path) -> PathBuf {
+    folder(target).join(name_of_kept(name_of(target)))
+}
+
+/// The name of a part that is kept, by what it is found again.
+pub(super) fn name_of_kept(key: &[u8]) -> String {
+    format!(".threaded-{:016x}.part", hash(key))
+}
+
+/// What is known of a part that is kept.
+pub(super) fn record_of_part(part: &Path) -> PathBuf {
+    part.with_extension("part.info")
+}
+
+/// What is known of a saved file.
+pub(super) fn record_of_file(target: &Path) -> PathBuf {
+    folder(target).join(format!(".threaded-{:016x}.info", hash(name_of(target))))
+}
+
+/// Opens a part that is kept, or creates it. It stays when it is dropped. `None` if there is none, or something else, or if another
+/// thread or process writes to it.
+pub(super) fn open_kept(path: &Path, create: bool) -> io::Result<Option<NamedTempFile>> {
+    let Some(file) = open_claimed(path, create)? else {
+        return Ok(None);
+    };
+    let path = TempPath::try_from_path(path)?;
+    let mut file = NamedTempFile::from_parts(file, path);
+    file.disable_cleanup(true);
+    Ok(Some(file))
+}
+
+#[cfg(unix)]
+fn open_claimed(path: &Path, create: bool) -> io::Result<Option<File>> {
+    use std::os::unix::fs::MetadataExt;
+
+    use rustix::fs::{Mode, OFlags, open};
+
+    let mut flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    flags.set(OFlags::CREATE, create);
+    let file = match open(path, flags, Mode::from_raw_mode(0o666)) {
+        Ok(file) => File::from(file),
+        Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => return Ok(None),
+        Err(error) if create => return Err(error.into()),
+        Err(_) => return Ok(None),
+    };
+    let there = file.metadata()?;
+    let is_own = there.is_file() && there.nlink() == 1 && lock(&file).is_ok();
+    Ok((is_own && is_at(&file, path)).then_some(file))
+}
+
+#[cfg(windows)]
+fn open_claimed(path: &Path, create: bool) -> io::Result<Option<File>> {
+    use std::os::windows::fs::OpenOptionsExt;
+
+    // Others can delete it, and neither read nor write it.
+    const FILE_SHARE_DELETE: u32 = 4;
+    const ERROR_SHARING_VIOLATION: i32 = 32;
+    let mut options = File::options();
+    options.read(true).write(true).create(create);
+    match options.share_mode(FILE_SHARE_DELETE).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if create && error.raw_os_error() != Some(ERROR_SHARING_VIOLATION) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Deletes a part that is kept, unless another thread or process writes to it.
+pub(super) fn delete_kept(path: &Path, open: Option<NamedTempFile>) {
+    if let Some(kept) = open.or_else(|| open_kept(path, false).ok().flatten()) {
+        let _ = fs::remove_file(path);
+        let _ = fs::remove_file(record_of_part(path));
+        drop(kept);
+    }
+}
+
+/// Writes through to the disk that a file has got its name.
+#[cfg(unix)]
+pub(super) fn sync_folder(target: &Path) -> io::Result<()> {
+    File::open(folder(target))?.sync_all()
+}
+
+/// It is up to the file system.
+#[cfg(windows)]
+pub(super) fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 fn new_file(folder: &Path, name: &str) -> io::Result<NamedTempFile> {
@@ -258,7 +302,7 @@ fn delete_if_abandoned(path: &Path) {
     }
 }
 
-fn folder(path: &Path) -> &Path {
+pub(super) fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
         Some(folder) => folder,
@@ -268,6 +312,8 @@ fn folder(path: &Path) -> &Path {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]
@@ -276,11 +322,11 @@ mod tests {
         let target = folder.path().join("target");
         let save = |thread: u8| {
             for round in 0..200 {
-                let mut part = PartialFile::create((*target).into(), false)?;
-                part.buffer = vec![thread, round];
-                part.complete()?;
+                let mut part = create(&target)?;
+                part.write_all(&[thread, round])?;
+                part.persist(&target)?;
             }
-            Ok::<_, Error>(())
+            Ok::<_, io::Error>(())
         };
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4)

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use super::body::Incoming;
 use super::deadline::Deadline;
 use super::decode::{Decoded, Decoder};
+use super::download::Download;
 use super::engine::{Engine, NextPiece};
-use super::part::PartialFile;
-use crate::digest::Verifier;
+use crate::digest::{ExpectedDigest, Verifier};
 use crate::error::{Error, is_out_of_resources};
 use crate::request::Handler;
 use crate::response::ResponseHead;
@@ -111,25 +111,29 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
 const BUFFER: usize = 64 << 10;
 
 impl<E: Engine + ?Sized> Incoming<'_, E> {
-    /// Saves the content to a file beside the target, which it replaces in the end.
+    /// Saves the content to a file, which gets its name in the end. Returns its path.
     pub(super) async fn into_file(
         mut self,
         decoders: &[Decoder],
         max_body: Option<u64>,
-        (path, creates_dirs): (&Arc<Path>, bool),
-        verifier: Option<Verifier>,
-    ) -> Result<(), Error> {
+        mut download: Box<Download>,
+        head: &ResponseHead,
+        digests: &[ExpectedDigest],
+    ) -> Result<Arc<Path>, Error> {
         self.fill().await?;
+        download.note(head, !decoders.is_empty());
         let stall_timeout = self.deadline.stall_timeout();
         let until = stall_timeout.and_then(|limit| Instant::now().checked_add(limit));
         let mut file = loop {
-            let path = Arc::clone(path);
+            let verifier = (!digests.is_empty()).then(|| Verifier::new(digests));
             let is_in_time = until.is_none_or(|until| Instant::now() < until);
-            match self
-                .engine
-                .unblock(move || PartialFile::create(path, creates_dirs))
-                .await?
-            {
+            let opening = self.engine.unblock(move || {
+                let opened = download.open(verifier);
+                (download, opened)
+            });
+            let (returned, opened) = opening.await?;
+            download = returned;
+            match opened {
                 Err(error)
                     if is_out_of_resources(&error)
                         && is_in_time
@@ -137,20 +141,28 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
                 {
                     self.deadline.check(true)?;
                 }
-                created => break created?,
+                opened => break opened?,
             }
         };
-        file.verifier = verifier;
         let mut decoded = Decoded::new(decoders, max_body.unwrap_or(u64::MAX));
-        while self.next(&mut decoded, &mut file.buffer).await? {
-            if file.buffer.len() >= BUFFER {
-                file = self.engine.unblock(|| file.write()).await??;
+        let mut fault = decoded.count(file.length).err();
+        while fault.is_none() {
+            match self.next(&mut decoded, &mut file.buffer).await {
+                Ok(false) => break,
+                Ok(true) if file.buffer.len() < BUFFER => {}
+                Ok(true) => file = self.engine.unblock(|| file.write()).await??,
+                Err(error) => fault = Some(error),
             }
         }
         let deadline = self.deadline.clone();
-        let complete = move || deadline.check(true).and_then(|()| file.complete());
+        let complete = move || match fault.map_or_else(|| deadline.check(true), Err) {
+            Ok(()) => download.complete(file),
+            Err(error) => Err(file.give_up(error)),
+        };
         let saved = self.engine.unblock(complete).await?;
-        self.drain().await;
+        if saved.is_ok() {
+            self.drain().await;
+        }
         saved
     }
 }

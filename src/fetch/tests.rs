@@ -289,9 +289,12 @@ async fn attempt<E: Engine>(
     spec: &RequestSpec,
     defaults: &AttemptLimits,
 ) -> Result<Response, Error> {
-    let Fetch { mut first, context } =
-        Fetch::start(session, spec, defaults, &Handlers::new(), &Arc::default())?;
-    context.run(engine, &mut first).await
+    let Fetch {
+        mut first,
+        mut download,
+        context,
+    } = Fetch::start(session, spec, defaults, &Handlers::new(), &Arc::default())?;
+    context.run(engine, &mut first, &mut download).await
 }
 
 async fn run(engine: &mut Pending, spec: &RequestSpec) -> Result<Response, Error> {

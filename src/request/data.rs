@@ -22,7 +22,7 @@ use serde_json::Number;
 use url::Url;
 
 use super::body::Source;
-use super::{BodyDestination, RequestBody, RequestSpec};
+use super::{BodyDestination, RequestBody, RequestSpec, SaveOptions};
 use crate::data::{Data, FieldValue, VERSION, milliseconds};
 use crate::headers;
 use crate::redact::Truncated;
@@ -59,7 +59,21 @@ struct SpecData {
     #[serde(skip_serializing_if = "Option::is_none")]
     save_to: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    save_into: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     create_dirs: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overwrite: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resume: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    if_modified: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_time: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sync: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verify_digest_headers: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -209,8 +223,17 @@ impl RequestSpec {
         let Some(options) = &mut self.options else {
             return Ok(self);
         };
-        if let Some(BodyDestination::File(path)) = &mut options.destination {
-            let replaced = replace(path).map_err(|error| format!("`save_to`: {error}"))?;
+        let saved = match &mut options.destination {
+            Some(BodyDestination::File(path)) => Some(("save_to", path)),
+            Some(BodyDestination::Folder(path)) => Some(("save_into", path)),
+            _ => None,
+        };
+        let conditional = options.if_modified.as_mut();
+        for (name, path) in saved
+            .into_iter()
+            .chain(conditional.map(|path| ("if_modified", path)))
+        {
+            let replaced = replace(path).map_err(|error| format!("`{name}`: {error}"))?;
             *path = replaced.into();
         }
         let replace = |path: &Path| replace(path).map_err(|error| format!("`body`: {error}"));
@@ -318,6 +341,7 @@ impl SpecData {
         match &options.destination {
             None => {}
             Some(BodyDestination::File(path)) => data.save_to = Some(text_of(path)?),
+            Some(BodyDestination::Folder(path)) => data.save_into = Some(text_of(path)?),
             Some(BodyDestination::Named(name)) => data.handler = Some(name.to_string()),
             Some(BodyDestination::Handler(_)) => {
                 let message = "`read_with` is a closure, which is no data; register it with `PoolBuilder::handler`, and \
@@ -325,7 +349,21 @@ impl SpecData {
                 leave_out(Obstacle::NoData(message.to_owned()))?;
             }
         }
-        data.create_dirs = options.create_dirs.then_some(true);
+        let SaveOptions {
+            create_dirs,
+            resume,
+            overwrite,
+            remote_time,
+            sync,
+            verify_digest_headers,
+        } = options.saving;
+        data.create_dirs = create_dirs.then_some(true);
+        data.overwrite = overwrite;
+        data.resume = resume.then_some(true);
+        data.remote_time = remote_time.then_some(true);
+        data.sync = sync.then_some(true);
+        data.verify_digest_headers = verify_digest_headers.then_some(true);
+        data.if_modified = options.if_modified.as_deref().map(text_of).transpose()?;
         data.sha256 = spec.expected_sha256();
         data.sha512 = spec.expected_sha512();
         data.md5 = spec.expected_md5();
@@ -396,16 +434,46 @@ impl SpecData {
         if let Some(idempotent) = self.idempotent {
             spec = spec.idempotent(idempotent);
         }
-        spec = match (self.save_to, self.handler) {
-            (Some(_), Some(_)) => {
-                return Err("there are `save_to` and `handler`; leave one of them out".to_owned());
-            }
-            (Some(path), None) => spec.save_to(path),
-            (None, Some(name)) => spec.handler(name),
-            (None, None) => spec,
-        };
+        let destinations = [
+            ("save_to", self.save_to.is_some()),
+            ("save_into", self.save_into.is_some()),
+            ("handler", self.handler.is_some()),
+        ];
+        let mut given = destinations.iter().filter(|(_, is_given)| *is_given);
+        if let (Some((first, _)), Some((second, _))) = (given.next(), given.next()) {
+            return Err(format!(
+                "there are `{first}` and `{second}`; leave one of them out"
+            ));
+        }
+        if let Some(path) = self.save_to {
+            spec = spec.save_to(path);
+        }
+        if let Some(folder) = self.save_into {
+            spec = spec.save_into(folder);
+        }
+        if let Some(name) = self.handler {
+            spec = spec.handler(name);
+        }
         if let Some(create) = self.create_dirs {
             spec = spec.create_dirs(create);
+        }
+        if let Some(overwrite) = self.overwrite {
+            spec = spec.overwrite(overwrite);
+        }
+        if let Some(resume) = self.resume {
+            spec = spec.resume(resume);
+        }
+        if let Some(path) = self.if_modified {
+            spec = spec.if_modified(path);
+        }
+        if let Some(remote) = self.remote_time {
+            spec = spec.remote_time(remote);
+        }
+        if let Some(sync) = self.sync {
+            spec = spec.sync(sync);
+        }
+        if let Some(verify) = self.verify_digest_headers {
+            spec = spec.verify_digest_headers(verify);
         }
         if let Some(digest) = self.sha256 {
             spec = spec.sha256(digest);

@@ -12,7 +12,6 @@ use serde::Serialize;
 
 use super::body::RequestBody;
 use super::{BodyDestination, IntoUrl, RequestSpec};
-use crate::digest::{Algorithm, ExpectedDigest};
 use crate::error::BoxError;
 use crate::headers;
 use crate::response::ResponseHead;
@@ -240,72 +239,7 @@ impl RequestSpec {
         self
     }
 
-    /// Writes the body of the response to a file. Replaces a handler set before. Defaults to memory.
-    ///
-    /// The body goes to a temporary file in the same folder (`.threaded-….part`), which is renamed when it is complete:
-    /// the final name never refers to a partial file. A failure leaves nothing behind. If the process is killed, or ends
-    /// before the attempt at a cancelled job has stopped, the temporary file stays, and is deleted when the same file is
-    /// saved next time. A file that is replaced keeps its
-    /// permissions; if the path is a symbolic link, the file that it refers to is replaced or created. Only the
-    /// body of a response with a 2xx status is saved, so that no error page replaces a file. A response without a body, such
-    /// as a 204, changes no file, the body of any other response is kept in memory, and
-    /// [`Response::saved_to`](crate::Response::saved_to) returns `None`.
-    ///
-    /// A part of a body is never saved: with a `Range` header, on the spec or the session, the job fails with
-    /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest), and a response with status 206 to a request
-    /// without one as [`ErrorKind::Protocol`](crate::ErrorKind::Protocol).
-    ///
-    /// If the folder does not exist, the target is not a regular file (a directory, a device), or the disk is full, the
-    /// job fails with [`ErrorKind::Sink`](crate::ErrorKind::Sink). Unless a `timeout` is set, the
-    /// [`stall_timeout`](crate::PoolBuilder::stall_timeout) applies.
-    pub fn save_to(mut self, path: impl Into<PathBuf>) -> Self {
-        self.options_mut().destination = Some(BodyDestination::File(path.into().into()));
-        self
-    }
-
-    /// Whether folders of the file that [`save_to`](Self::save_to) names are created if they are missing. They stay, even if the
-    /// job fails. Defaults to `false`.
-    pub fn create_dirs(mut self, create: bool) -> Self {
-        self.options_mut().create_dirs = create;
-        self
-    }
-
-    /// Sets the SHA-256 digest that the body must have, in 64 hexadecimal digits. With another one, the job fails with
-    /// [`ErrorKind::DigestMismatch`](crate::ErrorKind::DigestMismatch), and no file is replaced. Defaults to none.
-    ///
-    /// It is the digest of what is saved, kept in memory or passed to the handler: after decoding. It is compared for responses with
-    /// a 2xx status; one without a body has the digest of nothing, but for HEAD. A handler may have done its work when the difference
-    /// is found out; one that does not read to the end fails with [`ErrorKind::Sink`](crate::ErrorKind::Sink). Several digests, of
-    /// different algorithms, must all be right.
-    pub fn sha256(self, hex: impl AsRef<str>) -> Self {
-        self.expect_digest(Algorithm::Sha256, hex.as_ref())
-    }
-
-    /// Sets the SHA-512 digest that the body must have, in 128 hexadecimal digits, as [`sha256`](Self::sha256) does. Defaults to
-    /// none.
-    pub fn sha512(self, hex: impl AsRef<str>) -> Self {
-        self.expect_digest(Algorithm::Sha512, hex.as_ref())
-    }
-
-    /// Sets the MD5 digest that the body must have, in 32 hexadecimal digits, as [`sha256`](Self::sha256) does: for mirrors that have
-    /// nothing else. It finds faults of the transmission, but no attack. Defaults to none.
-    pub fn md5(self, hex: impl AsRef<str>) -> Self {
-        self.expect_digest(Algorithm::Md5, hex.as_ref())
-    }
-
-    fn expect_digest(mut self, algorithm: Algorithm, hex: &str) -> Self {
-        match ExpectedDigest::parse(algorithm, hex) {
-            Ok(digest) => {
-                let digests = &mut self.options_mut().digests;
-                digests.retain(|other| other.algorithm != algorithm);
-                digests.push(digest);
-                self
-            }
-            Err(message) => self.faulty(message, None),
-        }
-    }
-
-    /// Passes the body of the response, whatever its status, to a handler. Replaces a `save_to` set before. Defaults to
+    /// Passes the body of the response, whatever its status, to a handler. Replaces a `save_to` or `save_into` set before. Defaults to
     /// memory.
     ///
     /// The handler is called once for each attempt that leads to a response, so a [`Retry`](crate::Retry) may call it several

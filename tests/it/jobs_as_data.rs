@@ -1,6 +1,7 @@
 //! Jobs and outcomes as data: JSON forms that travel, and what is refused.
 #![cfg(feature = "serde")]
 
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,6 +47,12 @@ fn a_spec_has_a_json_form_that_says_only_what_is_set() {
         .idempotent(true)
         .save_to(&target)
         .create_dirs(true)
+        .overwrite(false)
+        .resume(true)
+        .if_modified(&target)
+        .remote_time(true)
+        .sync(true)
+        .verify_digest_headers(true)
         .sha256("AB".repeat(32))
         .sha512("cd".repeat(64))
         .md5("ef".repeat(16))
@@ -69,6 +76,12 @@ fn a_spec_has_a_json_form_that_says_only_what_is_set() {
         "idempotent": true,
         "save_to": target.to_str().unwrap(),
         "create_dirs": true,
+        "overwrite": false,
+        "resume": true,
+        "if_modified": target.to_str().unwrap(),
+        "remote_time": true,
+        "sync": true,
+        "verify_digest_headers": true,
         "sha256": "ab".repeat(32),
         "sha512": "cd".repeat(64),
         "md5": "ef".repeat(16),
@@ -82,8 +95,22 @@ fn a_spec_has_a_json_form_that_says_only_what_is_set() {
     assert_eq!(again.time_limit(), full.time_limit());
     assert_eq!(again.tag_value(), full.tag_value());
     assert_eq!(again.auth_name(), Some("billing"));
-    assert!(again.creates_dirs());
+    assert!(again.creates_dirs() && again.resumes() && again.keeps_remote_time());
+    assert!(again.syncs() && again.verifies_digest_headers());
+    assert_eq!(again.overwrites(), Some(false));
+    assert_eq!(again.if_modified_path(), Some(&*target));
     assert_eq!(again.expected_sha256(), Some("ab".repeat(32)));
+}
+
+#[test]
+fn a_folder_to_save_into_has_a_json_form() {
+    let spec = RequestSpec::get("https://example.com/").save_into("folder");
+    assert_eq!(spec.save_folder(), Some(Path::new("folder")));
+    let form = json!({"v": 1, "method": "GET", "url": spec.url(), "save_into": "folder"});
+    assert_eq!(to_json(&spec), form);
+    let again = from_json(form).unwrap();
+    assert_eq!(again.save_folder(), spec.save_folder());
+    assert_eq!(again.save_to("file").save_folder(), None);
 }
 
 #[test]
@@ -172,6 +199,10 @@ fn a_form_that_cannot_be_read_is_an_error_that_names_what_is_wrong() {
         (
             json!({"url": url, "save_to": "a", "handler": "b"}),
             "`save_to` and `handler`",
+        ),
+        (
+            json!({"url": url, "save_to": "a", "save_into": "b"}),
+            "`save_to` and `save_into`",
         ),
         (json!({"url": url, "gzip": 12}), "gzip"),
         (json!(7), "a URL"),

@@ -28,12 +28,48 @@ pub(crate) fn frame_with_flags(kind: u8, flags: u8, stream: u32, payload: &[u8])
     [&head, payload].concat()
 }
 
+/// Entry 8 of the static table (RFC 7541, appendix A).
+const STATUS_200: u8 = 0x88;
+
 /// The head of a response with status 200, after which its body follows.
 pub(crate) fn response_head(stream: u32) -> Vec<u8> {
-    // Entry 8 of the static table (RFC 7541, appendix A).
-    const STATUS_200: u8 = 0x88;
-
     frame_with_flags(HEADERS, END_HEADERS, stream, &[STATUS_200])
+}
+
+/// A header field as HPACK has it (RFC 7541, section 6.2.2): its name by its place in the static table, from 15 on.
+fn field(name: u8, value: &str) -> Vec<u8> {
+    [&[0x0f, name - 15, value.len() as u8], value.as_bytes()].concat()
+}
+
+/// A server that resets the stream of its first response in the middle, and sends the rest in its second.
+pub(crate) fn cut_and_continued_over_tls(certificate: &TestCertificate, body: &[u8]) -> RawServer {
+    const ETAG: u8 = 34;
+    const CONTENT_RANGE: u8 = 30;
+    // Entry 10 of the static table.
+    const STATUS_206: u8 = 0x8a;
+    const INTERNAL_ERROR: [u8; 4] = 2_u32.to_be_bytes();
+
+    let (first, second) = body.split_at(body.len() / 2);
+    let range = format!("bytes {}-{}/{}", first.len(), body.len() - 1, body.len());
+    let rest = [
+        vec![STATUS_206],
+        field(ETAG, "\"v1\""),
+        field(CONTENT_RANGE, &range),
+    ]
+    .concat();
+    let whole = [vec![STATUS_200], field(ETAG, "\"v1\"")].concat();
+    let (first, second) = (first.to_vec(), second.to_vec());
+    let requests = AtomicUsize::new(0);
+    start_over_tls(certificate, move |_, stream| {
+        if requests.fetch_add(1, Ordering::SeqCst) == 0 {
+            let head = frame_with_flags(HEADERS, END_HEADERS, stream, &whole);
+            let reset = frame(RST_STREAM, stream, &INTERNAL_ERROR);
+            [head, frame(DATA, stream, &first), reset].concat()
+        } else {
+            let head = frame_with_flags(HEADERS, END_HEADERS, stream, &rest);
+            [head, frame_with_flags(DATA, END_STREAM, stream, &second)].concat()
+        }
+    })
 }
 
 /// The frames of a complete response with status 200.

@@ -1,9 +1,12 @@
 //! Promise 8: bodies go where the spec says, and nothing stands under a file's name unless it is complete.
 
+mod conditional;
 mod digests;
 mod files;
 mod handlers;
 mod killed;
+mod naming;
+mod resuming;
 
 use std::fs;
 use std::io::{self, Read, Write};

@@ -12,8 +12,9 @@ use threaded::{ErrorKind, Pool, RequestSpec};
 
 use super::{isolated, trusting_pool};
 use crate::support::http2_frames::{
-    DATA, END_HEADERS, GOAWAY, HEADERS, RST_STREAM, WINDOW_UPDATE, falling_silent_over_tls,
-    falling_silent_with_over_tls, frame, frame_with_flags, response, response_head, start_over_tls,
+    DATA, END_HEADERS, GOAWAY, HEADERS, RST_STREAM, WINDOW_UPDATE, cut_and_continued_over_tls,
+    falling_silent_over_tls, falling_silent_with_over_tls, frame, frame_with_flags, response,
+    response_head, start_over_tls,
 };
 use crate::support::pools::{at_once, in_order, outcome_of, outcomes_of};
 use crate::support::raw::RawServer;
@@ -291,4 +292,18 @@ fn cancelling_a_request_leaves_the_others_on_its_connection() {
     }
     assert!(pool.spawn(server.url("/")).unwrap().join().is_ok());
     assert_eq!(server.connections(), 1);
+}
+
+#[test]
+fn a_download_whose_stream_was_reset_is_continued() {
+    let certificate = certificate_for(&["localhost"]);
+    let body = [7; 10_000];
+    let server = cut_and_continued_over_tls(&certificate, &body);
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    let spec = RequestSpec::get(https(&server, "/")).save_to(&target);
+    let pool = trusting_pool(&certificate.pem).retry(at_once(1));
+    let response = outcome_of(pool, spec.resume(true)).unwrap();
+    assert_eq!((response.status().as_u16(), response.attempts()), (206, 2));
+    assert_eq!(std::fs::read(&target).unwrap(), body);
 }

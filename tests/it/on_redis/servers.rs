@@ -630,14 +630,28 @@ fn files_of_jobs_are_below_the_root_of_the_consumer() {
         let error = queue.submit(job(0, saving(path))).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("`save_to`") && text.contains(path), "{text}");
+        let get = || RequestSpec::get(server.url("/"));
+        for (name, spec) in [
+            ("`save_into`", get().save_into(path)),
+            ("`if_modified`", get().if_modified(path)),
+        ] {
+            let text = queue.submit(job(0, spec)).unwrap_err().to_string();
+            assert!(text.contains(name) && text.contains(path), "{text}");
+        }
     }
     queue.submit(job(1, saving("target"))).unwrap();
     let sent = RequestSpec::post(server.url("/")).body(RequestBody::from_file("content"));
     queue.submit(job(2, sent)).unwrap();
+    let into = RequestSpec::get(server.url("/named"))
+        .save_into("")
+        .create_dirs(true);
+    queue.submit(job(4, into)).unwrap();
     let attack = r#"id attack spec "{\"url\":\"http://test/\",\"save_to\":\"/etc/target\"}""#;
     store.0.command(&format!("XADD {{test}}:jobs * {attack}"));
-    assert_eq!(run(crate::pool(), &queue), ["job-1", "job-2"]);
-    assert_eq!(std::fs::read(folder.path().join("target")).unwrap(), b"ok");
+    assert_eq!(run(crate::pool(), &queue), ["job-1", "job-2", "job-4"]);
+    for name in ["target", "named"] {
+        assert_eq!(std::fs::read(folder.path().join(name)).unwrap(), b"ok");
+    }
     assert!(
         server
             .received()

@@ -5,7 +5,8 @@ use threaded::ErrorKind;
 
 use super::trusting_pool;
 use crate::support::http2_frames::{
-    DATA, END_HEADERS, GOAWAY, HEADERS, RST_STREAM, frame, frame_with_flags, start_over_tls,
+    DATA, END_HEADERS, GOAWAY, HEADERS, RST_STREAM, cut_and_continued_over_tls, frame,
+    frame_with_flags, start_over_tls,
 };
 use crate::support::pools::{at_once, outcome_of, outcomes_of};
 use crate::support::server::Server;
@@ -85,4 +86,21 @@ fn a_server_that_goes_away_has_closed_the_connection() {
     };
     let (kind, ..) = post(go_away);
     assert_eq!(kind, ErrorKind::Closed);
+}
+
+#[test]
+fn a_download_whose_stream_was_reset_is_continued() {
+    let certificate = certificate_for(&["localhost"]);
+    let body = [7; 10_000];
+    let server = cut_and_continued_over_tls(&certificate, &body);
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    let url = format!("https://localhost:{}/", server.address().port());
+    let spec = threaded::RequestSpec::get(url)
+        .save_to(&target)
+        .resume(true);
+    let pool = trusting_pool(&certificate.pem).retry(at_once(1));
+    let response = outcome_of(pool, spec).unwrap();
+    assert_eq!((response.status().as_u16(), response.attempts()), (206, 2));
+    assert_eq!(std::fs::read(&target).unwrap(), body);
 }

@@ -144,3 +144,41 @@ fn an_invalid_digest_is_an_invalid_request() {
         assert!(exception.error().to_string().contains(name), "{exception}");
     }
 }
+
+/// `content(300_000)` under a digest that the server states; the path names the header.
+fn stating(value: &'static str) -> Server {
+    Server::start(move |request| {
+        let name = &request.uri().path()[1..];
+        let is_wanted = request.headers().contains_key("want-repr-digest");
+        let response = http::Response::builder().header(name, value);
+        let response = response.header("x-wanted", is_wanted.to_string());
+        response.body(content(300_000).into()).unwrap()
+    })
+}
+
+#[test]
+fn digests_that_the_server_states_are_compared_if_that_is_asked_for() {
+    // Those above, in base64.
+    const RIGHT: &str = "sha-256=:S4QvuQ4SyONPZIR0jy5n4TjsnHxT9yqRn5kZwYDG+NQ=:";
+    const WRONG: &str =
+        "unixsum=:AAA=:, sha-256=:R4QvuQ4SyONPZIR0jy5n4TjsnHxT9yqRn5kZwYDG+NQ=:;x=1";
+    const UNKNOWN: &str = "sha-256=:S4Q=:, sha-512=S4QvuQ, md5=:AAAA:, sha-256";
+
+    let folder = tempfile::tempdir().unwrap();
+    for (value, is_right) in [(RIGHT, true), (WRONG, false), (UNKNOWN, true)] {
+        let server = stating(value);
+        for name in ["/repr-digest", "/content-digest"] {
+            let get = || RequestSpec::get(server.url(name)).verify_digest_headers(true);
+            for spec in [get(), get().save_to(folder.path().join("target"))] {
+                let result = outcome(spec);
+                assert_eq!(result.is_ok(), is_right, "{value}: {result:?}");
+                match result {
+                    Ok(response) => assert_eq!(response.headers()["x-wanted"], "true"),
+                    Err(exception) => assert_eq!(exception.kind(), ErrorKind::DigestMismatch),
+                }
+            }
+            let response = outcome(RequestSpec::get(server.url(name))).unwrap();
+            assert_eq!(response.headers()["x-wanted"], "false");
+        }
+    }
+}

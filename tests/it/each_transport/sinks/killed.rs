@@ -2,9 +2,11 @@
 #![cfg(unix)]
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use threaded::RequestSpec;
@@ -224,4 +226,129 @@ fn a_process_that_is_killed_leaves_files_that_are_whole() {
         }
     }
     assert!(parts > 0, "it was never in the middle of a file");
+}
+
+/// Processes that are killed in the middle of downloads, each at a random point, and started again: all files are whole in the end,
+/// and little is sent twice.
+#[test]
+fn downloads_of_killed_processes_are_continued() {
+    const FILES: usize = 20;
+    const KILLS: usize = 200;
+    const LENGTH: usize = 16 << 20;
+
+    if let Some((url, folder)) = as_child() {
+        let files = (0..FILES).map(|file| {
+            let spec = RequestSpec::get(format!("{url}{file}"));
+            let target = folder.join(file.to_string());
+            spec.save_to(&target).resume(true).if_modified(target)
+        });
+        for outcome in pool().concurrency(1).build_from_requests(files).unwrap() {
+            outcome.unwrap();
+        }
+        return;
+    }
+    let test = concat!(
+        module_path!(),
+        "::downloads_of_killed_processes_are_continued"
+    );
+    let body = |file: usize| {
+        let mut body = content(LENGTH);
+        body.iter_mut().for_each(|byte| *byte ^= file as u8);
+        body
+    };
+    let bodies: Arc<[_]> = (0..FILES).map(body).collect();
+    // How much is sent until the process is to be killed.
+    let until_kill = Arc::new(Mutex::new(None::<usize>));
+    let sent = Arc::new(AtomicUsize::new(0));
+    let (killing_tx, killing) = unbounded();
+    let server = {
+        let (bodies, until_kill, sent) = (
+            Arc::clone(&bodies),
+            Arc::clone(&until_kill),
+            Arc::clone(&sent),
+        );
+        RawServer::start(move |mut stream, _| {
+            let head = read_request(&mut stream).to_ascii_lowercase();
+            let Some(file) = head
+                .strip_prefix("get /")
+                .and_then(|rest| rest.split(' ').next())
+            else {
+                return;
+            };
+            // The file is complete.
+            if head.contains("if-none-match: ") {
+                let _ = stream.write_all(b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n");
+                return;
+            }
+            let body = &bodies[file.parse::<usize>().unwrap()];
+            let range = head.split("range: bytes=").nth(1);
+            let from = range.and_then(|range| range.split('-').next());
+            let from: usize = from.map_or(0, |from| from.parse().unwrap());
+            let headers = format!(
+                "ETag: \"{file}\"\r\nConnection: close\r\nContent-Length: {}\r\n",
+                body.len() - from
+            );
+            let head = match from {
+                0 => format!("HTTP/1.1 200 OK\r\n{headers}\r\n"),
+                from => format!(
+                    "HTTP/1.1 206 Partial Content\r\n{headers}Content-Range: bytes {from}-{}/{}\r\n\r\n",
+                    body.len() - 1,
+                    body.len()
+                ),
+            };
+            let _ = stream.write_all(head.as_bytes());
+            let mut rest = &body[from..];
+            while !rest.is_empty() {
+                let mut until_kill = until_kill.lock().unwrap();
+                let max = until_kill.map_or(rest.len(), |left| left.min(rest.len()));
+                let (piece, after) = rest.split_at(max.min(16 << 10));
+                if let Some(left) = until_kill.as_mut() {
+                    *left -= piece.len();
+                }
+                let is_last = *until_kill == Some(0);
+                drop(until_kill);
+                if stream.write_all(piece).is_err() {
+                    return;
+                }
+                sent.fetch_add(piece.len(), Ordering::SeqCst);
+                rest = after;
+                if is_last {
+                    killing_tx
+                        .send((file.to_owned(), body.len() - rest.len()))
+                        .unwrap();
+                    // Until the process is killed.
+                    let _ = stream.read(&mut [0]);
+                    return;
+                }
+            }
+        })
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = fastrand::Rng::with_seed(7);
+    for _ in 0..KILLS {
+        // Such that the downloads last until the end.
+        let left = random.usize(1..2 * FILES * LENGTH / KILLS * 9 / 10);
+        *until_kill.lock().unwrap() = Some(left);
+        let child = start(test, &server.url("/"), folder.path());
+        // What is between server and process when it is killed is lost, and is not to be counted here.
+        let (file, sent) = killing.recv().unwrap();
+        eventually("most of it is written", || {
+            let is_it = |name: &&String| **name == file || name.ends_with(".part");
+            let names = names(folder.path());
+            let metadata = |name: &String| fs::metadata(folder.path().join(name)).ok();
+            let there = names.iter().find(is_it).and_then(metadata);
+            there.map_or(0, |there| there.len() as usize) + (100 << 10) >= sent
+        });
+        kill(child);
+    }
+    *until_kill.lock().unwrap() = None;
+    let mut child = start(test, &server.url("/"), folder.path());
+    assert!(child.wait().unwrap().success());
+    for (file, body) in bodies.iter().enumerate() {
+        assert!(fs::read(folder.path().join(file.to_string())).unwrap() == *body);
+    }
+    let is_part = |name: &String| name.contains(".part");
+    assert!(!names(folder.path()).iter().any(is_part));
+    let again = sent.load(Ordering::SeqCst) - FILES * LENGTH;
+    assert!(again * 20 < FILES * LENGTH, "{again} bytes were sent again");
 }

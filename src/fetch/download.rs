@@ -1,0 +1,668 @@
+//! A body that is saved to a file: from the part of it that is there already, over what the server is asked for and responds,
+//! to the file under its name.
+
+use std::fs;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use http::header::{
+    ACCEPT, ACCEPT_LANGUAGE, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use sha2::{Digest, Sha256};
+use tempfile::{NamedTempFile, PersistError};
+use url::{Position, Url};
+
+use super::file_name;
+use super::part;
+use super::validators::{self, Record, Validator, modification_time};
+use crate::digest::{ExpectedDigest, Verifier};
+use crate::error::{Error, ErrorKind};
+use crate::headers;
+use crate::request::{BodyDestination, RequestSpec, SaveOptions};
+use crate::response::ResponseHead;
+
+/// How many numbers are tried for a name that is taken.
+const MAX_NUMBER: u32 = 10_000;
+
+/// What an attempt does about a file: it saves the body to it, or is made unless the file has the body.
+pub(super) struct Download {
+    /// `None` if the body goes elsewhere.
+    place: Option<Place>,
+    options: SaveOptions,
+    if_modified: Option<Arc<Path>>,
+    /// Those that a file must have to make a request conditional.
+    digests: Box<[ExpectedDigest]>,
+    /// Identifies the request, if something is to be found again by it.
+    request: String,
+    /// The conditions of the request, if there are any.
+    conditions: HeaderMap,
+    /// A part from an earlier attempt. No other job, thread or process has it.
+    kept: Option<NamedTempFile>,
+    /// The part that the request continues.
+    asked: Option<Continuation>,
+    /// What the response says of the body.
+    body: Body,
+}
+
+enum Place {
+    File(Arc<Path>),
+    Folder(Arc<Path>),
+}
+
+/// What is asked for to continue a part.
+struct Continuation {
+    from: u64,
+    validator: Validator,
+    /// What is known of the whole.
+    record: Record,
+    /// What the response consists of, once there is one.
+    range: Option<ContentRange>,
+}
+
+#[derive(Default)]
+struct Body {
+    etag: Option<HeaderValue>,
+    last_modified: Option<HeaderValue>,
+    length: Option<u64>,
+    /// By which a part of it can be continued later.
+    validator: Option<Validator>,
+    name: String,
+}
+
+impl Download {
+    /// `None` if the request has nothing to do with a file. `url` has no user info.
+    pub(super) fn of(spec: &RequestSpec, url: &Url) -> Option<Box<Self>> {
+        let place = match spec.body_destination() {
+            Some(BodyDestination::File(path)) => Some(Place::File(Arc::clone(path))),
+            Some(BodyDestination::Folder(path)) => Some(Place::Folder(Arc::clone(path))),
+            _ => None,
+        };
+        let is_get = *spec.method() == Method::GET;
+        let fields = spec.header_map();
+        let has_conditions = [
+            IF_MATCH,
+            IF_NONE_MATCH,
+            IF_MODIFIED_SINCE,
+            IF_UNMODIFIED_SINCE,
+            IF_RANGE,
+        ]
+        .iter()
+        .any(|name| fields.contains_key(name));
+        let if_modified = spec.if_modified_file();
+        let if_modified = if_modified.filter(|_| is_get && !has_conditions).cloned();
+        if place.is_none() && if_modified.is_none() {
+            return None;
+        }
+        let mut options = spec.save_options();
+        options.resume &= is_get && !has_conditions;
+        Some(Box::new(Self {
+            place,
+            options,
+            digests: spec.digests().into(),
+            request: if options.resume || if_modified.is_some() {
+                identity(url, fields)
+            } else {
+                String::new()
+            },
+            if_modified,
+            conditions: HeaderMap::new(),
+            kept: None,
+            asked: None,
+            body: Body::default(),
+        }))
+    }
+
+    /// Looks at what is there, before anything is sent. Fails if the body could not be saved.
+    pub(super) fn prepare(mut self: Box<Self>) -> Result<Box<Self>, Error> {
+        let SaveOptions {
+            create_dirs,
+            overwrite,
+            resume,
+            ..
+        } = self.options;
+        match &self.place {
+            Some(Place::File(path)) => part::check_file(path, create_dirs, overwrite)?,
+            Some(Place::Folder(path)) => part::check_folder(path, create_dirs)?,
+            None => {}
+        }
+        if resume {
+            self.find_part();
+        }
+        if let Some(path) = self.if_modified.clone() {
+            self.conditions = self.conditions_of(&path).unwrap_or_default();
+        }
+        Ok(self)
+    }
+
+    /// Finds what an earlier attempt has left. What is wrong with it only means that the body is received from its beginning.
+    fn find_part(&mut self) {
+        let Some(path) = self.part_path() else {
+            return;
+        };
+        let Ok(Some(file)) = part::open_kept(&path, false) else {
+            return;
+        };
+        let record = Record::read(&part::record_of_part(&path));
+        let length = file.as_file().metadata().map_or(0, |there| there.len());
+        self.asked = record.and_then(|record| {
+            let validator = record.validator()?;
+            let whole = record.length;
+            if record.request != self.request || whole.is_some_and(|whole| length > whole) {
+                return None;
+            }
+            // Of a part that may be whole, the last byte is asked for again: so the server confirms that it has not changed.
+            let is_known_to_be_short = whole.is_some_and(|whole| length < whole);
+            let from = length.checked_sub(u64::from(!is_known_to_be_short))?;
+            (from > 0).then_some(Continuation {
+                from,
+                validator,
+                record,
+                range: None,
+            })
+        });
+        self.kept = Some(file);
+    }
+
+    /// Where a part of the body is kept.
+    fn part_path(&self) -> Option<PathBuf> {
+        match self.place.as_ref()? {
+            Place::File(path) => Some(part::kept_of(&part::behind_links(path).ok()?)),
+            Place::Folder(folder) => Some(folder.join(part::name_of_kept(self.request.as_bytes()))),
+        }
+    }
+
+    /// The conditions by which the server finds out whether the body in this file is that of today.
+    fn conditions_of(&self, path: &Path) -> Option<HeaderMap> {
+        let there = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+        if !self.digests.is_empty() {
+            let mut verifier = Verifier::new(&self.digests);
+            let mut file = fs::File::open(path).ok()?;
+            io::copy(&mut file, &mut verifier).ok()?;
+            verifier.finish().ok()?;
+        }
+        let target = part::behind_links(path).ok()?;
+        let is_of_file = |record: &Record| {
+            record.request == self.request
+                && record.length == Some(there.len())
+                && record.modified.is_some()
+                && record.modified == modification_time(&there)
+        };
+        let mut conditions = HeaderMap::new();
+        match Record::read(&part::record_of_file(&target)).filter(is_of_file) {
+            Some(record) => {
+                let etag = record.etag.map(|etag| (IF_NONE_MATCH, etag));
+                let modified = record.last_modified.map(|date| (IF_MODIFIED_SINCE, date));
+                conditions.extend(etag.into_iter().chain(modified));
+            }
+            None => {
+                let modified = httpdate::fmt_http_date(there.modified().ok()?);
+                let modified = HeaderValue::try_from(modified).ok()?;
+                conditions.insert(IF_MODIFIED_SINCE, modified);
+            }
+        }
+        Some(conditions)
+    }
+
+    /// What the request has to say about the file.
+    pub(super) fn add_headers(&self, headers: &mut HeaderMap) {
+        let conditions = self.conditions.iter();
+        headers.extend(conditions.map(|(name, value)| (name.clone(), value.clone())));
+        if let Some(asked) = &self.asked {
+            if let Ok(range) = HeaderValue::try_from(format!("bytes={}-", asked.from)) {
+                headers.insert(RANGE, range);
+                headers.insert(IF_RANGE, asked.validator.value().clone());
+            }
+        }
+    }
+
+    /// Whether the response can be taken in. Otherwise the request is to be sent again, and asks for the whole body then.
+    pub(super) fn accepts(&mut self, status: StatusCode, fields: &HeaderMap) -> bool {
+        let Some(asked) = &mut self.asked else {
+            return true;
+        };
+        asked.range = match status {
+            StatusCode::PARTIAL_CONTENT => asked.fitting_range(fields),
+            StatusCode::RANGE_NOT_SATISFIABLE => None,
+            _ => {
+                if status.is_success() {
+                    self.asked = None;
+                }
+                return true;
+            }
+        };
+        if asked.range.is_none() {
+            self.asked = None;
+            return false;
+        }
+        true
+    }
+
+    /// Whether the response is the rest of a part.
+    pub(super) fn continues(&self) -> bool {
+        let range = self.asked.as_ref().and_then(|asked| asked.range.as_ref());
+        range.is_some()
+    }
+
+    /// Returns the file that has the body, according to the server.
+    pub(super) fn unmodified_file(&self, status: StatusCode) -> Result<Option<Arc<Path>>, Error> {
+        let Some(path) = &self.if_modified else {
+            return Ok(None);
+        };
+        if status != StatusCode::NOT_MODIFIED || self.conditions.is_empty() {
+            return Ok(None);
+        }
+        match fs::metadata(path) {
+            Ok(_) => Ok(Some(Arc::clone(path))),
+            Err(error) => Err(Error::file(path, error)),
+        }
+    }
+
+    /// Whether the body is saved if its response has this status.
+    pub(super) fn saves(&self, status: StatusCode) -> bool {
+        self.place.is_some() && status.is_success()
+    }
+
+    /// Takes note of what the response says of the body.
+    pub(super) fn note(&mut self, head: &ResponseHead, is_encoded: bool) {
+        let fields = &head.headers;
+        let is_encoded = is_encoded || headers::has_encoding(fields);
+        let mut body = Body {
+            etag: fields.get(ETAG).cloned(),
+            last_modified: fields.get(LAST_MODIFIED).cloned(),
+            length: head.content_length.filter(|_| !is_encoded),
+            validator: validators::strong(fields).filter(|_| self.options.resume && !is_encoded),
+            name: String::new(),
+        };
+        if let Some(Place::Folder(_)) = &self.place {
+            let known = self
+                .asked
+                .as_mut()
+                .and_then(|asked| asked.record.name.take());
+            body.name = known.unwrap_or_else(|| file_name::of_response(fields, &head.url));
+        }
+        self.body = body;
+    }
+
+    /// Opens the file that the body is written to.
+    pub(super) fn open(&mut self, verifier: Option<Verifier>) -> Result<OpenFile, Error> {
+        let place = self.place.as_ref();
+        let (path, target) = match place {
+            Some(Place::Folder(folder)) => {
+                let path = folder.join(&self.body.name);
+                (Arc::from(&*path), Ok(path))
+            }
+            Some(Place::File(path)) => (Arc::clone(path), part::behind_links(path)),
+            None => return Err(Error::invalid_request("there is no file to save it to")),
+        };
+        let opened = target.and_then(|target| {
+            if self.options.create_dirs {
+                fs::create_dir_all(part::folder(&target))?;
+            }
+            let (file, is_kept) = self.open_part(&target)?;
+            Ok((file, is_kept, target))
+        });
+        let (file, is_kept, target) = opened.map_err(|error| Error::file(&path, error))?;
+        let mut open = OpenFile {
+            file,
+            buffer: Vec::new(),
+            verifier,
+            length: 0,
+            is_kept,
+            path,
+            target,
+        };
+        if let Some(asked) = self.asked.as_ref().filter(|asked| asked.range.is_some()) {
+            let continued = open.continue_from(asked.from);
+            continued.map_err(|error| Error::file(&open.path, error))?;
+        }
+        Ok(open)
+    }
+
+    /// Returns the part, and whether it is to be kept if the body is cut.
+    fn open_part(&mut self, target: &Path) -> io::Result<(NamedTempFile, bool)> {
+        let kept = self.kept.take();
+        if self.continues() {
+            if let Some(kept) = kept {
+                return Ok((kept, true));
+            }
+        }
+        let path = match &self.place {
+            Some(Place::Folder(_)) => self.part_path(),
+            _ => Some(part::kept_of(target)),
+        };
+        let Some(path) = path else {
+            return Ok((part::create(target)?, false));
+        };
+        let Some(validator) = self.body.validator.clone() else {
+            // What there is of another version is of no use any more.
+            part::delete_kept(&path, kept);
+            return Ok((part::create(target)?, false));
+        };
+        let kept = match kept {
+            None => part::open_kept(&path, true)?,
+            kept => kept,
+        };
+        let Some(kept) = kept else {
+            return Ok((part::create(target)?, false));
+        };
+        // In this order: what the record says is never said of what is left of another version.
+        kept.as_file().set_len(0)?;
+        let is_folder = matches!(self.place, Some(Place::Folder(_)));
+        let mut record = Record {
+            request: self.request.clone(),
+            length: self.body.length,
+            name: is_folder.then(|| self.body.name.clone()),
+            ..Record::default()
+        };
+        record.set_validator(validator);
+        record.write(&part::record_of_part(&path))?;
+        Ok((kept, true))
+    }
+
+    /// Gives the file its name. Returns it.
+    pub(super) fn complete(&self, open: OpenFile) -> Result<Arc<Path>, Error> {
+        let mut open = open.write()?;
+        let kept = open.is_kept.then(|| open.file.path().to_owned());
+        let checked = self.check_length(open.length);
+        let verified = checked.and_then(|()| open.verifier.take().map_or(Ok(()), Verifier::finish));
+        if let Err(error) = verified {
+            return Err(open.give_up(error));
+        }
+        let path = Arc::clone(&open.path);
+        let saved = self.replace(open);
+        let is_refused = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
+        match kept {
+            Some(kept) if saved.as_ref().is_err_and(is_refused) => part::delete_kept(&kept, None),
+            Some(kept) if saved.is_ok() => drop(fs::remove_file(part::record_of_part(&kept))),
+            _ => {}
+        }
+        let saved = saved.map_err(|error| Error::file(&path, error))?;
+        Ok(match &self.place {
+            Some(Place::Folder(_)) => saved.into(),
+            _ => path,
+        })
+    }
+
+    /// Returns an error unless the file is as long as a rest has announced.
+    fn check_length(&self, length: u64) -> Result<(), Error> {
+        let range = self.asked.as_ref().and_then(|asked| asked.range.as_ref());
+        let Some(ContentRange { end, whole, .. }) = range else {
+            return Ok(());
+        };
+        if length > *end {
+            return Err(Error::protocol(format!(
+                "the part of the body (206) is longer than its Content-Range, which ends at {end}"
+            )));
+        }
+        match whole {
+            Some(whole) if length < *whole => Err(Error::body_truncated(format!(
+                "the part of the body (206) ends at byte {length} of {whole}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the file its name, in place of another file or beside it.
+    fn replace(&self, open: OpenFile) -> io::Result<PathBuf> {
+        let OpenFile { file, target, .. } = open;
+        let Body {
+            etag,
+            last_modified,
+            ..
+        } = &self.body;
+        if self.options.remote_time {
+            let date = last_modified.as_ref().and_then(|value| value.to_str().ok());
+            if let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) {
+                file.as_file().set_modified(date)?;
+            }
+        }
+        if self.options.sync {
+            file.as_file().sync_all()?;
+        }
+        let is_folder = matches!(self.place, Some(Place::Folder(_)));
+        let (saved, target) = match self.options.overwrite {
+            None if is_folder => persist_beside(file, target)?,
+            Some(false) => {
+                let saved = file.persist_noclobber(&target);
+                (
+                    saved.map_err(|failed| not_overwritten(failed.error))?,
+                    target,
+                )
+            }
+            _ => {
+                let there = if is_folder {
+                    fs::symlink_metadata(&target)
+                } else {
+                    fs::metadata(&target)
+                };
+                if let Ok(there) = there {
+                    if there.is_file() {
+                        file.as_file().set_permissions(there.permissions())?;
+                    }
+                }
+                (file.persist(&target).map_err(|error| error.error)?, target)
+            }
+        };
+        if self.options.sync {
+            part::sync_folder(&target)?;
+        }
+        if self.if_modified.is_some() {
+            let there = saved.metadata()?;
+            let record = Record {
+                request: self.request.clone(),
+                etag: etag.clone(),
+                last_modified: last_modified.clone(),
+                length: Some(there.len()),
+                modified: modification_time(&there),
+                name: None,
+            };
+            let path = part::record_of_file(&target);
+            // Without it, the next request is made conditional by the time of the file.
+            if record.etag.is_none() && record.last_modified.is_none() {
+                let _ = fs::remove_file(path);
+            } else if let Err(error) = record.write(&path) {
+                log::warn!("could not write {}: {error}", path.display());
+            }
+        }
+        Ok(target)
+    }
+}
+
+fn not_overwritten(error: io::Error) -> io::Error {
+    match error.kind() {
+        kind @ io::ErrorKind::AlreadyExists => io::Error::new(kind, part::NOT_OVERWRITTEN),
+        _ => error,
+    }
+}
+
+/// Gives the file this name, or the first that is free of those with a number.
+fn persist_beside(mut file: NamedTempFile, target: PathBuf) -> io::Result<(fs::File, PathBuf)> {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.into_owned();
+    for number in 0..MAX_NUMBER {
+        let free = match number {
+            0 => target.clone(),
+            number => target.with_file_name(file_name::numbered(&name, number)),
+        };
+        match file.persist_noclobber(&free) {
+            Ok(saved) => return Ok((saved, free)),
+            Err(PersistError {
+                error,
+                file: returned,
+            }) if error.kind() == io::ErrorKind::AlreadyExists => file = returned,
+            Err(error) => return Err(error.error),
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::AlreadyExists,
+        format!("the name is taken, and so are {MAX_NUMBER} of it with a number"),
+    ))
+}
+
+/// A file that is not complete. Deletes itself unless it is kept.
+pub(super) struct OpenFile {
+    file: NamedTempFile,
+    /// What is to be written next.
+    pub(super) buffer: Vec<u8>,
+    verifier: Option<Verifier>,
+    /// Of what was written.
+    pub(super) length: u64,
+    /// Whether it stays if the body is cut.
+    is_kept: bool,
+    /// As the spec has it.
+    path: Arc<Path>,
+    /// Behind symbolic links.
+    target: PathBuf,
+}
+
+impl OpenFile {
+    /// What is behind this length is written anew; what is before belongs to the body.
+    fn continue_from(&mut self, length: u64) -> io::Result<()> {
+        let file = self.file.as_file_mut();
+        file.set_len(length)?;
+        if let Some(verifier) = &mut self.verifier {
+            file.seek(SeekFrom::Start(0))?;
+            io::copy(&mut Read::take(&*file, length), verifier)?;
+        }
+        file.seek(SeekFrom::Start(length))?;
+        self.length = length;
+        Ok(())
+    }
+
+    /// Writes what is in the buffer.
+    pub(super) fn write(mut self) -> Result<Self, Error> {
+        if let Some(verifier) = &mut self.verifier {
+            verifier.update(&self.buffer);
+        }
+        match self.file.write_all(&self.buffer) {
+            Ok(()) => {
+                self.length += self.buffer.len() as u64;
+                self.buffer.clear();
+                Ok(self)
+            }
+            Err(error) => Err(Error::file(&self.path, error)),
+        }
+    }
+
+    /// The attempt has failed. Keeps what has come, unless it is to blame.
+    pub(super) fn give_up(mut self, error: Error) -> Error {
+        if !self.is_kept {
+            return error;
+        }
+        let is_useless = matches!(
+            error.kind(),
+            ErrorKind::DigestMismatch | ErrorKind::BodyTooLarge | ErrorKind::Protocol
+        );
+        let written = if is_useless {
+            Ok(())
+        } else {
+            self.file.write_all(&self.buffer)
+        };
+        let length = self.length + self.buffer.len() as u64;
+        if is_useless || (written.is_ok() && length == 0) {
+            let path = self.file.path().to_owned();
+            part::delete_kept(&path, Some(self.file));
+        }
+        error
+    }
+}
+
+/// Identifies a request: the same content is asked for by the same one.
+fn identity(url: &Url, fields: &HeaderMap) -> String {
+    let mut hash = Sha256::new();
+    hash.update(&url[..Position::AfterQuery]);
+    for name in [ACCEPT, ACCEPT_LANGUAGE] {
+        for value in fields.get_all(&name) {
+            hash.update(b"\n");
+            hash.update(name.as_str());
+            hash.update(value.as_bytes());
+        }
+    }
+    let hash = hash.finalize();
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Continuation {
+    /// The range of a 206 that continues the part (RFC 9110, section 15.3.7); `None` if it may be of anything else.
+    fn fitting_range(&self, fields: &HeaderMap) -> Option<ContentRange> {
+        let is_multipart = fields.get(CONTENT_TYPE).is_some_and(|value| {
+            let start = value.as_bytes().get(.."multipart/byteranges".len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/byteranges"))
+        });
+        if is_multipart || headers::has_encoding(fields) || !self.validator.is_that_of(fields) {
+            return None;
+        }
+        let mut ranges = fields.get_all(CONTENT_RANGE).iter();
+        let mut range = ContentRange::parse(ranges.next()?.to_str().ok()?)?;
+        if ranges.next().is_some() || range.start != self.from {
+            return None;
+        }
+        range.whole = match (range.whole, self.record.length) {
+            (Some(told), Some(known)) if told != known => return None,
+            (told, known) => Some(told.or(known)?),
+        };
+        let announced = headers::content_length(fields);
+        let fits = range.whole.is_none_or(|whole| range.end <= whole)
+            && announced.is_none_or(|length| length == range.end - range.start);
+        fits.then_some(range)
+    }
+}
+
+/// What a part consists of, in bytes of the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ContentRange {
+    start: u64,
+    /// Exclusive.
+    end: u64,
+    whole: Option<u64>,
+}
+
+impl ContentRange {
+    /// Parses the value of a `Content-Range` header (RFC 9110, section 14.4).
+    fn parse(value: &str) -> Option<Self> {
+        let (unit, value) = value.trim().split_once(' ')?;
+        let (range, whole) = value.trim().split_once('/')?;
+        let (start, last) = range.split_once('-')?;
+        let (start, last) = (headers::parse_length(start)?, headers::parse_length(last)?);
+        let whole = match whole {
+            "*" => None,
+            whole => Some(headers::parse_length(whole)?),
+        };
+        let is_valid = unit.eq_ignore_ascii_case("bytes") && start <= last;
+        is_valid.then_some(Self {
+            start,
+            end: last.checked_add(1)?,
+            whole,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_ranges_of_bytes_are_understood() {
+        let range = |start, end, whole| Some(ContentRange { start, end, whole });
+        for (value, expected) in [
+            ("bytes 0-0/1", range(0, 1, Some(1))),
+            ("Bytes 5-9/*", range(5, 10, None)),
+            ("  bytes 5-9/10 ", range(5, 10, Some(10))),
+            ("bytes */10", None),
+            ("bytes 9-5/10", None),
+            ("bytes 5-9", None),
+            ("bytes=5-9/10", None),
+            ("lines 5-9/10", None),
+            ("bytes -5-9/10", None),
+            ("bytes +5-9/10", None),
+            ("bytes 5-18446744073709551615/*", None),
+            ("bytes 5-9/99999999999999999999", None),
+            ("", None),
+        ] {
+            assert_eq!(ContentRange::parse(value), expected, "{value}");
+        }
+    }
+}

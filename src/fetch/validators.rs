@@ -1,0 +1,252 @@
+//! By what a body is recognized: validators (RFC 9110, section 8.8), and the record of them beside a saved file or a part of one.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use http::header::{DATE, ETAG, LAST_MODIFIED};
+use http::{HeaderMap, HeaderValue};
+
+/// How much earlier than the response a `Last-Modified` must be to tell versions apart: then the clocks that the two come from
+/// need not agree exactly (RFC 9110, section 8.8.2.2).
+const MIN_AGE: Duration = Duration::from_secs(60);
+
+/// The first line of a record. Those of other versions are ignored.
+const HEADING: &[u8] = b"reqwest-threaded 1";
+
+/// Records have at most two headers and a name.
+const MAX_RECORD: u64 = 64 << 10;
+
+/// The validator by which two parts belong to the same content, if a response has one.
+pub(super) fn strong(headers: &HeaderMap) -> Option<Validator> {
+    let is_strong = |etag: &&HeaderValue| {
+        let etag = etag.as_bytes();
+        etag.len() > 2 && etag.starts_with(b"\"") && etag.ends_with(b"\"")
+    };
+    if let Some(etag) = headers.get(ETAG) {
+        // With a weak one, `Last-Modified` says no more either.
+        return Some(etag).filter(is_strong).cloned().map(Validator::ETag);
+    }
+    let date_of = |name| httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok();
+    let modified = headers.get(LAST_MODIFIED)?;
+    let age = date_of(DATE)?.duration_since(date_of(LAST_MODIFIED)?);
+    let is_old = age.is_ok_and(|age| age >= MIN_AGE);
+    is_old.then(|| Validator::LastModified(modified.clone()))
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Validator {
+    ETag(HeaderValue),
+    LastModified(HeaderValue),
+}
+
+impl Validator {
+    pub(super) fn value(&self) -> &HeaderValue {
+        match self {
+            Self::ETag(value) | Self::LastModified(value) => value,
+        }
+    }
+
+    /// Whether a response is of the same content.
+    pub(super) fn is_that_of(&self, headers: &HeaderMap) -> bool {
+        let name = match self {
+            Self::ETag(_) => ETAG,
+            Self::LastModified(_) => LAST_MODIFIED,
+        };
+        headers.get(name) == Some(self.value())
+    }
+}
+
+/// What is known of a file that a body was saved to, or of a part of one. Stands in a file of its own beside it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Record {
+    /// Identifies the request.
+    pub(super) request: String,
+    pub(super) etag: Option<HeaderValue>,
+    pub(super) last_modified: Option<HeaderValue>,
+    /// Of the whole body, if it is known.
+    pub(super) length: Option<u64>,
+    /// The modification time of the file, from 1970 on. A part has none.
+    pub(super) modified: Option<Duration>,
+    /// The name that the server gives the body, if it has a say in it.
+    pub(super) name: Option<String>,
+}
+
+impl Record {
+    /// The validator of a part.
+    pub(super) fn validator(&self) -> Option<Validator> {
+        let etag = self.etag.clone().map(Validator::ETag);
+        etag.or_else(|| self.last_modified.clone().map(Validator::LastModified))
+    }
+
+    pub(super) fn set_validator(&mut self, validator: Validator) {
+        match validator {
+            Validator::ETag(value) => self.etag = Some(value),
+            Validator::LastModified(value) => self.last_modified = Some(value),
+        }
+    }
+
+    /// Writes it to a new file, in place of any other.
+    pub(super) fn write(&self, path: &Path) -> io::Result<()> {
+        let mut text = HEADING.to_vec();
+        let mut line = |name: &str, value: &[u8]| {
+            text.extend_from_slice(b"\n");
+            text.extend_from_slice(name.as_bytes());
+            text.extend_from_slice(b": ");
+            text.extend_from_slice(value);
+        };
+        line("request", self.request.as_bytes());
+        for (name, value) in [("etag", &self.etag), ("last-modified", &self.last_modified)] {
+            if let Some(value) = value {
+                line(name, value.as_bytes());
+            }
+        }
+        if let Some(length) = self.length {
+            line("length", length.to_string().as_bytes());
+        }
+        if let Some(time) = self.modified {
+            line("modified", time.as_nanos().to_string().as_bytes());
+        }
+        if let Some(name) = &self.name {
+            line("name", name.as_bytes());
+        }
+        // What is cut off has no end.
+        line("end", b"\n");
+        let _ = fs::remove_file(path);
+        // Follows no link.
+        let mut file = File::options().write(true).create_new(true).open(path)?;
+        file.write_all(&text)
+    }
+
+    /// Reads one. `None` if there is none, or something else.
+    pub(super) fn read(path: &Path) -> Option<Self> {
+        let mut text = Vec::new();
+        let file = File::open(path).ok()?;
+        if !file.metadata().ok()?.is_file() {
+            return None;
+        }
+        file.take(MAX_RECORD).read_to_end(&mut text).ok()?;
+        let mut lines = text.split(|byte| *byte == b'\n');
+        if lines.next()? != HEADING {
+            return None;
+        }
+        let mut record = Self::default();
+        for line in lines {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            let (name, value) = line.split_at_checked(colon)?;
+            let value = value.strip_prefix(b": ")?;
+            let text = || std::str::from_utf8(value).ok();
+            match name {
+                b"request" => record.request = text()?.to_owned(),
+                b"etag" => record.etag = Some(HeaderValue::from_bytes(value).ok()?),
+                b"last-modified" => {
+                    record.last_modified = Some(HeaderValue::from_bytes(value).ok()?);
+                }
+                b"length" => record.length = Some(text()?.parse().ok()?),
+                b"modified" => {
+                    record.modified = Some(Duration::from_nanos(text()?.parse().ok()?));
+                }
+                b"name" => record.name = Some(text()?.to_owned()),
+                b"end" => return Some(record),
+                _ => return None,
+            }
+        }
+        None
+    }
+}
+
+/// The modification time of a file, as a record has it.
+pub(super) fn modification_time(metadata: &fs::Metadata) -> Option<Duration> {
+    metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let lines = lines.iter().map(|(name, value)| {
+            let name = http::HeaderName::from_static(name);
+            (name, HeaderValue::from_static(value))
+        });
+        lines.collect()
+    }
+
+    #[test]
+    fn only_what_tells_versions_apart_is_a_strong_validator() {
+        const NOON: &str = "Thu, 26 Nov 2026 12:00:00 GMT";
+        for (lines, expected) in [
+            (&[("etag", "\"a\"")][..], Some("\"a\"")),
+            (&[("etag", "W/\"a\"")], None),
+            (&[("etag", "\"\"")], None),
+            (&[("etag", "a")], None),
+            (
+                &[
+                    ("last-modified", "Thu, 26 Nov 2026 11:59:00 GMT"),
+                    ("date", NOON),
+                ],
+                Some("Thu, 26 Nov 2026 11:59:00 GMT"),
+            ),
+            (
+                &[
+                    ("last-modified", "Thu, 26 Nov 2026 11:59:01 GMT"),
+                    ("date", NOON),
+                ],
+                None,
+            ),
+            (
+                &[
+                    ("last-modified", "Thu, 26 Nov 2026 13:00:00 GMT"),
+                    ("date", NOON),
+                ],
+                None,
+            ),
+            (&[("last-modified", "Thu, 26 Nov 2026 11:00:00 GMT")], None),
+            (&[("last-modified", "yesterday"), ("date", NOON)], None),
+            (
+                &[
+                    ("etag", "W/\"a\""),
+                    ("last-modified", "Thu, 26 Nov 2026 11:00:00 GMT"),
+                    ("date", NOON),
+                ],
+                None,
+            ),
+            (&[], None),
+        ] {
+            let validator = strong(&headers(lines));
+            let value = validator.as_ref().map(|validator| validator.value());
+            assert_eq!(
+                value.map(HeaderValue::as_bytes),
+                expected.map(str::as_bytes)
+            );
+        }
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written_and_a_part_of_one_is_none() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("record");
+        let full = Record {
+            request: "a1".to_owned(),
+            etag: Some(HeaderValue::from_bytes(b"\"\xff: x\"").expect("it is valid")),
+            last_modified: Some(HeaderValue::from_static("Thu, 26 Nov 2026 11:00:00 GMT")),
+            length: Some(u64::MAX),
+            modified: Some(Duration::new(7, 9)),
+            name: Some("naïve: 1".to_owned()),
+        };
+        for record in [full, Record::default()] {
+            record.write(&path).expect("it is written");
+            assert_eq!(Record::read(&path).as_ref(), Some(&record));
+            let text = fs::read(&path).expect("it is there");
+            for length in 0..text.len() - 2 {
+                fs::write(&path, &text[..length]).expect("it is written");
+                assert_eq!(Record::read(&path), None, "{length}");
+            }
+            record.write(&path).expect("it replaces another");
+        }
+        fs::write(&path, "reqwest-threaded 2\nend: \n").expect("it is written");
+        assert_eq!(Record::read(&path), None);
+        assert_eq!(Record::read(folder.path()), None);
+    }
+}
