@@ -41,13 +41,13 @@ fn field(name: u8, value: &str) -> Vec<u8> {
     [&[0x0f, name - 15, value.len() as u8], value.as_bytes()].concat()
 }
 
-/// A server that resets the stream of its first response in the middle, and sends the rest in its second.
+/// A server whose first response stops in the middle, and whose others are the rest of it.
 pub(crate) fn cut_and_continued_over_tls(certificate: &TestCertificate, body: &[u8]) -> RawServer {
     const ETAG: u8 = 34;
+    const CONTENT_LENGTH: u8 = 28;
     const CONTENT_RANGE: u8 = 30;
     // Entry 10 of the static table.
     const STATUS_206: u8 = 0x8a;
-    const INTERNAL_ERROR: [u8; 4] = 2_u32.to_be_bytes();
 
     let (first, second) = body.split_at(body.len() / 2);
     let range = format!("bytes {}-{}/{}", first.len(), body.len() - 1, body.len());
@@ -57,14 +57,14 @@ pub(crate) fn cut_and_continued_over_tls(certificate: &TestCertificate, body: &[
         field(CONTENT_RANGE, &range),
     ]
     .concat();
-    let whole = [vec![STATUS_200], field(ETAG, "\"v1\"")].concat();
+    let length = field(CONTENT_LENGTH, &body.len().to_string());
+    let whole = [vec![STATUS_200], field(ETAG, "\"v1\""), length].concat();
     let (first, second) = (first.to_vec(), second.to_vec());
     let requests = AtomicUsize::new(0);
     start_over_tls(certificate, move |_, stream| {
         if requests.fetch_add(1, Ordering::SeqCst) == 0 {
             let head = frame_with_flags(HEADERS, END_HEADERS, stream, &whole);
-            let reset = frame(RST_STREAM, stream, &INTERNAL_ERROR);
-            [head, frame(DATA, stream, &first), reset].concat()
+            [head, frame(DATA, stream, &first)].concat()
         } else {
             let head = frame_with_flags(HEADERS, END_HEADERS, stream, &rest);
             [head, frame_with_flags(DATA, END_STREAM, stream, &second)].concat()
