@@ -455,6 +455,8 @@ pub use headers::Auth;
 pub use history::RedirectHop;
 pub use limits::{Limits, OriginLimits};
 pub use observe::{Attempt, Event, Observer, RetryEvent, Stats};
+#[cfg(any(feature = "journal", feature = "redis"))]
+pub use observe::{QueueDown, QueueUp, Superseded};
 pub use outcome::{Outcome, OutcomeExt, ThreadException, ThreadResponse};
 #[cfg(any(feature = "journal", feature = "redis"))]
 pub use pool::{Deliveries, Delivery};

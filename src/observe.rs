@@ -4,7 +4,10 @@ mod observer;
 
 use std::fmt;
 
+pub(crate) use observer::notify;
 pub use observer::{Attempt, Event, Observer, RetryEvent};
+#[cfg(any(feature = "journal", feature = "redis"))]
+pub use observer::{QueueDown, QueueUp, Superseded};
 
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 

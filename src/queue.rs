@@ -118,7 +118,8 @@ impl Queue {
     }
 
     /// Whether the server could be used by the last call that this process has made to it. While it cannot, jobs that were taken go
-    /// on, and calls wait. A journal is always connected.
+    /// on, and calls wait. Observers of the pools that consume the queue are [told](crate::Observer::queue_down). A journal is always
+    /// connected.
     pub fn is_connected(&self) -> bool {
         self.0.is_connected()
     }
@@ -220,7 +221,8 @@ pub enum Acked {
     /// It is the outcome of the job.
     Recorded,
     /// There is a record of this job already, which stays; this outcome is not recorded. (On a Redis server, that record may be
-    /// this very outcome, if the connection broke before the server's reply.)
+    /// this very outcome, if the connection broke before the server's reply.) The [observer](crate::Observer::superseded) of the pool is
+    /// told too.
     Superseded,
 }
 

@@ -1,10 +1,13 @@
 //! Callbacks for the events of a pool: [`Observer`].
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::outcome::ThreadException;
 use crate::outcome::ThreadResponse;
+use crate::panics;
+use crate::redact::Truncated;
 use crate::request::RequestSpec;
 use crate::retry::RetryContext;
 
@@ -16,6 +19,9 @@ use crate::retry::RetryContext;
 /// flight wait for it. If it panics at the start of an attempt, the job fails with
 /// [`ErrorKind::Panicked`](crate::ErrorKind::Panicked); if it panics later, the result of the attempt stands and the
 /// panic is logged.
+///
+/// What happens to a durable queue is told on the thread that finds out: one of the queue's own, or one that calls it. No other
+/// call that needs the queue waits for that.
 ///
 /// A closure that takes an [`Event`] is an observer of all events. Its argument needs the type annotation:
 ///
@@ -61,6 +67,25 @@ pub trait Observer: Send + Sync {
     fn exception(&self, exception: &ThreadException) {
         let _ = exception;
     }
+
+    /// The server of the durable queue that the pool consumes is away: see [`Queue::is_connected`](crate::queue::Queue::is_connected).
+    #[cfg(any(feature = "journal", feature = "redis"))]
+    fn queue_down(&self, outage: &QueueDown<'_>) {
+        let _ = outage;
+    }
+
+    /// The server of the durable queue that the pool consumes is back.
+    #[cfg(any(feature = "journal", feature = "redis"))]
+    fn queue_up(&self, queue: &QueueUp<'_>) {
+        let _ = queue;
+    }
+
+    /// An outcome was acknowledged and not recorded, since its job was recorded before:
+    /// [`Acked::Superseded`](crate::queue::Acked::Superseded).
+    #[cfg(any(feature = "journal", feature = "redis"))]
+    fn superseded(&self, superseded: &Superseded<'_>) {
+        let _ = superseded;
+    }
 }
 
 /// The argument of an [`Observer`] that is a closure.
@@ -75,6 +100,15 @@ pub enum Event<'a> {
     Response(&'a ThreadResponse),
     /// A job has ended in an exception.
     Exception(&'a ThreadException),
+    /// The server of the durable queue is away.
+    #[cfg(any(feature = "journal", feature = "redis"))]
+    QueueDown(&'a QueueDown<'a>),
+    /// The server of the durable queue is back.
+    #[cfg(any(feature = "journal", feature = "redis"))]
+    QueueUp(&'a QueueUp<'a>),
+    /// An outcome was acknowledged and not recorded, since its job was recorded before.
+    #[cfg(any(feature = "journal", feature = "redis"))]
+    Superseded(&'a Superseded<'a>),
 }
 
 impl<F: Fn(&Event<'_>) + Send + Sync> Observer for F {
@@ -92,6 +126,31 @@ impl<F: Fn(&Event<'_>) + Send + Sync> Observer for F {
 
     fn exception(&self, exception: &ThreadException) {
         self(&Event::Exception(exception));
+    }
+
+    #[cfg(any(feature = "journal", feature = "redis"))]
+    fn queue_down(&self, outage: &QueueDown<'_>) {
+        self(&Event::QueueDown(outage));
+    }
+
+    #[cfg(any(feature = "journal", feature = "redis"))]
+    fn queue_up(&self, queue: &QueueUp<'_>) {
+        self(&Event::QueueUp(queue));
+    }
+
+    #[cfg(any(feature = "journal", feature = "redis"))]
+    fn superseded(&self, superseded: &Superseded<'_>) {
+        self(&Event::Superseded(superseded));
+    }
+}
+
+/// Calls the observer, if there is one. What it is told about stands, even if it panics.
+pub(crate) fn notify(observer: Option<&Arc<dyn Observer>>, call: impl FnOnce(&dyn Observer)) {
+    let Some(observer) = observer else {
+        return;
+    };
+    if let Err(message) = panics::caught(|| call(&**observer)) {
+        log::error!("the observer panicked: {}", Truncated(message));
     }
 }
 
@@ -150,5 +209,56 @@ impl<'a> RetryEvent<'a> {
     /// Returns the delay before the next attempt. Rate limits may make it longer.
     pub fn delay(&self) -> Duration {
         self.delay
+    }
+}
+
+/// The server of a durable queue is away.
+#[cfg(any(feature = "journal", feature = "redis"))]
+#[derive(Debug)]
+pub struct QueueDown<'a> {
+    pub(crate) queue: &'a str,
+    pub(crate) reason: &'a str,
+}
+
+#[cfg(any(feature = "journal", feature = "redis"))]
+impl<'a> QueueDown<'a> {
+    /// Returns the name of the queue.
+    pub fn queue(&self) -> &'a str {
+        self.queue
+    }
+
+    /// Returns why its server could not be used.
+    pub fn reason(&self) -> &'a str {
+        self.reason
+    }
+}
+
+/// The server of a durable queue is back.
+#[cfg(any(feature = "journal", feature = "redis"))]
+#[derive(Debug)]
+pub struct QueueUp<'a> {
+    pub(crate) queue: &'a str,
+}
+
+#[cfg(any(feature = "journal", feature = "redis"))]
+impl<'a> QueueUp<'a> {
+    /// Returns the name of the queue.
+    pub fn queue(&self) -> &'a str {
+        self.queue
+    }
+}
+
+/// An outcome that is not the one that is recorded of its job.
+#[cfg(any(feature = "journal", feature = "redis"))]
+#[derive(Debug)]
+pub struct Superseded<'a> {
+    pub(crate) job_id: &'a str,
+}
+
+#[cfg(any(feature = "journal", feature = "redis"))]
+impl<'a> Superseded<'a> {
+    /// Returns the id of the job.
+    pub fn job_id(&self) -> &'a str {
+        self.job_id
     }
 }

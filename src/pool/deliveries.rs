@@ -65,6 +65,9 @@ impl Wake for News {
 impl Drop for Deliveries {
     fn drop(&mut self) {
         self.queue.0.unwatch(&self.waker);
+        if let Some(observer) = &self.pool.core().policy.observer {
+            self.queue.0.unobserve(observer);
+        }
     }
 }
 
@@ -78,7 +81,11 @@ impl Deliveries {
         let waker = Waker::from(Arc::clone(&news));
         pool.core().wake_at_end(&waker);
         queue.0.watch(&waker);
-        let recorder = Arc::new(Recorder::new(pool.window, waker.clone()));
+        let observer = pool.core().policy.observer.clone();
+        if let Some(observer) = &observer {
+            queue.0.observe(observer);
+        }
+        let recorder = Arc::new(Recorder::new(pool.window, waker.clone(), observer));
         Self {
             receiver,
             queue: queue.clone(),
@@ -266,7 +273,7 @@ impl Delivery {
     ///
     /// Returns an error if the queue cannot be written. It can be called again.
     pub fn ack(&self) -> Result<Acked, QueueError> {
-        self.lease.record(&self.outcome, false)
+        self.recorder.record(&self.lease, &self.outcome, false)
     }
 
     /// Like [`ack`](Self::ack), and records the body too, unless it was saved to a file: for a program that has no other store,
@@ -276,7 +283,7 @@ impl Delivery {
     ///
     /// Returns an error as `ack` does.
     pub fn ack_with_body(&self) -> Result<Acked, QueueError> {
-        self.lease.record(&self.outcome, true)
+        self.recorder.record(&self.lease, &self.outcome, true)
     }
 
     /// Like [`ack`](Self::ack), in the background and together with others: the outcome is recorded soon, and what keeps it from

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 use super::job::{AttemptLog, Job};
 use crate::error::Error;
 use crate::fetch::AttemptLimits;
-use crate::observe::{Counters, Observer, RetryEvent};
+use crate::observe::{self, Counters, Observer, RetryEvent};
 use crate::panics;
-use crate::redact::Truncated;
 use crate::request::Handlers;
 use crate::response::Response;
 use crate::retry::{self, Retry, RetryContext, TokenBucket};
@@ -31,14 +30,8 @@ pub(super) struct Policy {
 }
 
 impl Policy {
-    /// Calls the observer, if there is one. What it is told about stands, even if it panics.
     pub(super) fn notify(&self, call: impl FnOnce(&dyn Observer)) {
-        let Some(observer) = &self.observer else {
-            return;
-        };
-        if let Err(message) = panics::caught(|| call(&**observer)) {
-            log::error!("the observer panicked: {}", Truncated(message));
-        }
+        observe::notify(self.observer.as_ref(), call);
     }
 
     /// A job starts its first attempt.

@@ -1,11 +1,12 @@
-//! Recording outcomes in the background, several at once.
+//! Recording the outcomes of a pool: one at once, or in the background, several at a time.
 
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Instant;
 
-use super::QueueError;
 use super::store::{Lease, MAX_SETTLING};
+use super::{Acked, QueueError};
+use crate::observe::{self, Observer, Superseded};
 use crate::outcome::Outcome;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::channel::{Receiver, Sender, bounded};
@@ -20,7 +21,7 @@ const MAX_BYTES: usize = 1 << 20;
 /// How many outcomes can wait, at most.
 const MAX_ROOM: usize = 1_000;
 
-/// Takes outcomes that are to be recorded, as many as there is room for, and records them on a thread of its own.
+/// Records outcomes. Takes those that can wait, as many as there is room for, and records them on a thread of its own.
 pub(crate) struct Recorder {
     shared: Arc<Shared>,
     room: usize,
@@ -38,23 +39,38 @@ struct Shared {
     failure: Mutex<Option<QueueError>>,
     /// Called when there is a failure.
     waker: Waker,
+    /// Told of outcomes that are not recorded, since their jobs were before.
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl Recorder {
-    pub(crate) fn new(room: usize, waker: Waker) -> Self {
+    pub(crate) fn new(room: usize, waker: Waker, observer: Option<Arc<dyn Observer>>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 unrecorded: AtomicUsize::new(0),
                 settled: WaitList::default(),
                 failure: Mutex::default(),
                 waker,
+                observer,
             }),
             room,
             spool: OnceLock::new(),
         }
     }
 
-    /// Blocks while there is no room.
+    /// Records an outcome before it returns.
+    pub(crate) fn record(
+        &self,
+        lease: &Lease,
+        outcome: &Outcome,
+        with_body: bool,
+    ) -> Result<Acked, QueueError> {
+        let json = lease.describe(outcome, with_body)?;
+        let acked = self.shared.record_all(vec![(lease, json)])?;
+        Ok(acked.first().copied().unwrap_or(Acked::Superseded))
+    }
+
+    /// Records an outcome soon. Blocks while there is no room.
     pub(crate) fn push(&self, lease: Arc<Lease>, outcome: &Outcome, with_body: bool) {
         let json = match lease.describe(outcome, with_body) {
             Ok(json) => json,
@@ -72,7 +88,7 @@ impl Recorder {
             spool
         });
         if let Err(refused) = spool.send((lease, json)) {
-            self.shared.record(vec![refused.into_inner()]);
+            self.shared.record_spooled(vec![refused.into_inner()]);
         }
     }
 
@@ -102,15 +118,30 @@ impl Shared {
                 bytes += next.1.len();
                 batch.push(next);
             }
-            self.record(batch);
+            self.record_spooled(batch);
         }
     }
 
-    fn record(&self, mut batch: Vec<Spooled>) {
+    fn record_all(&self, outcomes: Vec<(&Lease, Vec<u8>)>) -> Result<Vec<Acked>, QueueError> {
+        let leases: Vec<&Lease> = outcomes.iter().map(|(lease, _)| *lease).collect();
+        let acked = Lease::record_all(outcomes)?;
+        for (lease, acked) in leases.into_iter().zip(&acked) {
+            if *acked == Acked::Superseded {
+                let job_id = &lease.entry().job_id;
+                let superseded = Superseded { job_id };
+                observe::notify(self.observer.as_ref(), |observer| {
+                    observer.superseded(&superseded);
+                });
+            }
+        }
+        Ok(acked)
+    }
+
+    fn record_spooled(&self, mut batch: Vec<Spooled>) {
         let len = batch.len();
         let outcomes = batch.iter_mut();
         let outcomes = outcomes.map(|(lease, json)| (&**lease, std::mem::take(json)));
-        if let Err(error) = Lease::record_all(outcomes.collect()) {
+        if let Err(error) = self.record_all(outcomes.collect()) {
             log::error!("{len} outcomes could not be recorded: {error}");
             self.fail(error);
         }

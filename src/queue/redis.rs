@@ -4,6 +4,7 @@
 //! one step; see `scripts.rs`. A job is leased while a consumer has it: the lease is renewed while the consumer lives, and when
 //! it runs out, another consumer takes the job over.
 
+mod availability;
 mod consumer;
 mod limits;
 mod scripts;
@@ -67,7 +68,8 @@ const VERSION: &str = "1";
 /// # While the server is away
 ///
 /// Jobs that were taken go on. Calls that need the server, such as [`Delivery::ack`](crate::Delivery::ack), wait until it is
-/// back, or fail after [`max_outage`](Self::max_outage); nothing is lost. Deliveries wait for ever; a deadline of the pool or
+/// back, or fail after [`max_outage`](Self::max_outage); nothing is lost. The observer of the pool is
+/// [told](crate::Observer::queue_down). Deliveries wait for ever; a deadline of the pool or
 /// [`Handle::shutdown`](crate::Handle::shutdown) ends them. If the server comes back without its data, they fail with
 /// [`QueueError::Lost`].
 #[derive(Clone)]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::{Acked, DeadJob, Job, QueueError, QueueStats, Recorded, sealing};
 use crate::error::Error;
 use crate::limits::shared::LimitServer;
+use crate::observe::Observer;
 use crate::outcome::{JobInfo, Outcome, OutcomeData, ThreadException};
 use crate::redact::Truncated;
 use crate::request::RequestSpec;
@@ -30,6 +31,11 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     fn watch(&self, waker: &Waker);
 
     fn unwatch(&self, waker: &Waker);
+
+    /// Tells the observer whenever the server goes away, and when it is back.
+    fn observe(&self, _: &Arc<dyn Observer>) {}
+
+    fn unobserve(&self, _: &Arc<dyn Observer>) {}
 
     /// A leased job is about to be sent.
     fn start(&self, entry: &Entry, is_idempotent: bool) -> Result<(), QueueError>;
@@ -203,12 +209,6 @@ impl Lease {
 
     pub(crate) fn start(&self, is_idempotent: bool) -> Result<(), QueueError> {
         self.store.start(&self.entry, is_idempotent)
-    }
-
-    pub(crate) fn record(&self, outcome: &Outcome, with_body: bool) -> Result<Acked, QueueError> {
-        let json = self.describe(outcome, with_body)?;
-        let acked = Self::record_all(vec![(self, json)])?;
-        Ok(acked.first().copied().unwrap_or(Acked::Superseded))
     }
 
     /// The JSON form of the outcome of its job.

@@ -39,6 +39,8 @@ test_types! {
     is_cloneable_data: Form, Part;
     // They borrow from the job that they are about.
     is_plain_data: Attempt<'static>, Event<'static>, RetryContext<'static>, RetryEvent<'static>;
+    #[cfg(any(feature = "journal", feature = "redis"))]
+    is_plain_data: QueueDown<'static>, QueueUp<'static>, Superseded<'static>;
     is_plain_data: BoxError;
 }
 

@@ -69,6 +69,7 @@ impl Shared {
             } else {
                 self.read(&mut connection, wanted)
             };
+            self.server.note(&taken);
             match taken {
                 Ok(()) => delay = Duration::from_millis(20),
                 Err(error) => {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use redis::{RedisError, Script};
+use redis::{RedisError, RedisResult, Script};
 
 use super::scripts::script;
 use super::store::Shared;
@@ -109,7 +109,7 @@ impl LimitServer for RedisLimits {
         hear: &mut dyn FnMut(Option<LimitNews>) -> bool,
     ) -> Result<(), LimitError> {
         let server = &self.0.server;
-        let mut listen = || {
+        let mut listen = || -> RedisResult<()> {
             let mut connection = server.connect(PATIENCE)?;
             let mut channel = connection.as_pubsub();
             channel.subscribe(&server.keys.news)?;
@@ -148,7 +148,9 @@ impl LimitServer for RedisLimits {
                 }
             }
         };
-        listen().map_err(|error: RedisError| self.error(&error))
+        let listened = listen();
+        server.note(&listened);
+        listened.map_err(|error| self.error(&error))
     }
 
     fn lease(&self) -> Duration {

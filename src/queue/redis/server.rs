@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use redis::{Connection, ErrorKind, RedisError, RedisResult, ServerErrorKind};
 
+use super::availability::Availability;
 use super::scripts::{GROUP, Keys};
 use crate::queue::QueueError;
-use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, WaitList};
 
 /// How long a connection may take, and a reply.
@@ -22,8 +22,7 @@ pub(super) struct Server {
     max_outage: Option<Duration>,
     /// Connections that are not in use. A call takes one out, so that no lock is held while it waits for the reply.
     idle: Mutex<Vec<Connection>>,
-    /// Whether the last call was answered.
-    is_connected: AtomicBool,
+    pub(super) availability: Availability,
     pub(super) waiting: WaitList,
 }
 
@@ -88,7 +87,7 @@ impl Server {
             name: name.to_owned(),
             max_outage,
             idle: Mutex::default(),
-            is_connected: AtomicBool::new(true),
+            availability: Availability::default(),
             waiting: WaitList::default(),
         }
     }
@@ -97,8 +96,8 @@ impl Server {
         &self.address
     }
 
-    pub(super) fn is_connected(&self) -> bool {
-        self.is_connected.load(Ordering::SeqCst)
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// A connection on which a reply may take as long as this, and as any other.
@@ -143,7 +142,7 @@ impl Server {
             Some(connection) => connection,
             None => {
                 let connected = self.connect(Duration::ZERO);
-                connected.inspect_err(|_| self.is_connected.store(false, Ordering::SeqCst))?
+                connected.inspect_err(|error| self.note_error(error))?
             }
         };
         let result = operation(&mut connection, &self.keys);
@@ -151,23 +150,37 @@ impl Server {
             Ok(_) => true,
             Err(error) => !error.is_unrecoverable_error() && !error.is_io_error(),
         };
-        self.is_connected.store(is_usable, Ordering::SeqCst);
+        self.note(&result);
         if is_usable {
             self.idle.lock().push(connection);
-        } else {
-            // The others have likely gone with it.
-            self.idle.lock().clear();
         }
         result
+    }
+
+    /// What the result of a call tells of the server.
+    pub(super) fn note<T>(&self, result: &RedisResult<T>) {
+        match result {
+            Ok(_) => self.availability.is_back(&self.name),
+            Err(error) => self.note_error(error),
+        }
+    }
+
+    fn note_error(&self, error: &RedisError) {
+        match meaning(error) {
+            Meaning::Outage => {
+                // They have likely gone too.
+                self.idle.lock().clear();
+                self.availability.is_away(&self.name, error);
+            }
+            Meaning::NoGroup | Meaning::Lost => self.availability.is_back(&self.name),
+            Meaning::Fatal => {}
+        }
     }
 
     /// What helps against an error; `Err` if nothing does.
     pub(super) fn check_outage(&self, error: &RedisError) -> Result<Remedy, QueueError> {
         match meaning(error) {
-            Meaning::Outage => {
-                self.is_connected.store(false, Ordering::SeqCst);
-                Ok(Remedy::Wait)
-            }
+            Meaning::Outage => Ok(Remedy::Wait),
             Meaning::NoGroup => match self.call_once(make_group) {
                 Ok(()) => Ok(Remedy::Made),
                 Err(error) if matches!(meaning(&error), Meaning::Outage) => Ok(Remedy::Wait),

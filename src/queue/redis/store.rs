@@ -14,6 +14,7 @@ use super::limits::RedisLimits;
 use super::server::Server;
 use super::{RedisQueue, relative, scripts};
 use crate::limits::shared::LimitServer;
+use crate::observe::Observer;
 use crate::queue::store::MAX_SETTLING;
 use crate::queue::{
     Acked, Batch, DeadJob, Delay, Entry, Job, Queue, QueueError, QueueStats, Recorded,
@@ -271,6 +272,15 @@ impl Store for RedisStore {
         self.0.keeper.notify_one();
     }
 
+    fn observe(&self, observer: &Arc<dyn Observer>) {
+        let server = &self.0.server;
+        server.availability.observe(server.name(), observer);
+    }
+
+    fn unobserve(&self, observer: &Arc<dyn Observer>) {
+        self.0.server.availability.unobserve(observer);
+    }
+
     fn start(&self, entry: &Entry, _: bool) -> Result<(), QueueError> {
         // It was marked when it was taken.
         let mut state = self.0.state.lock();
@@ -397,7 +407,7 @@ impl Store for RedisStore {
     }
 
     fn is_connected(&self) -> bool {
-        self.0.server.is_connected()
+        self.0.server.availability.is_connected()
     }
 
     fn limits(&self) -> Option<Arc<dyn LimitServer>> {

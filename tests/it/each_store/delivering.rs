@@ -1,10 +1,10 @@
 //! Deliveries: acknowledged, dropped, delivered too often.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use threaded::queue::{Acked, Job};
-use threaded::{Auth, ErrorKind, Exchange, Pool, RequestSpec, Session};
+use threaded::{Auth, ErrorKind, Event, Exchange, Pool, RequestSpec, Session};
 
 use super::{TestStore, job, jobs, recorded, run, stub};
 use crate::support::pools::respond_ok;
@@ -48,6 +48,32 @@ fn the_first_record_of_a_job_wins() {
         assert_eq!(delivery.ack_with_body().unwrap(), Acked::Superseded);
     }
     assert_eq!(recorded(&queue)["job-0"]["response"].get("body"), None);
+}
+
+#[test]
+fn an_observer_is_told_of_each_outcome_that_is_superseded() {
+    let store = TestStore::new();
+    let queue = store.open();
+    queue.submit_all(jobs(2)).unwrap();
+    queue.close().unwrap();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&told);
+    let builder = stub().on_event(move |event| {
+        if let Event::Superseded(superseded) = event {
+            noted.lock().unwrap().push(superseded.job_id().to_owned());
+            panic!("is logged");
+        }
+    });
+    for delivery in builder.deliveries(&queue).unwrap() {
+        let delivery = delivery.unwrap();
+        assert_eq!(delivery.ack().unwrap(), Acked::Recorded);
+        if delivery.job_id() == "job-1" {
+            assert_eq!(delivery.ack().unwrap(), Acked::Superseded);
+            assert_eq!(*told.lock().unwrap(), ["job-1"]);
+            delivery.ack_soon();
+        }
+    }
+    assert_eq!(*told.lock().unwrap(), ["job-1", "job-1"]);
 }
 
 #[test]

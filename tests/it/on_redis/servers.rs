@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use threaded::queue::{Acked, Job, QueueError, RedisQueue};
-use threaded::{Exchange, Pool, RequestBody, RequestSpec, ResponseBody, Session};
+use threaded::queue::{Acked, Job, Queue, QueueError, RedisQueue};
+use threaded::{
+    Event, Exchange, Pool, PoolBuilder, RequestBody, RequestSpec, ResponseBody, Session,
+    TransportBuilder,
+};
 
 use super::TestStore;
 use super::each_store::history::{assert_consistent, hits, mixed_jobs};
@@ -214,10 +217,19 @@ fn a_consumer_that_was_stopped_longer_than_its_lease_is_superseded() {
             .lease(lease)
             .build()
             .unwrap();
+        let told = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&told);
+        let builder = crate::pool().concurrency(1).on_event(move |event| {
+            if matches!(event, Event::Superseded(_)) {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        });
         let mut acks = Vec::new();
-        for delivery in crate::pool().concurrency(1).deliveries(&queue).unwrap() {
+        for delivery in builder.deliveries(&queue).unwrap() {
             acks.push(delivery.unwrap().ack().unwrap());
         }
+        let superseded = acks.iter().filter(|acked| **acked == Acked::Superseded);
+        assert_eq!(superseded.count(), told.load(Ordering::SeqCst));
         acks
     };
     if let Some((url, _)) = in_child() {
@@ -350,6 +362,85 @@ fn a_server_that_is_killed_and_comes_back_has_lost_nothing() {
         store.0.kill();
         store.0.run();
     });
+}
+
+/// Records what it is told of the server, and panics.
+fn watching(
+    queue: &Queue,
+) -> (
+    PoolBuilder<impl TransportBuilder + 'static>,
+    Arc<Mutex<Vec<&'static str>>>,
+) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (noted, queue) = (Arc::clone(&told), queue.clone());
+    let builder = stub().on_event(move |event| {
+        let what = match event {
+            Event::QueueDown(outage) => {
+                assert_eq!(outage.queue(), "test");
+                assert_ne!(outage.reason(), "");
+                "down"
+            }
+            Event::QueueUp(up) => {
+                assert_eq!(up.queue(), "test");
+                "up"
+            }
+            _ => return,
+        };
+        noted.lock().unwrap().push(what);
+        assert_eq!(queue.is_connected(), what == "up");
+        panic!("is logged");
+    });
+    (builder, told)
+}
+
+#[test]
+fn an_observer_is_told_when_the_server_goes_away_and_when_it_is_back() {
+    let mut store = TestStore::new();
+    let queue = store.open();
+    queue.submit_all(jobs(3)).unwrap();
+    let (builder, told) = watching(&queue);
+    let mut deliveries = builder.deliveries(&queue).unwrap();
+    let handle = deliveries.handle();
+    let (delivered, ids) = threaded::crossbeam_channel::unbounded();
+    let consumer = std::thread::spawn(move || {
+        for delivery in deliveries.by_ref() {
+            delivery.unwrap().ack().unwrap();
+            delivered.send(()).unwrap();
+        }
+        deliveries
+    });
+    ids.iter().take(3).for_each(drop);
+    for times in 1..=2 {
+        store.0.kill();
+        eventually("it is away", || told.lock().unwrap().len() == 2 * times - 1);
+        store.0.run();
+        eventually("it is back", || told.lock().unwrap().len() == 2 * times);
+        queue
+            .submit(job(10 + times, "http://test/".into()))
+            .unwrap();
+        ids.recv().unwrap();
+    }
+    assert_eq!(*told.lock().unwrap(), ["down", "up", "down", "up"]);
+    handle.shutdown();
+    drop(consumer.join().unwrap());
+    store.0.kill();
+    let _ = store.builder().build();
+    assert_eq!(told.lock().unwrap().len(), 4);
+}
+
+#[test]
+fn a_pool_that_starts_while_the_server_is_away_tells_its_observer() {
+    let mut store = TestStore::new();
+    let limited = store.builder().max_outage(Duration::from_millis(100));
+    let queue = limited.build().unwrap();
+    store.0.kill();
+    queue.stats().unwrap_err();
+    let (builder, told) = watching(&queue);
+    let deliveries = builder.deliveries(&queue).unwrap();
+    assert_eq!(*told.lock().unwrap(), ["down"]);
+    store.0.run();
+    eventually("it is back", || *told.lock().unwrap() == ["down", "up"]);
+    drop(deliveries);
 }
 
 #[test]
