@@ -258,6 +258,14 @@ fn a_consumer_that_was_stopped_longer_than_its_lease_is_superseded() {
         assert!(status.unwrap().success());
     };
     signal("-STOP");
+    // The signal reaches its threads one after the other.
+    let tasks = format!("/proc/{}/task", stopped.id());
+    eventually("all of its threads are stopped", || {
+        std::fs::read_dir(&tasks).unwrap().all(|task| {
+            let stat = std::fs::read_to_string(task.unwrap().path().join("stat"));
+            stat.is_ok_and(|stat| stat.contains(") T "))
+        })
+    });
     drop(open);
     // Another one takes the job over, and records it.
     assert_eq!(consume(&store.0.url()), [Acked::Recorded]);
