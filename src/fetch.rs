@@ -10,6 +10,7 @@ mod download;
 mod engine;
 mod file_name;
 mod hop;
+mod meter;
 mod part;
 mod redirect;
 mod sink;
@@ -33,6 +34,7 @@ use self::download::Download;
 use self::engine::Engine;
 pub(crate) use self::engine::complete;
 use self::hop::Hop;
+pub(crate) use self::meter::Meter;
 use crate::addresses::{AddressFilter, NotPublic};
 use crate::digest::{ExpectedDigest, Verifier};
 use crate::error::{Error, ErrorKind, Wait, chain};
@@ -85,6 +87,7 @@ pub(crate) struct Fetch<'a> {
     first: Option<Hop<'a>>,
     /// `None` too if the attempt has nothing to do with files.
     download: Option<Box<Download>>,
+    meter: Meter<'a>,
     context: Context,
 }
 
@@ -96,6 +99,7 @@ impl<'a> Fetch<'a> {
         defaults: &AttemptLimits,
         handlers: &Handlers,
         cancel_flag: &Arc<CancelFlag>,
+        meter: Meter<'a>,
     ) -> Result<Self, Error> {
         let destination = spec.body_destination();
         let destination = destination
@@ -121,6 +125,7 @@ impl<'a> Fetch<'a> {
         Ok(Self {
             download: Download::of(spec, &first.url),
             first: Some(first),
+            meter,
             context,
         })
     }
@@ -130,9 +135,10 @@ impl<'a> Fetch<'a> {
         let Self {
             first,
             download,
+            meter,
             context,
         } = self;
-        complete(pin!(context.run(transport, first, download)))
+        complete(pin!(context.run(transport, first, download, meter)))
     }
 
     /// Performs the attempt on the event-driven transport.
@@ -141,9 +147,10 @@ impl<'a> Fetch<'a> {
         let Self {
             first,
             download,
+            meter,
             context,
         } = self;
-        context.run(transport, first, download).await
+        context.run(transport, first, download, meter).await
     }
 }
 
@@ -168,15 +175,20 @@ impl Context {
         // Taken out here, since a future holds room for an argument twice.
         first: &mut Option<Hop<'_>>,
         download: &mut Option<Box<Download>>,
+        meter: &mut Meter<'_>,
     ) -> Result<Response, Error> {
         let mut hop = first.take().ok_or_else(Error::cancelled)?;
         let mut history = Vec::new();
-        match self.follow(engine, &mut hop, &mut history, download).await {
+        match self
+            .follow(engine, &mut hop, &mut history, download, meter)
+            .await
+        {
             Ok(response) => {
                 let (parts, body) = response.into_parts();
                 let received = match take_head(parts, hop, history, E::remote_addr(&body)) {
                     Ok((head, decoders)) => {
-                        self.receive(engine, body, head, decoders, download).await
+                        self.receive(engine, body, head, decoders, download, meter)
+                            .await
                     }
                     Err(error) => Err(error),
                 };
@@ -206,6 +218,7 @@ impl Context {
         hop: &mut Hop<'_>,
         history: &mut Vec<RedirectHop>,
         download: &mut Option<Box<Download>>,
+        meter: &mut Meter<'_>,
     ) -> Result<http::Response<E::Body>, Error> {
         if let Some(unprepared) = download.take() {
             let prepare = engine.unblock(move || unprepared.prepare());
@@ -227,9 +240,15 @@ impl Context {
                     return Ok(response);
                 }
                 let is_absent = body::is_absent(&hop.method, response.status());
-                Incoming::new(engine, response.into_body(), is_absent, &self.deadline)
-                    .discard()
-                    .await;
+                Incoming::new(
+                    engine,
+                    response.into_body(),
+                    is_absent,
+                    &self.deadline,
+                    meter,
+                )
+                .discard()
+                .await;
                 continue;
             };
             let sent = std::mem::replace(hop, next);
@@ -238,7 +257,7 @@ impl Context {
             history.push(RedirectHop::new(sent.url, response.status()));
             let wait = retry::retry_after(response.headers(), SystemTime::now());
             let body = response.into_body();
-            Incoming::new(engine, body, is_absent, &self.deadline)
+            Incoming::new(engine, body, is_absent, &self.deadline, meter)
                 .discard()
                 .await;
             if let Some(until) = wait.and_then(|wait| self.deadline.pause_until(wait)) {
@@ -291,13 +310,18 @@ impl Context {
         head: Box<ResponseHead>,
         decoders: Option<Vec<Decoder>>,
         download: &mut Option<Box<Download>>,
+        meter: &mut Meter<'_>,
     ) -> Result<Response, Error> {
         let is_absent = decoders.is_none();
         let decoders = decoders.unwrap_or_default();
         let max_body = self.limits.max_body.map(|max| max.unwrap_or(u64::MAX));
         let digests = self.digests_of(&head, !decoders.is_empty());
         let verifier = || (!digests.is_empty()).then(|| Verifier::new(&digests));
-        let incoming = Incoming::new(engine, body, is_absent, &self.deadline);
+        let resumed_from = download
+            .as_ref()
+            .map_or(0, |download| download.resumed_from());
+        meter.begin(&head, resumed_from);
+        let incoming = Incoming::new(engine, body, is_absent, &self.deadline, meter);
         let mut response = Response {
             head,
             body: Bytes::new(),

@@ -454,7 +454,7 @@ pub use error::{BoxError, Error, ErrorKind};
 pub use headers::Auth;
 pub use history::RedirectHop;
 pub use limits::{Limits, OriginLimits};
-pub use observe::{Attempt, Event, Observer, RetryEvent, Stats};
+pub use observe::{Attempt, Event, Observer, Progress, RetryEvent, Stats};
 #[cfg(any(feature = "journal", feature = "redis"))]
 pub use observe::{QueueDown, QueueUp, Superseded};
 pub use outcome::{Outcome, OutcomeExt, ThreadException, ThreadResponse};

@@ -1,5 +1,6 @@
 //! Rate limits and concurrency limits: [`Limits`]. Pure arithmetic: time is injected.
 
+mod bandwidth;
 mod rate;
 #[cfg_attr(
     not(feature = "redis"),
@@ -12,6 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use self::bandwidth::{Bandwidth, Bandwidths};
 use self::rate::CENTURY;
 pub(crate) use self::rate::{Quota, RateLimiter};
 use self::shared::LimitServer;
@@ -52,6 +54,7 @@ use crate::redact::SafeUrl;
 #[must_use = "the setters take it by value and return it"]
 pub struct Limits {
     rate: Option<RateSetting>,
+    bandwidth: Option<u64>,
     per_origin: OriginLimits,
     /// Unparsed, in the order in which they were set.
     overrides: Vec<(String, OriginLimits)>,
@@ -66,6 +69,7 @@ pub struct Limits {
 pub struct OriginLimits {
     rate: Option<RateSetting>,
     in_flight: Option<usize>,
+    bandwidth: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +89,7 @@ impl Limits {
     pub fn new() -> Self {
         Self {
             rate: None,
+            bandwidth: None,
             per_origin: OriginLimits::default(),
             overrides: Vec::new(),
             max_cool_down: Some(Duration::from_secs(60)),
@@ -113,7 +118,27 @@ impl Limits {
         self
     }
 
-    /// Sets the limits for one origin, written like `https://api.example.com`. They replace both per-origin limits: one
+    /// Sets the maximum bandwidth of the whole pool, in bytes per second: how fast the bodies of all responses together are received,
+    /// before decoding. Building the pool fails if it is 0. Defaults to no limit.
+    ///
+    /// The jobs in flight take turns, so that each gets the same share while all of them want more. What does not fit is left to the
+    /// server to hold back, as with a slow line. An attempt that waits for its turn waits as part of its
+    /// [`timeout`](crate::PoolBuilder::timeout), if there is one; the [stall timeout](crate::PoolBuilder::stall_timeout) does not run
+    /// meanwhile. After a pause, up to 20 ms of the bandwidth may come at once, and each job reads whole pieces, of up to some 100 KiB.
+    /// Heads of responses and bodies of requests do not count.
+    pub fn bandwidth(mut self, bytes_per_second: u64) -> Self {
+        self.bandwidth = Some(bytes_per_second);
+        self
+    }
+
+    /// Sets the maximum bandwidth for each origin, as [`bandwidth`](Self::bandwidth) does for the pool: that of the URL which the
+    /// body comes from, after redirects. Defaults to no limit.
+    pub fn bandwidth_per_origin(mut self, bytes_per_second: u64) -> Self {
+        self.per_origin = self.per_origin.bandwidth(bytes_per_second);
+        self
+    }
+
+    /// Sets the limits for one origin, written like `https://api.example.com`. They replace all per-origin limits: one
     /// that is not set here does not apply to this origin. Building the pool fails if the origin is invalid.
     /// Defaults to the same limits for all origins.
     pub fn for_origin(mut self, origin: impl Into<String>, limits: OriginLimits) -> Self {
@@ -138,14 +163,17 @@ impl Limits {
                 let name = format!("for_origin({})", SafeUrl(&origin));
                 let origin =
                     Origin::parse(&origin).map_err(|reason| invalid("for_origin", &reason))?;
-                Ok((origin, limits.check([&name, &name])?))
+                Ok((origin, limits.check([&name, &name, &name])?))
             })
             .collect::<Result<_, String>>()?;
         Ok(CheckedLimits {
             rate: checked_rate(self.rate, "rate")?,
-            per_origin: self
-                .per_origin
-                .check(["rate_per_origin", "in_flight_per_origin"])?,
+            bandwidth: checked_bandwidth(self.bandwidth, "bandwidth")?,
+            per_origin: self.per_origin.check([
+                "rate_per_origin",
+                "in_flight_per_origin",
+                "bandwidth_per_origin",
+            ])?,
             overrides: Arc::new(overrides),
             max_cool_down: self.max_cool_down.map(|max| max.min(CENTURY)),
             server: self.server,
@@ -171,8 +199,17 @@ impl OriginLimits {
         self
     }
 
+    /// Sets the maximum bandwidth, in bytes per second, as [`Limits::bandwidth`] does for the pool. Defaults to no limit.
+    pub fn bandwidth(mut self, bytes_per_second: u64) -> Self {
+        self.bandwidth = Some(bytes_per_second);
+        self
+    }
+
     /// Checks the limits. The names of the setters are for the error message.
-    fn check(&self, [rate, in_flight]: [&str; 2]) -> Result<CheckedOriginLimits, String> {
+    fn check(
+        &self,
+        [rate, in_flight, bandwidth]: [&str; 3],
+    ) -> Result<CheckedOriginLimits, String> {
         if self.in_flight == Some(0) {
             return Err(invalid(
                 in_flight,
@@ -182,6 +219,7 @@ impl OriginLimits {
         Ok(CheckedOriginLimits {
             rate: checked_rate(self.rate, rate)?,
             in_flight: self.in_flight,
+            bandwidth: checked_bandwidth(self.bandwidth, bandwidth)?,
         })
     }
 }
@@ -191,6 +229,7 @@ impl fmt::Debug for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             rate,
+            bandwidth,
             per_origin,
             overrides,
             max_cool_down,
@@ -198,6 +237,7 @@ impl fmt::Debug for Limits {
         } = self;
         f.debug_struct("Limits")
             .field("rate", rate)
+            .field("bandwidth", bandwidth)
             .field("per_origin", per_origin)
             .field("for_origin", &overrides.len())
             .field("cool_down", max_cool_down)
@@ -210,6 +250,7 @@ impl fmt::Debug for Limits {
 #[derive(Clone, Debug)]
 pub(crate) struct CheckedLimits {
     pub(crate) rate: Option<Quota>,
+    bandwidth: Option<u64>,
     per_origin: CheckedOriginLimits,
     overrides: Arc<HashMap<Origin, CheckedOriginLimits>>,
     pub(crate) max_cool_down: Option<Duration>,
@@ -220,6 +261,7 @@ pub(crate) struct CheckedLimits {
 pub(crate) struct CheckedOriginLimits {
     pub(crate) rate: Option<Quota>,
     pub(crate) in_flight: Option<usize>,
+    bandwidth: Option<u64>,
 }
 
 impl CheckedLimits {
@@ -227,6 +269,11 @@ impl CheckedLimits {
     pub(crate) fn rate_limiter(&self) -> Option<RateLimiter> {
         let is_shared = self.server.is_some();
         self.rate.filter(|_| !is_shared).map(RateLimiter::new)
+    }
+
+    /// Creates the limits on how fast bodies are received, if there are any.
+    pub(crate) fn bandwidths(&self) -> Option<Bandwidths> {
+        Bandwidths::new(self)
     }
 
     pub(crate) fn for_origin(&self, origin: &Origin) -> CheckedOriginLimits {
@@ -254,6 +301,16 @@ fn checked_rate(setting: Option<RateSetting>, name: &str) -> Result<Option<Quota
     }
 }
 
+fn checked_bandwidth(setting: Option<u64>, name: &str) -> Result<Option<u64>, String> {
+    match setting {
+        Some(0) => Err(invalid(
+            name,
+            &"0 bytes per second would let nothing through",
+        )),
+        setting => Ok(setting),
+    }
+}
+
 fn invalid(name: &str, reason: &dyn fmt::Display) -> String {
     format!("{name}: {reason}")
 }
@@ -274,6 +331,11 @@ mod tests {
             (
                 Limits::new().rate_per_origin(1.0, 0),
                 "rate_per_origin: a burst of 0",
+            ),
+            (Limits::new().bandwidth(0), "bandwidth: 0 bytes per second"),
+            (
+                Limits::new().bandwidth_per_origin(0),
+                "bandwidth_per_origin: 0 bytes per second",
             ),
             (
                 Limits::new().in_flight_per_origin(0),

@@ -5,7 +5,7 @@ mod observer;
 use std::fmt;
 
 pub(crate) use observer::notify;
-pub use observer::{Attempt, Event, Observer, RetryEvent};
+pub use observer::{Attempt, Event, Observer, Progress, RetryEvent};
 #[cfg(any(feature = "journal", feature = "redis"))]
 pub use observer::{QueueDown, QueueUp, Superseded};
 
@@ -72,7 +72,8 @@ impl Stats {
         self.exceptions
     }
 
-    /// Returns the size of the bodies of all [responses](Self::responses) in memory, in bytes after decoding.
+    /// Returns the number of bytes that have arrived so far of the bodies of responses, whether they go into memory, to files or to
+    /// handlers, in all attempts: as they come, before decoding. What is left of bodies that are not read counts in part.
     pub fn bytes_received(&self) -> u64 {
         self.bytes_received
     }
@@ -203,9 +204,13 @@ impl Counters {
         self.delayed.fetch_sub(1, Ordering::SeqCst);
     }
 
-    pub(crate) fn job_responded(&self, worker: usize, bytes: u64) {
+    pub(crate) fn bytes_received(&self, worker: usize, bytes: u64) {
         let shard = self.shard(worker);
         shard.bytes_received.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn job_responded(&self, worker: usize) {
+        let shard = self.shard(worker);
         shard.responses.fetch_add(1, Ordering::SeqCst);
     }
 

@@ -9,6 +9,7 @@ use http::{HeaderMap, Method, StatusCode};
 use super::deadline::Deadline;
 use super::decode::{Decoded, STEP};
 use super::engine::Engine;
+use super::meter::Meter;
 use crate::error::Error;
 use crate::headers;
 
@@ -51,10 +52,11 @@ pub(super) fn content_length(fields: &HeaderMap) -> Option<u64> {
 }
 
 /// A body on its way from an engine to where it goes.
-pub(super) struct Incoming<'a, E: Engine + ?Sized> {
+pub(super) struct Incoming<'a, 'm, E: Engine + ?Sized> {
     pub(super) engine: &'a mut E,
     pub(super) body: E::Body,
     pub(super) deadline: &'a Deadline,
+    pub(super) meter: &'a mut Meter<'m>,
     /// The part of it that has come and is not handed on yet.
     pub(super) rest: Bytes,
     is_over: bool,
@@ -63,17 +65,19 @@ pub(super) struct Incoming<'a, E: Engine + ?Sized> {
     pub(super) max_kept: usize,
 }
 
-impl<'a, E: Engine + ?Sized> Incoming<'a, E> {
+impl<'a, 'm, E: Engine + ?Sized> Incoming<'a, 'm, E> {
     pub(super) fn new(
         engine: &'a mut E,
         body: E::Body,
         is_absent: bool,
         deadline: &'a Deadline,
+        meter: &'a mut Meter<'m>,
     ) -> Self {
         Self {
             engine,
             body,
             deadline,
+            meter,
             rest: Bytes::new(),
             is_over: is_absent,
             kept: None,
@@ -87,6 +91,7 @@ impl<'a, E: Engine + ?Sized> Incoming<'a, E> {
             // The engine keeps the deadline while it waits; this is for one that always has a little more.
             self.deadline.check(true)?;
             self.rest = self.engine.piece(&mut self.body).await?;
+            self.meter.note(self.rest.len());
             self.is_over = self.rest.is_empty();
         }
         Ok(())
@@ -98,11 +103,15 @@ impl<'a, E: Engine + ?Sized> Incoming<'a, E> {
         decoded: &mut Decoded,
         into: &mut Vec<u8>,
     ) -> Result<bool, Error> {
-        let stall = self.deadline.stall();
+        let mut stall = self.deadline.stall();
         loop {
             match decoded.next(STEP, |part| into.extend_from_slice(part))? {
                 None => {
                     stall.check()?;
+                    if let Some(until) = self.meter.take_pause() {
+                        Box::pin(self.engine.pause(self.deadline, until)).await;
+                        stall = self.deadline.stall();
+                    }
                     self.fill().await?;
                     let piece = self.rest.split_to(self.rest.len().min(STEP));
                     self.keep(&piece);

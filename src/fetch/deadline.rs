@@ -66,8 +66,14 @@ impl Deadline {
         is_within.then_some(until)
     }
 
-    /// Blocks until that time, or until the job is cancelled.
+    /// This time, or the deadline if that is earlier.
+    pub(super) fn earlier(&self, until: Instant) -> Instant {
+        self.at.map_or(until, |at| at.min(until))
+    }
+
+    /// Blocks until that time, the deadline, or until the job is cancelled.
     pub(super) fn pause(&self, until: Instant) {
+        let until = self.earlier(until);
         let parker = Parker::new();
         self.cancel_flag.wake_on_set(parker.waker());
         while !self.cancel_flag.is_set() && Instant::now() < until {

@@ -246,6 +246,12 @@ impl Download {
         range.is_some()
     }
 
+    /// How much of the body was there before.
+    pub(super) fn resumed_from(&self) -> u64 {
+        let asked = self.asked.as_ref().filter(|asked| asked.range.is_some());
+        asked.map_or(0, |asked| asked.from)
+    }
+
     /// Returns the file that has the body, according to the server.
     pub(super) fn unmodified_file(&self, status: StatusCode) -> Result<Option<Arc<Path>>, Error> {
         let Some(path) = &self.if_modified else {

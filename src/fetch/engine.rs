@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::future::{Either, select};
 
 use super::deadline::Deadline;
+use super::meter::Meter;
 #[cfg(feature = "hyper")]
 use crate::blocking_threads::{FILES, HANDLERS};
 use crate::error::Error;
@@ -48,6 +49,7 @@ pub(super) trait Engine {
         body: &mut Self::Body,
         length: Option<u64>,
         deadline: &Deadline,
+        meter: &mut Meter<'_>,
     ) -> Option<Result<Bytes, Error>>;
 
     /// Waits for the next piece of a body; an empty one is its end.
@@ -57,6 +59,8 @@ pub(super) trait Engine {
     async fn read_with<T: Send + 'static>(
         &mut self,
         body: &mut Self::Body,
+        deadline: &Deadline,
+        meter: &mut Meter<'_>,
         read: impl FnOnce(&mut NextPiece<'_>) -> T + Send + 'static,
     ) -> Result<T, Error>;
 
@@ -69,7 +73,7 @@ pub(super) trait Engine {
     /// Waits until a file descriptor may be available, after the system has refused one. Returns whether it may.
     async fn relieved(&mut self) -> bool;
 
-    /// Waits until this time, or until the attempt is cancelled.
+    /// Waits until this time, the deadline, or until the attempt is cancelled.
     async fn pause(&mut self, deadline: &Deadline, until: Instant);
 
     /// Waits for pieces of a body until this time at most. Returns `false` if it cannot, because it blocks while it waits.
@@ -109,8 +113,12 @@ impl Engine for dyn Transport + '_ {
         body: &mut ResponseBody,
         length: Option<u64>,
         deadline: &Deadline,
+        meter: &mut Meter<'_>,
     ) -> Option<Result<Bytes, Error>> {
-        body.take_whole(length, || deadline.check(true))
+        body.take_whole(length, |bytes| {
+            meter.note(bytes);
+            deadline.check(true)
+        })
     }
 
     async fn piece(&mut self, body: &mut ResponseBody) -> Result<Bytes, Error> {
@@ -120,9 +128,19 @@ impl Engine for dyn Transport + '_ {
     async fn read_with<T: Send + 'static>(
         &mut self,
         body: &mut ResponseBody,
+        deadline: &Deadline,
+        meter: &mut Meter<'_>,
         read: impl FnOnce(&mut NextPiece<'_>) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        Ok(read(&mut || body.piece().map_err(Error::from_body_read)))
+        Ok(read(&mut || {
+            if let Some(until) = meter.take_pause() {
+                deadline.pause(until);
+                deadline.check(true)?;
+            }
+            let piece = body.piece().map_err(Error::from_body_read)?;
+            meter.note(piece.len());
+            Ok(piece)
+        }))
     }
 
     async fn unblock<T: Send + 'static>(
@@ -174,9 +192,10 @@ impl Engine for HyperTransport {
         body: &mut HyperBody,
         length: Option<u64>,
         _: &Deadline,
+        meter: &mut Meter<'_>,
     ) -> Option<Result<Bytes, Error>> {
         match length {
-            Some(_) => Some(body.whole().await),
+            Some(_) => Some(body.whole(|bytes| meter.note(bytes)).await),
             None => None,
         }
     }
@@ -189,6 +208,8 @@ impl Engine for HyperTransport {
     async fn read_with<T: Send + 'static>(
         &mut self,
         body: &mut HyperBody,
+        deadline: &Deadline,
+        meter: &mut Meter<'_>,
         read: impl FnOnce(&mut NextPiece<'_>) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let (requests_tx, mut requests) = tokio::sync::mpsc::unbounded_channel();
@@ -208,12 +229,17 @@ impl Engine for HyperTransport {
                 Either::Right((None, reading)) => return reading.await,
                 Either::Right((Some(()), _)) => {}
             }
-            let piece = pin!(body.piece());
-            match select(reading.as_mut(), piece).await {
-                Either::Left((result, _)) => return result,
-                // The closure waits for it, so there is room.
-                Either::Right((piece, _)) => drop(pieces_tx.try_send(piece)),
+            if let Some(until) = meter.take_pause() {
+                self.pause(deadline, until).await;
             }
+            let piece = pin!(body.piece());
+            let piece = match select(reading.as_mut(), piece).await {
+                Either::Left((result, _)) => return result,
+                Either::Right((piece, _)) => piece,
+            };
+            meter.note(piece.as_ref().map_or(0, Bytes::len));
+            // The closure waits for it, so there is room.
+            drop(pieces_tx.try_send(piece));
         }
     }
 
@@ -229,8 +255,8 @@ impl Engine for HyperTransport {
     }
 
     /// An attempt that is cancelled is dropped.
-    async fn pause(&mut self, _: &Deadline, until: Instant) {
-        sleep_until(until.into()).await;
+    async fn pause(&mut self, deadline: &Deadline, until: Instant) {
+        sleep_until(deadline.earlier(until).into()).await;
     }
 
     fn end_by(body: &mut HyperBody, until: Instant) -> bool {

@@ -29,7 +29,7 @@ const UNMEASURED: usize = 8 << 20;
 /// decompression bomb to a thousand times.
 const DENSE: usize = 32;
 
-impl<E: Engine + ?Sized> Incoming<'_, E> {
+impl<E: Engine + ?Sized> Incoming<'_, '_, E> {
     /// Collects the content, up to a limit.
     ///
     /// A few hundred KiB can unpack to more than a machine holds, and many attempts may be at such a body. So a dense body is
@@ -42,13 +42,14 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
     ) -> Result<Bytes, Error> {
         let limit = max_body.unwrap_or(DEFAULT_MAX_BODY);
         let is_encoded = !decoders.is_empty();
-        if !is_encoded {
+        // A limited bandwidth is waited for between pieces.
+        if !is_encoded && !self.meter.is_limited() {
             if content_length.is_some_and(|length| length > limit) {
                 return Err(Error::body_too_large(limit));
             }
-            let whole = self
-                .engine
-                .whole(&mut self.body, content_length, self.deadline);
+            let whole =
+                self.engine
+                    .whole(&mut self.body, content_length, self.deadline, self.meter);
             if let Some(whole) = whole.await {
                 return match whole? {
                     whole if whole.len() as u64 > limit => Err(Error::body_too_large(limit)),
@@ -110,7 +111,7 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
 /// How much of a file is written at once.
 const BUFFER: usize = 64 << 10;
 
-impl<E: Engine + ?Sized> Incoming<'_, E> {
+impl<E: Engine + ?Sized> Incoming<'_, '_, E> {
     /// Saves the content to a file, which gets its name in the end. Returns its path.
     pub(super) async fn into_file(
         mut self,
@@ -167,7 +168,7 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
     }
 }
 
-impl<E: Engine + ?Sized> Incoming<'_, E> {
+impl<E: Engine + ?Sized> Incoming<'_, '_, E> {
     /// Lets a handler read the content. A fault of the body is the error, whatever the handler makes of it.
     pub(super) async fn into_handler(
         mut self,
@@ -180,12 +181,14 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
         self.fill().await?;
         let first = std::mem::take(&mut self.rest);
         let (deadline, handler) = (self.deadline.clone(), Arc::clone(handler));
+        let is_limited = self.meter.is_limited();
         let read = move |next: &mut NextPiece<'_>| {
             let mut decoded = Decoded::new(&decoders, max_body.unwrap_or(u64::MAX));
             decoded.feed(first);
             let mut content = Content {
                 decoded,
                 deadline,
+                is_limited,
                 next,
                 verifier,
                 fault: None,
@@ -201,7 +204,7 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
                 None => (handled.and(verified), content.is_at_end, head),
             }
         };
-        let reading = self.engine.read_with(&mut self.body, read);
+        let reading = (self.engine).read_with(&mut self.body, self.deadline, self.meter, read);
         let (handled, is_at_end, head) = reading.await?;
         // A handler that has stopped early may have done so because there is no end.
         if is_at_end {
@@ -215,6 +218,8 @@ impl<E: Engine + ?Sized> Incoming<'_, E> {
 struct Content<F> {
     decoded: Decoded,
     deadline: Deadline,
+    /// Whether pieces may have to wait for bandwidth.
+    is_limited: bool,
     /// Waits for the next piece of the body.
     next: F,
     verifier: Option<Verifier>,
@@ -237,7 +242,7 @@ impl<F: FnMut() -> Result<Bytes, Error>> Content<F> {
     }
 
     fn read_next(&mut self, mut buffer: &mut [u8]) -> Result<usize, Error> {
-        let stall = self.deadline.stall();
+        let mut stall = self.deadline.stall();
         loop {
             let max = buffer.len();
             let take = |part: &[u8]| buffer.write_all(part).unwrap_or_default();
@@ -248,6 +253,9 @@ impl<F: FnMut() -> Result<Bytes, Error>> Content<F> {
             self.deadline.check(true)?;
             stall.check()?;
             self.decoded.feed((self.next)()?);
+            if self.is_limited {
+                stall = self.deadline.stall();
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ use proptest::prelude::*;
 
 use super::engine::NextPiece;
 use super::*;
+use crate::observe::Counters;
 use crate::session::Session;
 use crate::transport::{AnyTransport, ByEngine, ResponseBody, TransportOptions};
 
@@ -188,6 +189,7 @@ impl Engine for Pending {
         body: &mut Script,
         _: Option<u64>,
         _: &Deadline,
+        _: &mut Meter<'_>,
     ) -> Option<Result<Bytes, Error>> {
         self.pause().await;
         let is_possible = self.gives_whole && body.fault.is_none();
@@ -203,6 +205,8 @@ impl Engine for Pending {
     async fn read_with<T: Send + 'static>(
         &mut self,
         body: &mut Script,
+        _: &Deadline,
+        _: &mut Meter<'_>,
         read: impl FnOnce(&mut NextPiece<'_>) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let (ask, asked) = mpsc::channel();
@@ -289,12 +293,23 @@ async fn attempt<E: Engine>(
     spec: &RequestSpec,
     defaults: &AttemptLimits,
 ) -> Result<Response, Error> {
+    let counters = Counters::default();
     let Fetch {
         mut first,
         mut download,
+        mut meter,
         context,
-    } = Fetch::start(session, spec, defaults, &Handlers::new(), &Arc::default())?;
-    context.run(engine, &mut first, &mut download).await
+    } = Fetch::start(
+        session,
+        spec,
+        defaults,
+        &Handlers::new(),
+        &Arc::default(),
+        Meter::new(&counters, 0, None, None),
+    )?;
+    context
+        .run(engine, &mut first, &mut download, &mut meter)
+        .await
 }
 
 async fn run(engine: &mut Pending, spec: &RequestSpec) -> Result<Response, Error> {
@@ -427,12 +442,14 @@ impl Case {
             let mut session = open_session(transport);
             self.settings(&mut session);
             let limits = AttemptLimits::default();
+            let counters = Counters::default();
             let result = Fetch::start(
                 &mut session,
                 spec,
                 &limits,
                 &Handlers::new(),
                 &Arc::default(),
+                Meter::new(&counters, 0, None, None),
             )
             .and_then(|mut fetch| match session.transport.by_engine() {
                 ByEngine::Blocking(transport) => fetch.complete(transport),

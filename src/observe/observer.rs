@@ -53,6 +53,12 @@ pub trait Observer: Send + Sync {
         let _ = attempt;
     }
 
+    /// More of the body of a response has arrived. Called at most every 100 ms for each job, and for none whose body takes less
+    /// time than that.
+    fn progress(&self, progress: &Progress<'_>) {
+        let _ = progress;
+    }
+
     /// An attempt is over, and its job will be retried after a delay.
     fn retry(&self, retry: &RetryEvent<'_>) {
         let _ = retry;
@@ -94,6 +100,8 @@ pub trait Observer: Send + Sync {
 pub enum Event<'a> {
     /// A worker starts an attempt.
     AttemptStarted(&'a Attempt<'a>),
+    /// More of the body of a response has arrived.
+    Progress(&'a Progress<'a>),
     /// An attempt is over, and its job will be retried after a delay.
     Retry(&'a RetryEvent<'a>),
     /// A job has ended in a response.
@@ -114,6 +122,10 @@ pub enum Event<'a> {
 impl<F: Fn(&Event<'_>) + Send + Sync> Observer for F {
     fn attempt_started(&self, attempt: &Attempt<'_>) {
         self(&Event::AttemptStarted(attempt));
+    }
+
+    fn progress(&self, progress: &Progress<'_>) {
+        self(&Event::Progress(progress));
     }
 
     fn retry(&self, retry: &RetryEvent<'_>) {
@@ -190,6 +202,39 @@ impl fmt::Debug for Attempt<'_> {
             .field("index", index)
             .field("number", number)
             .finish()
+    }
+}
+
+/// How much has arrived of the body of a response.
+///
+/// A progress bar shows [`received`](Self::received) of [`length`](Self::length).
+#[derive(Debug)]
+pub struct Progress<'a> {
+    pub(crate) attempt: &'a Attempt<'a>,
+    pub(crate) received: u64,
+    pub(crate) resumed_from: u64,
+    pub(crate) length: Option<u64>,
+}
+
+impl<'a> Progress<'a> {
+    /// Returns the attempt: its request, index and number.
+    pub fn attempt(&self) -> &'a Attempt<'a> {
+        self.attempt
+    }
+
+    /// Returns how much of the body is there, in bytes before decoding, including what was there before the attempt.
+    pub fn received(&self) -> u64 {
+        self.resumed_from + self.received
+    }
+
+    /// Returns how much was there before the attempt, in bytes: 0 unless it [resumes](RequestSpec::resume) a download.
+    pub fn resumed_from(&self) -> u64 {
+        self.resumed_from
+    }
+
+    /// Returns the length of the whole body in bytes, if the server has announced it.
+    pub fn length(&self) -> Option<u64> {
+        self.length
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::job::{AttemptLog, Job};
 use crate::error::Error;
 use crate::fetch::AttemptLimits;
+use crate::limits::Bandwidths;
 use crate::observe::{self, Counters, Observer, RetryEvent};
 use crate::panics;
 use crate::request::Handlers;
@@ -25,6 +26,8 @@ pub(super) struct Policy {
     pub(super) retry_budget: Option<TokenBucket>,
     /// The maximum time for which a response can pause its origin; `None` if it cannot.
     pub(super) max_cool_down: Option<Duration>,
+    /// How fast bodies may be received.
+    pub(super) bandwidths: Option<Bandwidths>,
     /// The deadline of the run.
     pub(super) deadline: Option<Instant>,
 }

@@ -14,7 +14,7 @@ use http::StatusCode;
 use super::job::RunningJob;
 use super::threads::Threads;
 use crate::error::Error;
-use crate::fetch::Fetch;
+use crate::fetch::{Fetch, Meter};
 use crate::observe::Attempt;
 use crate::request::RequestSpec;
 use crate::response::Response;
@@ -124,19 +124,33 @@ impl Worker {
         running.log.attempts += 1;
         let request = running.request();
         let policy = &self.threads.core.policy;
-        if let Some(observer) = &policy.observer {
-            observer.attempt_started(&Attempt {
+        let watched = policy.observer.as_ref().map(|observer| {
+            let attempt = Attempt {
                 request,
                 index: running.index(),
                 number: running.log.attempts,
-            });
-        }
+            };
+            observer.attempt_started(&attempt);
+            (observer, attempt)
+        });
         let sessions = self.open_sessions()?;
         let start = |session: &mut OpenSession| {
             // The time of the attempt does not include that of opening a session.
             let limits = &policy.attempt_limits;
             let cancel_flag = running.cancel_flag();
-            let mut fetch = Fetch::start(session, request, limits, &policy.handlers, cancel_flag)?;
+            let mut fetch = Fetch::start(
+                session,
+                request,
+                limits,
+                &policy.handlers,
+                cancel_flag,
+                Meter::new(
+                    &policy.counters,
+                    self.number,
+                    watched,
+                    policy.bandwidths.as_ref(),
+                ),
+            )?;
             let sent_with = session.state.clone();
             let begun = match session.transport.by_engine() {
                 ByEngine::Blocking(transport) => Begun::Over(fetch.complete(transport)?),

@@ -75,15 +75,20 @@ impl ResponseBody {
         Content::Announced(Box::new(reader)).into()
     }
 
-    /// Takes all of it at once if that takes no more than one buffer: because it is there, or because its length is known. Before
-    /// each wait, `check` tells whether to go on.
+    /// Takes all of it at once if that takes no more than one buffer: because it is there, or because its length is known.
+    /// `check` is told what has come, and tells whether to go on.
     pub(crate) fn take_whole(
         &mut self,
         length: Option<u64>,
-        check: impl Fn() -> Result<(), Error>,
+        mut check: impl FnMut(usize) -> Result<(), Error>,
     ) -> Option<Result<Bytes, Error>> {
         match (&mut self.content, length) {
-            (Content::Bytes(bytes), _) => Some(Ok(std::mem::take(bytes))),
+            (Content::Bytes(bytes), _) => {
+                let bytes = std::mem::take(bytes);
+                // All of it is there: there is nothing to wait for.
+                let _ = check(bytes.len());
+                Some(Ok(bytes))
+            }
             (Content::Announced(reader), Some(length)) => {
                 Some(read_announced(&mut **reader, length, check))
             }
@@ -137,13 +142,14 @@ impl ResponseBody {
 fn read_announced(
     reader: &mut dyn Read,
     length: u64,
-    check: impl Fn() -> Result<(), Error>,
+    mut check: impl FnMut(usize) -> Result<(), Error>,
 ) -> Result<Bytes, Error> {
     let mut whole = vec![0; expected_length(length)];
     let length = usize::try_from(length).unwrap_or(usize::MAX);
-    let mut filled = 0;
+    let (mut filled, mut checked) = (0, 0);
     while filled < length {
-        check()?;
+        check(filled - checked)?;
+        checked = filled;
         if filled == whole.len() {
             whole.resize(length.min(2 * filled), 0);
         }
@@ -153,6 +159,7 @@ fn read_announced(
             read => filled += read,
         }
     }
+    let _ = check(filled - checked);
     whole.truncate(filled);
     Ok(whole.into())
 }

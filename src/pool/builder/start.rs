@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::PoolBuilder;
-use crate::limits::Limits;
+use crate::limits::{CheckedLimits, Limits};
 use crate::outcome::ThreadException;
 use crate::pool::core::Core;
 #[cfg(any(feature = "journal", feature = "redis"))]
@@ -220,6 +220,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             .map_err(PoolError::Limits)?;
         #[cfg(feature = "redis")]
         let limit_server = limits.as_ref().and_then(|limits| limits.server.clone());
+        let bandwidths = limits.as_ref().and_then(CheckedLimits::bandwidths);
         let max_cool_down = limits.as_ref().and_then(|limits| limits.max_cool_down);
         let needs_origins = limits.is_some() || settings.affinity;
         let sessions = sessions
@@ -243,6 +244,7 @@ impl<B: TransportBuilder + 'static> PoolBuilder<B> {
             retry_budget: settings.retry.as_ref().and_then(Retry::token_bucket),
             retry: settings.retry,
             max_cool_down,
+            bandwidths,
             deadline,
         };
         let (user_channel, watcher) = settings.job_queue.map(UserChannel::new).unzip();

@@ -191,8 +191,7 @@ impl Core {
         }
         match &outcome {
             Ok(response) => {
-                self.counters
-                    .job_responded(worker, response.bytes().len() as u64);
+                self.counters.job_responded(worker);
                 self.policy.notify(|observer| observer.response(response));
             }
             Err(exception) => {

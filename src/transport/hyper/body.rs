@@ -235,10 +235,11 @@ impl HyperBody {
         }
     }
 
-    /// Receives all of a body of a known length, in one piece.
-    pub(crate) async fn whole(&mut self) -> Result<Bytes, Error> {
+    /// Receives all of a body of a known length, in one piece. `note` is told what has come.
+    pub(crate) async fn whole(&mut self, mut note: impl FnMut(usize)) -> Result<Bytes, Error> {
         let length = self.incoming.size_hint().exact().unwrap_or_default();
         let first = self.piece().await?;
+        note(first.len());
         if first.len() as u64 == length {
             return Ok(detached(first));
         }
@@ -246,6 +247,7 @@ impl HyperBody {
         whole.extend_from_slice(&first);
         loop {
             let piece = self.piece().await?;
+            note(piece.len());
             if piece.is_empty() {
                 return Ok(whole.freeze());
             }

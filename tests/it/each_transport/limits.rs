@@ -1,5 +1,6 @@
 //! Rate limits and in-flight limits hold, and a job that waits for one delays neither workers nor other origins.
 
+mod bandwidth;
 mod cool_downs;
 mod stopping;
 

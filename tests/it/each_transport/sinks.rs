@@ -7,6 +7,7 @@ mod handlers;
 mod killed;
 mod naming;
 mod resuming;
+mod watching;
 
 use std::fs;
 use std::io::{self, Read, Write};
