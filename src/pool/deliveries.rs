@@ -3,7 +3,6 @@
 use std::fmt;
 use std::iter::FusedIterator;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 use std::time::Instant;
 
@@ -14,6 +13,7 @@ use crate::observe::Stats;
 use crate::outcome::{self, Outcome};
 use crate::queue::recorder::Recorder;
 use crate::queue::{Acked, Lease, Queue, QueueError, TakenJob};
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Takes jobs from a durable queue as there is room for them, sends them, and yields their outcomes, in completion order, to be
 /// [acknowledged](Delivery::ack). Created by [`PoolBuilder::deliveries`](crate::PoolBuilder::deliveries); see the

@@ -1,6 +1,6 @@
 //! Recording the outcomes of a pool: one at once, or in the background, several at a time.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -24,9 +24,9 @@ const MAX_ROOM: usize = 1_000;
 /// Records outcomes. Takes those that can wait, as many as there is room for, and records them on a thread of its own.
 pub(crate) struct Recorder {
     shared: Arc<Shared>,
-    room: usize,
-    /// Made with the thread, when the first outcome comes.
-    spool: OnceLock<Sender<Spooled>>,
+    spool: Sender<Spooled>,
+    /// What the thread receives, which is started when the first outcome comes.
+    spooled: Mutex<Option<Receiver<Spooled>>>,
 }
 
 /// An outcome that is to be recorded, in its JSON form.
@@ -45,6 +45,7 @@ struct Shared {
 
 impl Recorder {
     pub(crate) fn new(room: usize, waker: Waker, observer: Option<Arc<dyn Observer>>) -> Self {
+        let (spool, spooled) = bounded(room.min(MAX_ROOM));
         Self {
             shared: Arc::new(Shared {
                 unrecorded: AtomicUsize::new(0),
@@ -53,8 +54,8 @@ impl Recorder {
                 waker,
                 observer,
             }),
-            room,
-            spool: OnceLock::new(),
+            spool,
+            spooled: Mutex::new(Some(spooled)),
         }
     }
 
@@ -77,17 +78,16 @@ impl Recorder {
             Err(error) => return self.shared.fail(error),
         };
         self.shared.unrecorded.fetch_add(1, Ordering::SeqCst);
-        let spool = self.spool.get_or_init(|| {
-            let (spool, outcomes) = bounded(self.room.min(MAX_ROOM));
+        let first = self.spooled.lock().take();
+        if let Some(spooled) = first {
             let shared = Arc::clone(&self.shared);
             let thread = thread::Builder::new().name("threaded-record".to_owned());
-            if let Err(error) = thread.spawn(move || shared.record_until_over(&outcomes)) {
+            if let Err(error) = thread.spawn(move || shared.record_until_over(&spooled)) {
                 // Then the channel is disconnected.
                 log::warn!("the thread that records outcomes could not be started: {error}");
             }
-            spool
-        });
-        if let Err(refused) = spool.send((lease, json)) {
+        }
+        if let Err(refused) = self.spool.send((lease, json)) {
             self.shared.record_spooled(vec![refused.into_inner()]);
         }
     }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use crate::observe::Observer;
 use crate::outcome::{JobInfo, Outcome, OutcomeData, ThreadException};
 use crate::redact::Truncated;
 use crate::request::RequestSpec;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// For how long the end of the deliveries waits until all is recorded, and until the server knows what was given back.
 pub(super) const MAX_SETTLING: Duration = Duration::from_secs(5);

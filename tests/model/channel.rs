@@ -16,6 +16,7 @@ struct Shared<T> {
 
 struct State<T> {
     messages: VecDeque<T>,
+    capacity: usize,
     senders: usize,
     receivers: usize,
 }
@@ -25,8 +26,13 @@ pub struct Sender<T>(Arc<Shared<T>>);
 pub struct Receiver<T>(Arc<Shared<T>>);
 
 pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
+    bounded(usize::MAX)
+}
+
+pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let state = State {
         messages: VecDeque::new(),
+        capacity,
         senders: 1,
         receivers: 1,
     };
@@ -37,14 +43,22 @@ pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
 
-/// Nothing here ever fills a channel, so its capacity is not modelled.
-pub fn bounded<T>(_capacity: usize) -> (Sender<T>, Receiver<T>) {
-    unbounded()
-}
-
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State<T>>) -> MutexGuard<'a, State<T>> {
+        let woken = self.changed.wait(state);
+        woken.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pop(&self, state: &mut State<T>) -> Option<T> {
+        let message = state.messages.pop_front()?;
+        if state.capacity < usize::MAX {
+            self.changed.notify_all();
+        }
+        Some(message)
     }
 }
 
@@ -55,11 +69,14 @@ impl<T> Sender<T> {
 
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
         let mut state = self.0.lock();
+        while state.receivers > 0 && state.messages.len() >= state.capacity {
+            state = self.0.wait(state);
+        }
         if state.receivers == 0 {
             return Err(SendError(message));
         }
         state.messages.push_back(message);
-        self.0.changed.notify_one();
+        self.0.changed.notify_all();
         Ok(())
     }
 }
@@ -68,20 +85,19 @@ impl<T> Receiver<T> {
     pub fn recv(&self) -> Result<T, RecvError> {
         let mut state = self.0.lock();
         loop {
-            if let Some(message) = state.messages.pop_front() {
+            if let Some(message) = self.0.pop(&mut state) {
                 return Ok(message);
             }
             if state.senders == 0 {
                 return Err(RecvError);
             }
-            let woken = self.0.changed.wait(state);
-            state = woken.unwrap_or_else(PoisonError::into_inner);
+            state = self.0.wait(state);
         }
     }
 
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         let mut state = self.0.lock();
-        match state.messages.pop_front() {
+        match self.0.pop(&mut state) {
             Some(message) => Ok(message),
             None if state.senders == 0 => Err(TryRecvError::Disconnected),
             None => Err(TryRecvError::Empty),
@@ -150,6 +166,7 @@ impl<T> Drop for Receiver<T> {
         state.receivers -= 1;
         if state.receivers == 0 {
             let unread = std::mem::take(&mut state.messages);
+            self.0.changed.notify_all();
             drop(state);
             drop(unread);
         }

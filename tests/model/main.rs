@@ -1,7 +1,7 @@
 //! The pool under the model checker, which runs each of these bodies on ten thousand schedules of its threads:
 //!
 //! ```sh
-//! RUSTFLAGS="--cfg shuttle" cargo test --no-default-features --features hyper --test model --target-dir target/model
+//! RUSTFLAGS="--cfg shuttle" cargo test --no-default-features --features hyper,journal --test model --target-dir target/model
 //! ```
 //!
 //! A thread that waits in vain is a deadlock to the checker, so each body also shows that none does. What is checked is
@@ -18,6 +18,8 @@
 
 #[cfg(feature = "hyper")]
 mod event_driven;
+#[cfg(feature = "journal")]
+mod queues;
 
 use std::collections::HashSet;
 use std::sync::Arc;
