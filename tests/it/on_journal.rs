@@ -6,7 +6,8 @@ mod each_store;
 mod crashing;
 mod files;
 
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 #[cfg(feature = "default-tls")]
@@ -39,6 +40,15 @@ impl TestStore {
             !matches!(opened, Some(Err(QueueError::InUse(_))))
         });
         opened.unwrap().unwrap()
+    }
+
+    /// For a subprocess, what [`open_at`](Self::open_at) takes.
+    fn address(&self) -> OsString {
+        self.path().into()
+    }
+
+    fn open_at(address: &OsStr) -> Queue {
+        Journal::open(Path::new(address)).unwrap()
     }
 
     fn open_with_max_deliveries(&self, times: u32) -> Queue {

@@ -9,7 +9,9 @@ mod each_store;
 mod servers;
 mod shared_limits;
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::time::Duration;
 
 #[cfg(feature = "default-tls")]
 use threaded::queue::SealingKey;
@@ -31,6 +33,17 @@ impl TestStore {
 
     fn open(&self) -> Queue {
         self.builder().build().unwrap()
+    }
+
+    /// For a subprocess, what [`open_at`](Self::open_at) takes.
+    fn address(&self) -> OsString {
+        self.0.url().into()
+    }
+
+    /// With a lease that is shorter than a test.
+    fn open_at(address: &OsStr) -> Queue {
+        let builder = RedisQueue::builder(address.to_str().unwrap(), "test");
+        builder.lease(Duration::from_millis(1500)).build().unwrap()
     }
 
     fn open_with_max_deliveries(&self, times: u32) -> Queue {

@@ -1,5 +1,6 @@
 //! What every store of a durable queue does. Included once for each of them.
 
+mod clocks;
 mod delivering;
 pub(super) mod history;
 mod retrying;
