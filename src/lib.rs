@@ -159,6 +159,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [`RequestSpec::save_into`] takes the server's name for the file, [`RequestSpec::resume`] goes on where a body was cut,
+//! [`RequestSpec::if_modified`] asks only for what is newer, [`RequestSpec::sha256`] verifies, and [`Limits::bandwidth`] leaves
+//! some of the line to others. [`Observer::progress`] tells of bodies as they arrive.
+//!
 //! # Submitting jobs from anywhere
 //!
 //! A [`Handle`] submits jobs from any thread, or from the loop over the outcomes, as a crawler does. The loop ends when
