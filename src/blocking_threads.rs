@@ -1,25 +1,32 @@
-//! Threads for closures that may block, so that an event loop does not: [`BlockingThreads`].
+//! Threads for closures that may block or take their time, so that others do not wait: [`BlockingThreads`].
 
 use std::collections::VecDeque;
+#[cfg(feature = "hyper")]
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{io, thread};
 
+#[cfg(feature = "hyper")]
 use tokio::sync::oneshot;
 
 use crate::error::Error;
 
 /// Resolves host names. A name whose server is silent takes a thread for 10 s or more, so the maximum is high: it takes as
 /// many such names at once before one that resolves has to wait.
-#[cfg(not(feature = "hickory-dns"))]
+#[cfg(all(feature = "hyper", not(feature = "hickory-dns")))]
 pub(crate) static LOOKUPS: BlockingThreads = BlockingThreads::new("threaded-dns", 256);
 
 /// Reads and writes files.
+#[cfg(feature = "hyper")]
 pub(crate) static FILES: BlockingThreads = BlockingThreads::new("threaded-files", 32);
 
 /// Runs the handlers of bodies, and hooks that renew credentials. They may take any time.
+#[cfg(feature = "hyper")]
 pub(crate) static HANDLERS: BlockingThreads = BlockingThreads::new("threaded-handlers", 512);
+
+/// Computes digests of bodies. More threads than a machine has cores would make none of them faster.
+pub(crate) static DIGESTS: BlockingThreads = BlockingThreads::new("threaded-digests", 16);
 
 /// How long a thread waits for the next closure before it ends.
 const IDLE_TIME: Duration = Duration::from_secs(1);
@@ -60,6 +67,7 @@ impl BlockingThreads {
     ///
     /// Fails with [`LocalResource`](crate::ErrorKind::LocalResource) if there is no thread for it and none can be started. A
     /// panic of the closure goes on in the caller.
+    #[cfg(feature = "hyper")]
     pub(crate) async fn run<T: Send + 'static>(
         &'static self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -78,7 +86,7 @@ impl BlockingThreads {
         }
     }
 
-    /// Runs a closure, which must not panic. Fails as [`run`](Self::run) does.
+    /// Runs a closure, which must not panic. Fails if there is no thread for it and none can be started.
     pub(crate) fn spawn(&'static self, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
         let mut state = self.state();
         state.queue.push_back(Box::new(work));

@@ -422,7 +422,6 @@
 struct Readme;
 
 mod addresses;
-#[cfg(feature = "hyper")]
 mod blocking_threads;
 #[cfg(feature = "charset")]
 mod charset;

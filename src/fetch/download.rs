@@ -18,7 +18,7 @@ use url::{Position, Url};
 use super::file_name;
 use super::part;
 use super::validators::{self, Record, Validator, modification_time};
-use crate::digest::{ExpectedDigest, Verifier};
+use crate::digest::{BackgroundVerifier, ExpectedDigest, Verifier};
 use crate::error::{Error, ErrorKind};
 use crate::headers;
 use crate::request::{BodyDestination, RequestSpec, SaveOptions};
@@ -315,6 +315,7 @@ impl Download {
             file,
             buffer: Vec::new(),
             verifier,
+            background: None,
             length: 0,
             is_kept,
             path,
@@ -370,10 +371,10 @@ impl Download {
 
     /// Gives the file its name. Returns it.
     pub(super) fn complete(&self, open: OpenFile) -> Result<Arc<Path>, Error> {
-        let mut open = open.write()?;
+        let mut open = open.write_last()?;
         let kept = open.is_kept.then(|| open.file.path().to_owned());
         let checked = self.check_length(open.length);
-        let verified = checked.and_then(|()| open.verifier.take().map_or(Ok(()), Verifier::finish));
+        let verified = checked.and_then(|()| open.verify());
         if let Err(error) = verified {
             return Err(open.give_up(error));
         }
@@ -514,6 +515,8 @@ pub(super) struct OpenFile {
     /// What is to be written next.
     pub(super) buffer: Vec<u8>,
     verifier: Option<Verifier>,
+    /// The same, once the body has turned out to be long.
+    background: Option<BackgroundVerifier>,
     /// Of what was written.
     pub(super) length: u64,
     /// Whether it stays if the body is cut.
@@ -538,19 +541,41 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Writes what is in the buffer.
+    /// Writes what is in the buffer, after which more comes.
     pub(super) fn write(mut self) -> Result<Self, Error> {
+        self.write_buffer()?;
+        if let Some(verifier) = self.verifier.take() {
+            self.background = Some(BackgroundVerifier::new(verifier));
+        }
+        match &self.background {
+            Some(background) => background.update(&mut self.buffer),
+            None => self.buffer.clear(),
+        }
+        Ok(self)
+    }
+
+    fn write_last(mut self) -> Result<Self, Error> {
+        self.write_buffer()?;
         if let Some(verifier) = &mut self.verifier {
             verifier.update(&self.buffer);
+        } else if let Some(background) = &self.background {
+            background.update(&mut self.buffer);
         }
-        match self.file.write_all(&self.buffer) {
-            Ok(()) => {
-                self.length += self.buffer.len() as u64;
-                self.buffer.clear();
-                Ok(self)
-            }
-            Err(error) => Err(Error::file(&self.path, error)),
-        }
+        self.buffer.clear();
+        Ok(self)
+    }
+
+    fn write_buffer(&mut self) -> Result<(), Error> {
+        let written = self.file.write_all(&self.buffer);
+        written.map_err(|error| Error::file(&self.path, error))?;
+        self.length += self.buffer.len() as u64;
+        Ok(())
+    }
+
+    fn verify(&mut self) -> Result<(), Error> {
+        let background = self.background.take();
+        background.map_or(Ok(()), BackgroundVerifier::finish)?;
+        self.verifier.take().map_or(Ok(()), Verifier::finish)
     }
 
     /// The attempt has failed. Keeps what has come, unless it is to blame.
