@@ -17,12 +17,12 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use server::Server;
-use threaded::{Event, Limits, Pool, Progress, RequestSpec, Retry, Session};
+use threaded::{Event, Handle, Limits, Pool, Progress, RequestSpec, Retry, Session};
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let (mut folder, mut limits, mut files) = (PathBuf::from("."), Limits::new(), Vec::new());
@@ -40,6 +40,12 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             url => files.push(request(url, &folder)),
         }
     }
+    // What has come of each file stays for the next time.
+    ctrlc::set_handler(|| {
+        if let Some(handle) = &*lock(&RUNNING) {
+            handle.cancel();
+        }
+    })?;
     if files.is_empty() {
         return demonstrate();
     }
@@ -72,6 +78,13 @@ fn request(url: &str, folder: &Path) -> RequestSpec {
     }
 }
 
+/// The download that Ctrl-C stops.
+static RUNNING: Mutex<Option<Handle>> = Mutex::new(None);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Downloads all of them, until Ctrl-C, or until so many of them are complete. Returns how many are not.
 fn download(
     files: Vec<RequestSpec>,
@@ -95,11 +108,7 @@ fn download(
         })
         .build_from_requests(files)?;
     let handle = pool.handle();
-    // What has come of each file stays for the next time.
-    let _ = ctrlc::set_handler({
-        let handle = handle.clone();
-        move || handle.cancel()
-    });
+    *lock(&RUNNING) = Some(handle.clone());
     let (mut complete, mut failed) = (0, 0);
     for outcome in pool {
         match outcome {
@@ -146,7 +155,7 @@ impl Bars {
 
     fn show(&self, progress: &Progress<'_>) {
         let attempt = progress.attempt();
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = lock(&self.files);
         let bar = files.entry(attempt.index()).or_insert_with(|| {
             let bar = ProgressBar::new(progress.length().unwrap_or_default());
             let bar = bar
@@ -159,7 +168,7 @@ impl Bars {
     }
 
     fn remove(&self, index: usize) {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = lock(&self.files);
         if let Some(bar) = files.remove(&index) {
             bar.finish_and_clear();
         }

@@ -81,17 +81,21 @@ impl ExpectedDigest {
 
 /// What the server states of the body that it sends (RFC 9530).
 impl ExpectedDigest {
-    /// Those of `Repr-Digest`, otherwise of `Content-Digest`, which says nothing of the whole if the response is a part. What is
-    /// malformed, or of another algorithm, is left out.
-    pub(crate) fn of_headers(head: &ResponseHead) -> Vec<Self> {
+    /// Those of `Repr-Digest`, which is about the whole of which a response may be a part, otherwise of `Content-Digest`. `is_rest`
+    /// is whether it is the part that completes a file. What is malformed, or of another algorithm, is left out.
+    pub(crate) fn of_headers(head: &ResponseHead, is_rest: bool) -> Vec<Self> {
         let fields = head.headers();
         if has_encoding(fields) {
             return Vec::new();
         }
         let of = |name: &str| fields.get_all(name).iter().flat_map(Self::of_dictionary);
-        let digests: Vec<Self> = of("repr-digest").collect();
-        if digests.is_empty() && head.status() != StatusCode::PARTIAL_CONTENT {
-            return of("content-digest").collect();
+        let is_part = head.status() == StatusCode::PARTIAL_CONTENT;
+        let mut digests = Vec::new();
+        if is_rest || !is_part {
+            digests.extend(of("repr-digest"));
+        }
+        if digests.is_empty() && !is_rest {
+            digests.extend(of("content-digest"));
         }
         digests
     }
@@ -178,6 +182,7 @@ impl Hasher {
 }
 
 /// Compares a body, as it comes, with the digests that it must have.
+#[derive(Default)]
 pub(crate) struct Verifier(Vec<(ExpectedDigest, Hasher)>);
 
 impl Verifier {
@@ -194,6 +199,20 @@ impl Verifier {
         for (_, hasher) in &mut self.0 {
             hasher.update(part);
         }
+    }
+
+    /// How many digests there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds the digests of another one, which has got the same of the body.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.0.extend(other.0);
     }
 
     /// Compares a whole body.

@@ -123,7 +123,7 @@ impl<'a> Fetch<'a> {
         };
         let first = Hop::new(spec, &mut session.url_parser)?;
         Ok(Self {
-            download: Download::of(spec, &first.url),
+            download: Download::of(spec, &first.url, &session.state.defaults.headers),
             first: Some(first),
             meter,
             context,
@@ -202,7 +202,7 @@ impl Context {
                     Wait::Connection
                 };
                 let error = error.with_time(wait, || self.deadline.time_taken());
-                Err(if history.is_empty() {
+                Err(if history.is_empty() && !is_repeated(download) {
                     error
                 } else {
                     error.after_earlier_exchange()
@@ -221,21 +221,23 @@ impl Context {
         meter: &mut Meter<'_>,
     ) -> Result<http::Response<E::Body>, Error> {
         if let Some(unprepared) = download.take() {
-            let prepare = engine.unblock(move || unprepared.prepare());
+            let deadline = self.deadline.clone();
+            let prepare = engine.unblock(move || unprepared.prepare(&deadline));
             *download = Some(Box::pin(prepare).await??);
         }
         #[cfg(feature = "gzip")]
         hop.compress(engine).await?;
         loop {
-            self.deadline.check(!history.is_empty())?;
+            let is_first = history.is_empty() && !is_repeated(download);
+            self.deadline.check(!is_first)?;
             let response = self.send(engine, hop, download.as_deref()).await;
             let response =
                 response.map_err(|error| attribute(error, history, self.has_http_proxy))?;
             let Some(next) = redirect::next(hop, &response, self.limits.max_redirects, history)?
             else {
-                let is_accepted = download
-                    .as_deref_mut()
-                    .is_none_or(|download| download.accepts(response.status(), response.headers()));
+                let is_accepted = download.as_deref_mut().is_none_or(|download| {
+                    download.accepts(response.status(), response.headers(), &hop.url)
+                });
                 if is_accepted {
                     return Ok(response);
                 }
@@ -291,13 +293,18 @@ impl Context {
     }
 
     /// The digests that the body of this response must have.
-    fn digests_of(&self, head: &ResponseHead, is_encoded: bool) -> Vec<ExpectedDigest> {
+    fn digests_of(
+        &self,
+        head: &ResponseHead,
+        has_plain_body: bool,
+        is_rest: bool,
+    ) -> Vec<ExpectedDigest> {
         if !head.status.is_success() {
             return Vec::new();
         }
         let mut digests = self.digests.to_vec();
-        if self.verifies_digest_headers && !is_encoded {
-            digests.extend(ExpectedDigest::of_headers(head));
+        if self.verifies_digest_headers && has_plain_body {
+            digests.extend(ExpectedDigest::of_headers(head, is_rest));
         }
         digests
     }
@@ -315,7 +322,9 @@ impl Context {
         let is_absent = decoders.is_none();
         let decoders = decoders.unwrap_or_default();
         let max_body = self.limits.max_body.map(|max| max.unwrap_or(u64::MAX));
-        let digests = self.digests_of(&head, !decoders.is_empty());
+        let is_rest = (download.as_ref()).is_some_and(|download| download.continues());
+        let has_plain_body = !is_absent && decoders.is_empty();
+        let digests = self.digests_of(&head, has_plain_body, is_rest);
         let verifier = || (!digests.is_empty()).then(|| Verifier::new(&digests));
         let resumed_from = download
             .as_ref()
@@ -337,7 +346,8 @@ impl Context {
             (_, download) if is_absent => {
                 verifier().map_or(Ok(()), Verifier::finish)?;
                 if let Some(download) = download {
-                    response.saved_to = download.unmodified_file(status)?;
+                    let look = engine.unblock(move || download.unmodified_file(status));
+                    response.saved_to = Box::pin(look).await??;
                 }
             }
             (_, Some(download)) if download.saves(status) => {
@@ -364,6 +374,13 @@ impl Context {
         }
         Ok(response)
     }
+}
+
+/// Whether there was a response that could not be used.
+fn is_repeated(download: &Option<Box<Download>>) -> bool {
+    download
+        .as_ref()
+        .is_some_and(|download| download.is_repeated())
 }
 
 /// The head of the last response, as the caller gets it, and the decoders of its body; `None` if it has no body.

@@ -124,7 +124,7 @@ impl Limits {
     /// The jobs in flight take turns, so that each gets the same share while all of them want more. What does not fit is left to the
     /// server to hold back, as with a slow line. An attempt that waits for its turn waits as part of its
     /// [`timeout`](crate::PoolBuilder::timeout), if there is one; the [stall timeout](crate::PoolBuilder::stall_timeout) does not run
-    /// meanwhile. After a pause, up to 20 ms of the bandwidth may come at once, and each job reads whole pieces, of up to some 100 KiB.
+    /// meanwhile. What comes is handed on in steps of 16 KiB; up to 20 ms of the bandwidth may come at once.
     /// Heads of responses and bodies of requests do not count.
     pub fn bandwidth(mut self, bytes_per_second: u64) -> Self {
         self.bandwidth = Some(bytes_per_second);

@@ -108,12 +108,15 @@ impl<'a, 'm, E: Engine + ?Sized> Incoming<'a, 'm, E> {
             match decoded.next(STEP, |part| into.extend_from_slice(part))? {
                 None => {
                     stall.check()?;
-                    if let Some(until) = self.meter.take_pause() {
-                        Box::pin(self.engine.pause(self.deadline, until)).await;
-                        stall = self.deadline.stall();
-                    }
                     self.fill().await?;
                     let piece = self.rest.split_to(self.rest.len().min(STEP));
+                    if self.meter.is_limited() {
+                        if let Some(until) = self.meter.spend(piece.len()) {
+                            Box::pin(self.engine.pause(self.deadline, until)).await;
+                            self.deadline.check(true)?;
+                            stall = self.deadline.stall();
+                        }
+                    }
                     self.keep(&piece);
                     decoded.feed(piece);
                 }

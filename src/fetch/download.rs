@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use http::header::{
     ACCEPT, ACCEPT_LANGUAGE, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH, IF_MODIFIED_SINCE,
@@ -15,6 +16,7 @@ use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, PersistError};
 use url::{Position, Url};
 
+use super::deadline::Deadline;
 use super::file_name;
 use super::part;
 use super::validators::{self, Record, Validator, modification_time};
@@ -23,6 +25,12 @@ use crate::error::{Error, ErrorKind};
 use crate::headers;
 use crate::request::{BodyDestination, RequestSpec, SaveOptions};
 use crate::response::ResponseHead;
+
+/// The end of what a date of HTTP can say, from 1970 on.
+const YEAR_10000: Duration = Duration::from_secs(253_402_300_800);
+
+/// After how much of a part it is looked whether the attempt has time left.
+const DIGEST_STEP: u64 = 1 << 20;
 
 /// How many numbers are tried for a name that is taken.
 const MAX_NUMBER: u32 = 10_000;
@@ -43,8 +51,20 @@ pub(super) struct Download {
     kept: Option<NamedTempFile>,
     /// The part that the request continues.
     asked: Option<Continuation>,
+    /// What it amounts to for the digests, if there are any.
+    digested: Option<Verifier>,
+    /// Whether a response was of no use, so that the request was sent again.
+    is_repeated: bool,
     /// What the response says of the body.
     body: Body,
+}
+
+/// The part of a body that completes another one.
+#[derive(Clone, Copy)]
+struct Rest {
+    /// Exclusive.
+    end: u64,
+    whole: u64,
 }
 
 enum Place {
@@ -59,7 +79,7 @@ struct Continuation {
     /// What is known of the whole.
     record: Record,
     /// What the response consists of, once there is one.
-    range: Option<ContentRange>,
+    rest: Option<Rest>,
 }
 
 #[derive(Default)]
@@ -69,12 +89,14 @@ struct Body {
     length: Option<u64>,
     /// By which a part of it can be continued later.
     validator: Option<Validator>,
+    /// Identifies what was requested in the end.
+    resource: String,
     name: String,
 }
 
 impl Download {
-    /// `None` if the request has nothing to do with a file. `url` has no user info.
-    pub(super) fn of(spec: &RequestSpec, url: &Url) -> Option<Box<Self>> {
+    /// `None` if the request has nothing to do with a file. `url` has no user info, and `defaults` are the headers of the session.
+    pub(super) fn of(spec: &RequestSpec, url: &Url, defaults: &HeaderMap) -> Option<Box<Self>> {
         let place = match spec.body_destination() {
             Some(BodyDestination::File(path)) => Some(Place::File(Arc::clone(path))),
             Some(BodyDestination::Folder(path)) => Some(Place::Folder(Arc::clone(path))),
@@ -90,7 +112,7 @@ impl Download {
             IF_RANGE,
         ]
         .iter()
-        .any(|name| fields.contains_key(name));
+        .any(|name| fields.contains_key(name) || defaults.contains_key(name));
         let if_modified = spec.if_modified_file();
         let if_modified = if_modified.filter(|_| is_get && !has_conditions).cloned();
         if place.is_none() && if_modified.is_none() {
@@ -103,7 +125,7 @@ impl Download {
             options,
             digests: spec.digests().into(),
             request: if options.resume || if_modified.is_some() {
-                identity(url, fields)
+                identity(url, fields, defaults)
             } else {
                 String::new()
             },
@@ -111,12 +133,14 @@ impl Download {
             conditions: HeaderMap::new(),
             kept: None,
             asked: None,
+            digested: None,
+            is_repeated: false,
             body: Body::default(),
         }))
     }
 
     /// Looks at what is there, before anything is sent. Fails if the body could not be saved.
-    pub(super) fn prepare(mut self: Box<Self>) -> Result<Box<Self>, Error> {
+    pub(super) fn prepare(mut self: Box<Self>, deadline: &Deadline) -> Result<Box<Self>, Error> {
         let SaveOptions {
             create_dirs,
             overwrite,
@@ -130,6 +154,7 @@ impl Download {
         }
         if resume {
             self.find_part();
+            self.digest_part(deadline)?;
         }
         if let Some(path) = self.if_modified.clone() {
             self.conditions = self.conditions_of(&path).unwrap_or_default();
@@ -160,10 +185,33 @@ impl Download {
                 from,
                 validator,
                 record,
-                range: None,
+                rest: None,
             })
         });
         self.kept = Some(file);
+    }
+
+    /// Computes what a part amounts to for the digests. That is done before anything is sent, since a server does not wait as long
+    /// as it may take.
+    fn digest_part(&mut self, deadline: &Deadline) -> Result<(), Error> {
+        let (Some(kept), Some(asked)) = (&self.kept, &self.asked) else {
+            return Ok(());
+        };
+        if self.digests.is_empty() {
+            return Ok(());
+        }
+        let mut verifier = Verifier::new(&self.digests);
+        let mut part = Read::take(kept.as_file(), asked.from);
+        loop {
+            deadline.check(false)?;
+            match io::copy(&mut Read::take(&mut part, DIGEST_STEP), &mut verifier) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => return Err(Error::file(kept.path(), error).sent(false)),
+            }
+        }
+        self.digested = Some(verifier);
+        Ok(())
     }
 
     /// Where a part of the body is kept.
@@ -191,14 +239,23 @@ impl Download {
                 && record.modified == modification_time(&there)
         };
         let mut conditions = HeaderMap::new();
-        match Record::read(&part::record_of_file(&target)).filter(is_of_file) {
-            Some(record) => {
+        let path = part::record_of_file(&target);
+        match Record::read(&path) {
+            Some(record) if is_of_file(&record) => {
                 let etag = record.etag.map(|etag| (IF_NONE_MATCH, etag));
                 let modified = record.last_modified.map(|date| (IF_MODIFIED_SINCE, date));
                 conditions.extend(etag.into_iter().chain(modified));
             }
+            // It has the body of another request, or was changed since.
+            Some(_) => return None,
             None => {
-                let modified = httpdate::fmt_http_date(there.modified().ok()?);
+                // Others cannot be written as a date of HTTP.
+                let modified = there.modified().ok()?;
+                let age = modified.duration_since(UNIX_EPOCH).ok()?;
+                if age >= YEAR_10000 {
+                    return None;
+                }
+                let modified = httpdate::fmt_http_date(modified);
                 let modified = HeaderValue::try_from(modified).ok()?;
                 conditions.insert(IF_MODIFIED_SINCE, modified);
             }
@@ -218,13 +275,21 @@ impl Download {
         }
     }
 
-    /// Whether the response can be taken in. Otherwise the request is to be sent again, and asks for the whole body then.
-    pub(super) fn accepts(&mut self, status: StatusCode, fields: &HeaderMap) -> bool {
+    /// Whether the response, from this URL, can be taken in. Otherwise the request is to be sent again, and asks for the whole body
+    /// then.
+    pub(super) fn accepts(&mut self, status: StatusCode, fields: &HeaderMap, url: &Url) -> bool {
+        if self.options.resume {
+            self.body.resource =
+                hexadecimal(Sha256::digest(&url[..Position::AfterPath]).as_slice());
+        }
         let Some(asked) = &mut self.asked else {
             return true;
         };
-        asked.range = match status {
-            StatusCode::PARTIAL_CONTENT => asked.fitting_range(fields),
+        asked.rest = match status {
+            StatusCode::PARTIAL_CONTENT if asked.record.resource == self.body.resource => {
+                asked.fitting_rest(fields)
+            }
+            StatusCode::PARTIAL_CONTENT => None,
             StatusCode::RANGE_NOT_SATISFIABLE => None,
             _ => {
                 if status.is_success() {
@@ -233,8 +298,9 @@ impl Download {
                 return true;
             }
         };
-        if asked.range.is_none() {
+        if asked.rest.is_none() {
             self.asked = None;
+            self.is_repeated = true;
             return false;
         }
         true
@@ -242,13 +308,21 @@ impl Download {
 
     /// Whether the response is the rest of a part.
     pub(super) fn continues(&self) -> bool {
-        let range = self.asked.as_ref().and_then(|asked| asked.range.as_ref());
-        range.is_some()
+        self.rest().is_some()
+    }
+
+    fn rest(&self) -> Option<&Rest> {
+        self.asked.as_ref()?.rest.as_ref()
+    }
+
+    /// Whether a response was of no use, so that the request was sent again.
+    pub(super) fn is_repeated(&self) -> bool {
+        self.is_repeated
     }
 
     /// How much of the body was there before.
     pub(super) fn resumed_from(&self) -> u64 {
-        let asked = self.asked.as_ref().filter(|asked| asked.range.is_some());
+        let asked = self.asked.as_ref().filter(|asked| asked.rest.is_some());
         asked.map_or(0, |asked| asked.from)
     }
 
@@ -280,20 +354,23 @@ impl Download {
             last_modified: fields.get(LAST_MODIFIED).cloned(),
             length: head.content_length.filter(|_| !is_encoded),
             validator: validators::strong(fields).filter(|_| self.options.resume && !is_encoded),
+            resource: std::mem::take(&mut self.body.resource),
             name: String::new(),
         };
         if let Some(Place::Folder(_)) = &self.place {
             let known = self
                 .asked
-                .as_mut()
-                .and_then(|asked| asked.record.name.take());
-            body.name = known.unwrap_or_else(|| file_name::of_response(fields, &head.url));
+                .as_ref()
+                .and_then(|asked| asked.record.name.as_deref());
+            body.name = known
+                .and_then(file_name::safe)
+                .unwrap_or_else(|| file_name::of_response(fields, &head.url));
         }
         self.body = body;
     }
 
     /// Opens the file that the body is written to.
-    pub(super) fn open(&mut self, verifier: Option<Verifier>) -> Result<OpenFile, Error> {
+    pub(super) fn open(&mut self, digests: &[ExpectedDigest]) -> Result<OpenFile, Error> {
         let place = self.place.as_ref();
         let (path, target) = match place {
             Some(Place::Folder(folder)) => {
@@ -305,12 +382,16 @@ impl Download {
         };
         let opened = target.and_then(|target| {
             if self.options.create_dirs {
-                fs::create_dir_all(part::folder(&target))?;
+                part::create_folder(part::folder(&target), self.options.sync)?;
             }
             let (file, is_kept) = self.open_part(&target)?;
             Ok((file, is_kept, target))
         });
         let (file, is_kept, target) = opened.map_err(|error| Error::file(&path, error))?;
+        // What is there of a part has been computed with.
+        let begun = self.digested.take().filter(|_| self.continues());
+        let begun = begun.unwrap_or_default();
+        let verifier = Verifier::new(digests.get(begun.len()..).unwrap_or_default());
         let mut open = OpenFile {
             file,
             buffer: Vec::new(),
@@ -321,10 +402,11 @@ impl Download {
             path,
             target,
         };
-        if let Some(asked) = self.asked.as_ref().filter(|asked| asked.range.is_some()) {
+        if let Some(asked) = self.asked.as_ref().filter(|asked| asked.rest.is_some()) {
             let continued = open.continue_from(asked.from);
             continued.map_err(|error| Error::file(&open.path, error))?;
         }
+        open.verifier.join(begun);
         Ok(open)
     }
 
@@ -332,9 +414,8 @@ impl Download {
     fn open_part(&mut self, target: &Path) -> io::Result<(NamedTempFile, bool)> {
         let kept = self.kept.take();
         if self.continues() {
-            if let Some(kept) = kept {
-                return Ok((kept, true));
-            }
+            let gone = || io::Error::other("the part that it continues is gone");
+            return Ok((kept.ok_or_else(gone)?, true));
         }
         let path = match &self.place {
             Some(Place::Folder(_)) => self.part_path(),
@@ -349,7 +430,8 @@ impl Download {
             return Ok((part::create(target)?, false));
         };
         let kept = match kept {
-            None => part::open_kept(&path, true)?,
+            // What has come there since belongs to another job, which may go on with it.
+            None => part::open_kept(&path, true)?.filter(|there| part::is_empty(there.as_file())),
             kept => kept,
         };
         let Some(kept) = kept else {
@@ -360,6 +442,7 @@ impl Download {
         let is_folder = matches!(self.place, Some(Place::Folder(_)));
         let mut record = Record {
             request: self.request.clone(),
+            resource: self.body.resource.clone(),
             length: self.body.length,
             name: is_folder.then(|| self.body.name.clone()),
             ..Record::default()
@@ -373,17 +456,27 @@ impl Download {
     pub(super) fn complete(&self, open: OpenFile) -> Result<Arc<Path>, Error> {
         let mut open = open.write_last()?;
         let kept = open.is_kept.then(|| open.file.path().to_owned());
+        if let Some(rest) = self.rest().filter(|rest| open.length > rest.end) {
+            let end = rest.end;
+            open.discard();
+            return Err(Error::protocol(format!(
+                "the part of the body (206) is longer than its Content-Range, which ends at {end}"
+            )));
+        }
         let checked = self.check_length(open.length);
         let verified = checked.and_then(|()| open.verify());
         if let Err(error) = verified {
             return Err(open.give_up(error));
+        }
+        if let Some(kept) = &kept {
+            // As long as the part has its name, and this job has the part.
+            let _ = fs::remove_file(part::record_of_part(kept));
         }
         let path = Arc::clone(&open.path);
         let saved = self.replace(open);
         let is_refused = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
         match kept {
             Some(kept) if saved.as_ref().is_err_and(is_refused) => part::delete_kept(&kept, None),
-            Some(kept) if saved.is_ok() => drop(fs::remove_file(part::record_of_part(&kept))),
             _ => {}
         }
         let saved = saved.map_err(|error| Error::file(&path, error))?;
@@ -393,19 +486,10 @@ impl Download {
         })
     }
 
-    /// Returns an error unless the file is as long as a rest has announced.
+    /// Returns an error if a part was followed by less than the rest.
     fn check_length(&self, length: u64) -> Result<(), Error> {
-        let range = self.asked.as_ref().and_then(|asked| asked.range.as_ref());
-        let Some(ContentRange { end, whole, .. }) = range else {
-            return Ok(());
-        };
-        if length > *end {
-            return Err(Error::protocol(format!(
-                "the part of the body (206) is longer than its Content-Range, which ends at {end}"
-            )));
-        }
-        match whole {
-            Some(whole) if length < *whole => Err(Error::body_truncated(format!(
+        match self.rest() {
+            Some(Rest { whole, .. }) if length < *whole => Err(Error::body_truncated(format!(
                 "the part of the body (206) ends at byte {length} of {whole}"
             ))),
             _ => Ok(()),
@@ -423,7 +507,9 @@ impl Download {
         if self.options.remote_time {
             let date = last_modified.as_ref().and_then(|value| value.to_str().ok());
             if let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) {
-                file.as_file().set_modified(date)?;
+                if let Err(error) = file.as_file().set_modified(date) {
+                    log::warn!("could not set the time of {}: {error}", target.display());
+                }
             }
         }
         if self.options.sync {
@@ -460,6 +546,7 @@ impl Download {
             let there = saved.metadata()?;
             let record = Record {
                 request: self.request.clone(),
+                resource: self.body.resource.clone(),
                 etag: etag.clone(),
                 last_modified: last_modified.clone(),
                 length: Some(there.len()),
@@ -514,7 +601,7 @@ pub(super) struct OpenFile {
     file: NamedTempFile,
     /// What is to be written next.
     pub(super) buffer: Vec<u8>,
-    verifier: Option<Verifier>,
+    verifier: Verifier,
     /// The same, once the body has turned out to be long.
     background: Option<BackgroundVerifier>,
     /// Of what was written.
@@ -532,9 +619,9 @@ impl OpenFile {
     fn continue_from(&mut self, length: u64) -> io::Result<()> {
         let file = self.file.as_file_mut();
         file.set_len(length)?;
-        if let Some(verifier) = &mut self.verifier {
+        if !self.verifier.is_empty() {
             file.seek(SeekFrom::Start(0))?;
-            io::copy(&mut Read::take(&*file, length), verifier)?;
+            io::copy(&mut Read::take(&*file, length), &mut self.verifier)?;
         }
         file.seek(SeekFrom::Start(length))?;
         self.length = length;
@@ -544,7 +631,8 @@ impl OpenFile {
     /// Writes what is in the buffer, after which more comes.
     pub(super) fn write(mut self) -> Result<Self, Error> {
         self.write_buffer()?;
-        if let Some(verifier) = self.verifier.take() {
+        if !self.verifier.is_empty() {
+            let verifier = std::mem::take(&mut self.verifier);
             self.background = Some(BackgroundVerifier::new(verifier));
         }
         match &self.background {
@@ -556,10 +644,9 @@ impl OpenFile {
 
     fn write_last(mut self) -> Result<Self, Error> {
         self.write_buffer()?;
-        if let Some(verifier) = &mut self.verifier {
-            verifier.update(&self.buffer);
-        } else if let Some(background) = &self.background {
-            background.update(&mut self.buffer);
+        match &self.background {
+            Some(background) => background.update(&mut self.buffer),
+            None => self.verifier.update(&self.buffer),
         }
         self.buffer.clear();
         Ok(self)
@@ -574,8 +661,18 @@ impl OpenFile {
 
     fn verify(&mut self) -> Result<(), Error> {
         let background = self.background.take();
-        background.map_or(Ok(()), BackgroundVerifier::finish)?;
-        self.verifier.take().map_or(Ok(()), Verifier::finish)
+        match background {
+            Some(background) => background.finish(),
+            None => std::mem::take(&mut self.verifier).finish(),
+        }
+    }
+
+    /// Deletes a part that would otherwise be kept.
+    fn discard(self) {
+        if self.is_kept {
+            let path = self.file.path().to_owned();
+            part::delete_kept(&path, Some(self.file));
+        }
     }
 
     /// The attempt has failed. Keeps what has come, unless it is to blame.
@@ -585,7 +682,7 @@ impl OpenFile {
         }
         let is_useless = matches!(
             error.kind(),
-            ErrorKind::DigestMismatch | ErrorKind::BodyTooLarge | ErrorKind::Protocol
+            ErrorKind::DigestMismatch | ErrorKind::BodyTooLarge
         );
         let written = if is_useless {
             Ok(())
@@ -594,31 +691,38 @@ impl OpenFile {
         };
         let length = self.length + self.buffer.len() as u64;
         if is_useless || (written.is_ok() && length == 0) {
-            let path = self.file.path().to_owned();
-            part::delete_kept(&path, Some(self.file));
+            self.discard();
         }
         error
     }
 }
 
 /// Identifies a request: the same content is asked for by the same one.
-fn identity(url: &Url, fields: &HeaderMap) -> String {
+fn identity(url: &Url, fields: &HeaderMap, defaults: &HeaderMap) -> String {
     let mut hash = Sha256::new();
     hash.update(&url[..Position::AfterQuery]);
     for name in [ACCEPT, ACCEPT_LANGUAGE] {
+        let fields = if fields.contains_key(&name) {
+            fields
+        } else {
+            defaults
+        };
         for value in fields.get_all(&name) {
             hash.update(b"\n");
             hash.update(name.as_str());
             hash.update(value.as_bytes());
         }
     }
-    let hash = hash.finalize();
+    hexadecimal(&hash.finalize())
+}
+
+fn hexadecimal(hash: &[u8]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Continuation {
-    /// The range of a 206 that continues the part (RFC 9110, section 15.3.7); `None` if it may be of anything else.
-    fn fitting_range(&self, fields: &HeaderMap) -> Option<ContentRange> {
+    /// What a 206 continues the part with (RFC 9110, section 15.3.7); `None` if it may be of anything else.
+    fn fitting_rest(&self, fields: &HeaderMap) -> Option<Rest> {
         let is_multipart = fields.get(CONTENT_TYPE).is_some_and(|value| {
             let start = value.as_bytes().get(.."multipart/byteranges".len());
             start.is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/byteranges"))
@@ -627,18 +731,18 @@ impl Continuation {
             return None;
         }
         let mut ranges = fields.get_all(CONTENT_RANGE).iter();
-        let mut range = ContentRange::parse(ranges.next()?.to_str().ok()?)?;
-        if ranges.next().is_some() || range.start != self.from {
+        let ContentRange { start, end, whole } =
+            ContentRange::parse(ranges.next()?.to_str().ok()?)?;
+        if ranges.next().is_some() || start != self.from {
             return None;
         }
-        range.whole = match (range.whole, self.record.length) {
+        let whole = match (whole, self.record.length) {
             (Some(told), Some(known)) if told != known => return None,
-            (told, known) => Some(told.or(known)?),
+            (told, known) => told.or(known)?,
         };
         let announced = headers::content_length(fields);
-        let fits = range.whole.is_none_or(|whole| range.end <= whole)
-            && announced.is_none_or(|length| length == range.end - range.start);
-        fits.then_some(range)
+        let fits = end <= whole && announced.is_none_or(|length| length == end - start);
+        fits.then_some(Rest { end, whole })
     }
 }
 

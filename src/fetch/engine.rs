@@ -25,7 +25,13 @@ use crate::transport::hyper::{HyperBody, HyperTransport};
 use crate::transport::{Exchange, ResponseBody, Transport};
 
 /// Delivers the next piece of a body to a thread that may block; an empty one at its end.
-pub(super) type NextPiece<'a> = dyn FnMut() -> Result<Bytes, Error> + 'a;
+pub(super) type NextPiece<'a> = dyn FnMut() -> Result<Piece, Error> + 'a;
+
+pub(super) struct Piece {
+    pub(super) bytes: Bytes,
+    /// Whether it had to wait for bandwidth, so that the wait says nothing of the server.
+    pub(super) was_held_back: bool,
+}
 
 /// What an engine gives an attempt: everything that waits. The rules of the attempt are not its task.
 ///
@@ -132,14 +138,21 @@ impl Engine for dyn Transport + '_ {
         meter: &mut Meter<'_>,
         read: impl FnOnce(&mut NextPiece<'_>) -> T + Send + 'static,
     ) -> Result<T, Error> {
+        let mut rest = Bytes::new();
         Ok(read(&mut || {
-            if let Some(until) = meter.take_pause() {
+            if rest.is_empty() {
+                rest = body.piece().map_err(Error::from_body_read)?;
+                meter.note(rest.len());
+            }
+            let (bytes, wait) = meter.next_step(&mut rest);
+            if let Some(until) = wait {
                 deadline.pause(until);
                 deadline.check(true)?;
             }
-            let piece = body.piece().map_err(Error::from_body_read)?;
-            meter.note(piece.len());
-            Ok(piece)
+            Ok(Piece {
+                bytes,
+                was_held_back: wait.is_some(),
+            })
         }))
     }
 
@@ -214,6 +227,7 @@ impl Engine for HyperTransport {
     ) -> Result<T, Error> {
         let (requests_tx, mut requests) = tokio::sync::mpsc::unbounded_channel();
         let (pieces_tx, pieces) = crossbeam_channel::bounded(1);
+        let mut rest = Bytes::new();
         let mut reading = pin!(HANDLERS.run(move || {
             // If the other end is gone, the attempt has ended.
             let gone = || Error::cancelled().sent(true);
@@ -229,15 +243,28 @@ impl Engine for HyperTransport {
                 Either::Right((None, reading)) => return reading.await,
                 Either::Right((Some(()), _)) => {}
             }
-            if let Some(until) = meter.take_pause() {
+            let mut fault = None;
+            if rest.is_empty() {
+                let piece = pin!(body.piece());
+                match select(reading.as_mut(), piece).await {
+                    Either::Left((result, _)) => return result,
+                    Either::Right((Ok(piece), _)) => rest = piece,
+                    Either::Right((Err(error), _)) => fault = Some(error),
+                }
+                meter.note(rest.len());
+            }
+            let (bytes, wait) = meter.next_step(&mut rest);
+            if let Some(until) = wait {
                 self.pause(deadline, until).await;
             }
-            let piece = pin!(body.piece());
-            let piece = match select(reading.as_mut(), piece).await {
-                Either::Left((result, _)) => return result,
-                Either::Right((piece, _)) => piece,
-            };
-            meter.note(piece.as_ref().map_or(0, Bytes::len));
+            let was_held_back = wait.is_some();
+            let piece = fault.map_or(
+                Ok(Piece {
+                    bytes,
+                    was_held_back,
+                }),
+                Err,
+            );
             // The closure waits for it, so there is room.
             drop(pieces_tx.try_send(piece));
         }

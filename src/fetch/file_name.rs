@@ -169,7 +169,7 @@ fn name_in_url(url: &Url) -> Option<String> {
 
 /// Makes a name safe, or returns `None` if nothing is left of it. The rules are the same on every
 /// platform.
-fn safe(name: &str) -> Option<String> {
+pub(super) fn safe(name: &str) -> Option<String> {
     // A path is reduced to its last component before characters are replaced or removed.
     let component = name.rsplit(['/', '\\']).next()?;
     let cleaned: String = component

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
+use super::decode::STEP;
 use crate::limits::{Bandwidth, Bandwidths};
 use crate::observe::{Attempt, Counters, Observer, Progress, notify};
 use crate::origin::Origin;
@@ -34,8 +37,6 @@ struct Body {
     told_at: Option<Instant>,
     /// Those that it takes its bytes from.
     bandwidths: Vec<Arc<Bandwidth>>,
-    /// When more of it may come.
-    free_at: Option<Instant>,
 }
 
 impl<'a> Meter<'a> {
@@ -57,6 +58,8 @@ impl<'a> Meter<'a> {
     /// The body of this response comes next. A part of it may be there.
     pub(super) fn begin(&mut self, head: &ResponseHead, resumed_from: u64) {
         if self.watched.is_some() {
+            // What came before belongs to other bodies: those of redirects.
+            self.body.received = 0;
             self.body.resumed_from = resumed_from;
             self.body.length = head.content_length.map(|rest| resumed_from + rest);
             self.body.told_at = Some(Instant::now());
@@ -75,17 +78,15 @@ impl<'a> Meter<'a> {
     #[inline]
     pub(super) fn note(&mut self, bytes: usize) {
         self.counters.bytes_received(self.worker, bytes as u64);
-        if self.watched.is_some() || self.is_limited() {
-            self.tell_and_limit(bytes);
+        if self.watched.is_some() {
+            self.tell(bytes);
         }
     }
 
-    fn tell_and_limit(&mut self, bytes: usize) {
+    fn tell(&mut self, bytes: usize) {
         let now = Instant::now();
         let body = &mut self.body;
         body.received += bytes as u64;
-        let free_at = body.bandwidths.iter().map(|limit| limit.take(bytes, now));
-        body.free_at = free_at.max();
         let is_due = body
             .told_at
             .is_some_and(|told| now.saturating_duration_since(told) >= INTERVAL);
@@ -101,10 +102,24 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// Until when to wait before more of the body is received, if there is a wait.
-    pub(super) fn take_pause(&mut self) -> Option<Instant> {
-        let free_at = self.body.free_at.take()?;
-        let wait = free_at.saturating_duration_since(Instant::now());
-        (wait > SLACK).then_some(free_at)
+    /// Takes the next of what has come off, to be handed on: all of it, or a step if the bandwidth is limited. Returns until when
+    /// that has to wait, if it has.
+    pub(super) fn next_step(&mut self, rest: &mut Bytes) -> (Bytes, Option<Instant>) {
+        if !self.is_limited() {
+            return (std::mem::take(rest), None);
+        }
+        let step = rest.split_to(rest.len().min(STEP));
+        let wait = self.spend(step.len());
+        (step, wait)
+    }
+
+    /// Takes bytes from the bandwidth. Returns until when to wait before they are handed on, if there is a wait.
+    pub(super) fn spend(&self, bytes: usize) -> Option<Instant> {
+        let now = Instant::now();
+        let bandwidths = self.body.bandwidths.iter();
+        let turn = bandwidths
+            .map(|bandwidth| bandwidth.take(bytes, now))
+            .max()?;
+        (turn.saturating_duration_since(now) > SLACK).then_some(turn)
     }
 }

@@ -167,13 +167,30 @@ fn open_claimed(path: &Path, create: bool) -> io::Result<Option<File>> {
     flags.set(OFlags::CREATE, create);
     let file = match open(path, flags, Mode::from_raw_mode(0o666)) {
         Ok(file) => File::from(file),
-        Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => return Ok(None),
-        Err(error) if create => return Err(error.into()),
-        Err(_) => return Ok(None),
+        Err(error) => {
+            let error = io::Error::from(error);
+            return if is_out_of_resources(&error) {
+                Err(error)
+            } else {
+                Ok(None)
+            };
+        }
     };
     let there = file.metadata()?;
-    let is_own = there.is_file() && there.nlink() == 1 && lock(&file).is_ok();
-    Ok((is_own && is_at(&file, path)).then_some(file))
+    if !there.is_file() || there.nlink() != 1 {
+        return Ok(None);
+    }
+    match lock(&file) {
+        Ok(()) => Ok(is_at(&file, path).then_some(file)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        // The file system knows no locks: nothing can be kept.
+        Err(_) => {
+            if create && there.len() == 0 {
+                let _ = fs::remove_file(path);
+            }
+            Ok(None)
+        }
+    }
 }
 
 #[cfg(windows)]
@@ -182,23 +199,67 @@ fn open_claimed(path: &Path, create: bool) -> io::Result<Option<File>> {
 
     // Others can delete it, and neither read nor write it.
     const FILE_SHARE_DELETE: u32 = 4;
-    const ERROR_SHARING_VIOLATION: i32 = 32;
+    // Does not follow links.
+    const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
     let mut options = File::options();
     options.read(true).write(true).create(create);
+    options.custom_flags(FILE_FLAG_OPEN_REPARSE_POINT);
     match options.share_mode(FILE_SHARE_DELETE).open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if create && error.raw_os_error() != Some(ERROR_SHARING_VIOLATION) => Err(error),
+        Ok(file) => Ok(file.metadata()?.is_file().then_some(file)),
+        Err(error) if is_out_of_resources(&error) => Err(error),
         Err(_) => Ok(None),
     }
+}
+
+/// Opens a file that must not be a link, nor anything else than a file.
+pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
+    let file = open_without_following(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"))
+}
+
+#[cfg(unix)]
+fn open_without_following(path: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags, open};
+
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(open(path, flags, Mode::empty()).map(File::from)?)
+}
+
+#[cfg(windows)]
+fn open_without_following(path: &Path) -> io::Result<File> {
+    use std::os::windows::fs::OpenOptionsExt;
+
+    const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
+    let mut options = File::options();
+    options
+        .read(true)
+        .custom_flags(FILE_FLAG_OPEN_REPARSE_POINT);
+    options.open(path)
 }
 
 /// Deletes a part that is kept, unless another thread or process writes to it.
 pub(super) fn delete_kept(path: &Path, open: Option<NamedTempFile>) {
     if let Some(kept) = open.or_else(|| open_kept(path, false).ok().flatten()) {
-        let _ = fs::remove_file(path);
+        // In this order: from then on, both may be those of another.
         let _ = fs::remove_file(record_of_part(path));
+        let _ = fs::remove_file(path);
         drop(kept);
     }
+}
+
+pub(super) fn is_empty(file: &File) -> bool {
+    file.metadata().is_ok_and(|there| there.len() == 0)
+}
+
+/// Creates a folder, and those above it. If `syncs`, it is written through to the disk that they are there.
+pub(super) fn create_folder(folder: &Path, syncs: bool) -> io::Result<()> {
+    let missing = folder.ancestors().filter(|folder| !folder.is_dir());
+    let missing: Vec<&Path> = if syncs { missing.collect() } else { Vec::new() };
+    fs::create_dir_all(folder)?;
+    missing.into_iter().try_for_each(sync_folder)
 }
 
 /// Writes through to the disk that a file has got its name.

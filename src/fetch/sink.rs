@@ -12,7 +12,7 @@ use super::body::Incoming;
 use super::deadline::Deadline;
 use super::decode::{Decoded, Decoder};
 use super::download::Download;
-use super::engine::{Engine, NextPiece};
+use super::engine::{Engine, NextPiece, Piece};
 use crate::digest::{ExpectedDigest, Verifier};
 use crate::error::{Error, is_out_of_resources};
 use crate::request::Handler;
@@ -42,11 +42,11 @@ impl<E: Engine + ?Sized> Incoming<'_, '_, E> {
     ) -> Result<Bytes, Error> {
         let limit = max_body.unwrap_or(DEFAULT_MAX_BODY);
         let is_encoded = !decoders.is_empty();
+        if !is_encoded && content_length.is_some_and(|length| length > limit) {
+            return Err(Error::body_too_large(limit));
+        }
         // A limited bandwidth is waited for between pieces.
         if !is_encoded && !self.meter.is_limited() {
-            if content_length.is_some_and(|length| length > limit) {
-                return Err(Error::body_too_large(limit));
-            }
             let whole =
                 self.engine
                     .whole(&mut self.body, content_length, self.deadline, self.meter);
@@ -126,10 +126,10 @@ impl<E: Engine + ?Sized> Incoming<'_, '_, E> {
         let stall_timeout = self.deadline.stall_timeout();
         let until = stall_timeout.and_then(|limit| Instant::now().checked_add(limit));
         let mut file = loop {
-            let verifier = (!digests.is_empty()).then(|| Verifier::new(digests));
             let is_in_time = until.is_none_or(|until| Instant::now() < until);
+            let digests = digests.to_vec();
             let opening = self.engine.unblock(move || {
-                let opened = download.open(verifier);
+                let opened = download.open(&digests);
                 (download, opened)
             });
             let (returned, opened) = opening.await?;
@@ -181,14 +181,12 @@ impl<E: Engine + ?Sized> Incoming<'_, '_, E> {
         self.fill().await?;
         let first = std::mem::take(&mut self.rest);
         let (deadline, handler) = (self.deadline.clone(), Arc::clone(handler));
-        let is_limited = self.meter.is_limited();
         let read = move |next: &mut NextPiece<'_>| {
             let mut decoded = Decoded::new(&decoders, max_body.unwrap_or(u64::MAX));
             decoded.feed(first);
             let mut content = Content {
                 decoded,
                 deadline,
-                is_limited,
                 next,
                 verifier,
                 fault: None,
@@ -218,8 +216,6 @@ impl<E: Engine + ?Sized> Incoming<'_, '_, E> {
 struct Content<F> {
     decoded: Decoded,
     deadline: Deadline,
-    /// Whether pieces may have to wait for bandwidth.
-    is_limited: bool,
     /// Waits for the next piece of the body.
     next: F,
     verifier: Option<Verifier>,
@@ -227,7 +223,7 @@ struct Content<F> {
     is_at_end: bool,
 }
 
-impl<F: FnMut() -> Result<Bytes, Error>> Content<F> {
+impl<F: FnMut() -> Result<Piece, Error>> Content<F> {
     /// The handler is done: compares what it has read with the digests that it must have.
     fn verify(&mut self) -> Result<(), Error> {
         // The end may be there without having been read.
@@ -252,15 +248,16 @@ impl<F: FnMut() -> Result<Bytes, Error>> Content<F> {
             }
             self.deadline.check(true)?;
             stall.check()?;
-            self.decoded.feed((self.next)()?);
-            if self.is_limited {
+            let piece = (self.next)()?;
+            if piece.was_held_back {
                 stall = self.deadline.stall();
             }
+            self.decoded.feed(piece.bytes);
         }
     }
 }
 
-impl<F: FnMut() -> Result<Bytes, Error>> Read for Content<F> {
+impl<F: FnMut() -> Result<Piece, Error>> Read for Content<F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.fault.is_some() {
             return Err(io::Error::other("the body could not be read"));

@@ -22,7 +22,7 @@ use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 
-use super::engine::NextPiece;
+use super::engine::{NextPiece, Piece};
 use super::*;
 use crate::observe::Counters;
 use crate::session::Session;
@@ -219,7 +219,13 @@ impl Engine for Pending {
         });
         loop {
             match asked.try_recv() {
-                Ok(()) => give.send(self.piece(body).await).unwrap(),
+                Ok(()) => {
+                    let piece = self.piece(body).await.map(|bytes| Piece {
+                        bytes,
+                        was_held_back: false,
+                    });
+                    give.send(piece).unwrap();
+                }
                 Err(TryRecvError::Empty) => {
                     thread::yield_now();
                     pause().await;

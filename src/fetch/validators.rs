@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
+use super::part;
 use http::header::{DATE, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue};
 
@@ -63,6 +64,8 @@ impl Validator {
 pub(super) struct Record {
     /// Identifies the request.
     pub(super) request: String,
+    /// Identifies what the redirects have led to, of which the validators are.
+    pub(super) resource: String,
     pub(super) etag: Option<HeaderValue>,
     pub(super) last_modified: Option<HeaderValue>,
     /// Of the whole body, if it is known.
@@ -97,6 +100,7 @@ impl Record {
             text.extend_from_slice(value);
         };
         line("request", self.request.as_bytes());
+        line("resource", self.resource.as_bytes());
         for (name, value) in [("etag", &self.etag), ("last-modified", &self.last_modified)] {
             if let Some(value) = value {
                 line(name, value.as_bytes());
@@ -122,10 +126,7 @@ impl Record {
     /// Reads one. `None` if there is none, or something else.
     pub(super) fn read(path: &Path) -> Option<Self> {
         let mut text = Vec::new();
-        let file = File::open(path).ok()?;
-        if !file.metadata().ok()?.is_file() {
-            return None;
-        }
+        let file = part::open_to_read(path).ok()?;
         file.take(MAX_RECORD).read_to_end(&mut text).ok()?;
         let mut lines = text.split(|byte| *byte == b'\n');
         if lines.next()? != HEADING {
@@ -139,6 +140,7 @@ impl Record {
             let text = || std::str::from_utf8(value).ok();
             match name {
                 b"request" => record.request = text()?.to_owned(),
+                b"resource" => record.resource = text()?.to_owned(),
                 b"etag" => record.etag = Some(HeaderValue::from_bytes(value).ok()?),
                 b"last-modified" => {
                     record.last_modified = Some(HeaderValue::from_bytes(value).ok()?);
@@ -229,6 +231,7 @@ mod tests {
         let path = folder.path().join("record");
         let full = Record {
             request: "a1".to_owned(),
+            resource: "b2".to_owned(),
             etag: Some(HeaderValue::from_bytes(b"\"\xff: x\"").expect("it is valid")),
             last_modified: Some(HeaderValue::from_static("Thu, 26 Nov 2026 11:00:00 GMT")),
             length: Some(u64::MAX),

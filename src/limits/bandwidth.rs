@@ -56,7 +56,7 @@ impl Bandwidths {
 /// Bytes that take their time, one after the other: so attempts that receive them take turns.
 pub(crate) struct Bandwidth {
     seconds_per_byte: f64,
-    /// When those that have come are done with.
+    /// When those that were taken are done with.
     free_at: Mutex<Instant>,
 }
 
@@ -68,14 +68,14 @@ impl Bandwidth {
         })
     }
 
-    /// Takes bytes that have come. Returns when the next may.
+    /// Takes bytes that have come. Returns when it is their turn.
     pub(crate) fn take(&self, bytes: usize, now: Instant) -> Instant {
         let time = Duration::try_from_secs_f64(bytes as f64 * self.seconds_per_byte);
         let time = time.unwrap_or(CENTURY).min(CENTURY);
         let mut free_at = self.free_at.lock();
         let start = (*free_at).max(now);
         *free_at = start.checked_add(time).unwrap_or(start);
-        *free_at
+        start
     }
 
     fn is_in_use(self: &Arc<Self>, now: Instant) -> bool {
@@ -107,12 +107,12 @@ mod tests {
             panic!("it is that of the pool alone");
         };
         let ms = |ms| now + Duration::from_secs(10) + Duration::from_millis(ms);
-        assert_eq!(first.take(100, ms(0)), ms(100));
-        assert_eq!(second.take(50, ms(0)), ms(150));
-        assert_eq!(first.take(100, ms(120)), ms(250));
-        assert_eq!(first.take(1, ms(900)), ms(901));
-        assert_eq!(first.take(0, ms(900)), ms(901));
-        assert!(first.take(usize::MAX, ms(900)) > ms(0));
+        assert_eq!(first.take(100, ms(0)), ms(0));
+        assert_eq!(second.take(50, ms(0)), ms(100));
+        assert_eq!(first.take(100, ms(120)), ms(150));
+        assert_eq!(first.take(1, ms(900)), ms(900));
+        assert_eq!(first.take(usize::MAX, ms(900)), ms(901));
+        assert!(first.take(1, ms(900)) > ms(1_000_000));
     }
 
     #[test]

@@ -13,7 +13,8 @@ use crate::support::server::Server;
 
 const DATE: &str = "Thu, 26 Nov 2020 11:00:00 GMT";
 
-/// A server with these validators, which are compared as sent, and the conditions that it was sent.
+/// A server with these validators, and the conditions that it was sent. What was modified no later than the date that is sent
+/// counts as unmodified, as with most servers.
 fn server(validators: &[(&'static str, &'static str)]) -> (Server, Arc<Mutex<Vec<String>>>) {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let validators = validators.to_vec();
@@ -27,7 +28,7 @@ fn server(validators: &[(&'static str, &'static str)]) -> (Server, Arc<Mutex<Vec
             let (etag, date) = (value("if-none-match"), value("if-modified-since"));
             let is_unmodified = validators.iter().any(|(name, value)| match *name {
                 "etag" => etag.as_deref() == Some(value),
-                _ => etag.is_none() && date.as_deref() == Some(value),
+                _ => etag.is_none() && date.as_deref().is_some_and(|date| is_after(date, value)),
             });
             asked.lock().unwrap().push(format!("{etag:?} {date:?}"));
             let mut response = http::Response::builder();
@@ -41,6 +42,11 @@ fn server(validators: &[(&'static str, &'static str)]) -> (Server, Arc<Mutex<Vec
         })
     };
     (server, asked)
+}
+
+fn is_after(date: &str, modified: &str) -> bool {
+    let parsed = |date| httpdate::parse_http_date(date).unwrap();
+    parsed(date) >= parsed(modified)
 }
 
 #[test]
@@ -66,7 +72,7 @@ fn a_file_that_is_that_of_today_is_not_requested_again() {
             assert_eq!(response.saved_to(), Some(&*target));
             assert_eq!(fs::read(&target).unwrap(), b"new");
         }
-        // Another URL is another body, though its file is older.
+        // Another URL is another body, though it is older than the file.
         let other = RequestSpec::get(server.url("/other")).save_to(&target);
         let response = outcome(other.if_modified(&target)).unwrap();
         assert_eq!(response.status().as_u16(), 200, "{validators:?}");
@@ -79,7 +85,7 @@ fn a_file_that_is_that_of_today_is_not_requested_again() {
 }
 
 #[test]
-fn a_file_that_was_changed_is_asked_for_by_its_time() {
+fn a_file_that_was_changed_since_is_requested_unconditionally() {
     let (server, asked) = server(&[("etag", "\"v1\""), ("last-modified", DATE)]);
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("target");
@@ -89,16 +95,53 @@ fn a_file_that_was_changed_is_asked_for_by_its_time() {
     };
     outcome(get()).unwrap();
     fs::write(&target, "changed").unwrap();
-    let file = fs::File::options().write(true).open(&target).unwrap();
-    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-    file.set_modified(time).unwrap();
     let response = outcome(get()).unwrap();
     assert_eq!(response.status().as_u16(), 200);
-    assert_eq!(
-        *asked.lock().unwrap(),
-        ["None None", "None Some(\"Sun, 09 Sep 2001 01:46:40 GMT\")"]
-    );
+    assert_eq!(*asked.lock().unwrap(), ["None None"; 2]);
     assert_eq!(fs::read(&target).unwrap(), b"new");
+}
+
+#[test]
+fn a_file_of_unknown_origin_is_asked_for_by_its_time() {
+    let (server, asked) = server(&[("last-modified", DATE)]);
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    let get = || {
+        let spec = RequestSpec::get(server.url("/"));
+        spec.save_to(&target).if_modified(&target)
+    };
+    let epoch = SystemTime::UNIX_EPOCH;
+    let seconds = Duration::from_secs;
+    for (time, date) in [
+        (
+            epoch + seconds(1_000_000_000),
+            Some("Sun, 09 Sep 2001 01:46:40 GMT"),
+        ),
+        (
+            epoch + seconds(1_700_000_000),
+            Some("Tue, 14 Nov 2023 22:13:20 GMT"),
+        ),
+        // Dates of HTTP begin in 1970.
+        (epoch - seconds(1_000_000), None),
+    ] {
+        for name in super::names(folder.path()) {
+            fs::remove_file(folder.path().join(name)).unwrap();
+        }
+        fs::write(&target, "old").unwrap();
+        let file = fs::File::options().write(true).open(&target).unwrap();
+        file.set_modified(time).unwrap();
+        let response = outcome(get()).unwrap();
+        let expected = if date == Some("Tue, 14 Nov 2023 22:13:20 GMT") {
+            304
+        } else {
+            200
+        };
+        assert_eq!(response.status().as_u16(), expected);
+        assert_eq!(
+            *asked.lock().unwrap().last().unwrap(),
+            format!("None {date:?}")
+        );
+    }
 }
 
 #[test]

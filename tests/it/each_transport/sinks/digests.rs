@@ -179,6 +179,30 @@ fn digests_that_the_server_states_are_compared_if_that_is_asked_for() {
             }
             let response = outcome(RequestSpec::get(server.url(name))).unwrap();
             assert_eq!(response.headers()["x-wanted"], "false");
+            // What a GET would have is not what comes.
+            let head = RequestSpec::head(server.url(name)).verify_digest_headers(true);
+            outcome(head).unwrap();
         }
+    }
+}
+
+/// A part that the request asks for has the digest of the part.
+#[test]
+fn the_digest_of_a_part_is_that_of_its_content() {
+    // Of `hello`, and of something else.
+    const HELLO: &str = "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:";
+    const OTHER: &str = "sha-256=:S4QvuQ4SyONPZIR0jy5n4TjsnHxT9yqRn5kZwYDG+NQ=:";
+
+    for (content, whole, is_right) in [(HELLO, OTHER, true), (OTHER, HELLO, false)] {
+        let server = Server::start(move |_| {
+            let response = http::Response::builder().status(206);
+            let response = response.header("content-range", "bytes 0-4/100");
+            let response = response.header("content-digest", content);
+            let response = response.header("repr-digest", whole);
+            response.body("hello".into()).unwrap()
+        });
+        let spec = RequestSpec::get(server.url("/")).header("Range", "bytes=0-4");
+        let result = outcome(spec.verify_digest_headers(true));
+        assert_eq!(result.is_ok(), is_right, "{result:?}");
     }
 }

@@ -206,3 +206,46 @@ fn a_body_that_was_cut_is_continued_under_its_name() {
     assert!(fs::read(folder.path().join("a")).unwrap() == content(100_000));
     assert_eq!(names(folder.path()), ["a"]);
 }
+
+/// What others could have written beside a part is not trusted.
+#[test]
+fn the_name_of_a_part_is_made_safe_again() {
+    let server = RawServer::start(|mut stream, number| {
+        read_request(&mut stream);
+        let body = content(100_000);
+        let etag = "ETag: \"v1\"\r\nConnection: close";
+        let (head, body) = match number {
+            0 => (
+                "200 OK\r\nContent-Length: 100000".to_owned(),
+                &body[..70_000],
+            ),
+            _ => {
+                let range = "Content-Range: bytes 70000-99999/100000";
+                (format!("206 Partial Content\r\n{range}"), &body[70_000..])
+            }
+        };
+        let head = format!("HTTP/1.1 {head}\r\n{etag}\r\n\r\n");
+        let _ = stream.write_all(&[head.as_bytes(), body].concat());
+    });
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    let get = || {
+        RequestSpec::get(server.url("/b"))
+            .save_into(&folder)
+            .resume(true)
+    };
+    outcome(get()).unwrap_err();
+    let names_there = names(&folder);
+    let record = names_there
+        .iter()
+        .find(|name| name.ends_with(".info"))
+        .unwrap();
+    let record = folder.join(record);
+    let text = fs::read_to_string(&record).unwrap();
+    assert!(text.contains("name: b\n"), "{text}");
+    fs::write(&record, text.replace("name: b\n", "name: ../../attack\n")).unwrap();
+    let response = outcome(get()).unwrap();
+    assert_eq!(response.saved_to(), Some(&*folder.join("attack")));
+    assert_eq!(names(root.path()), ["folder"]);
+}

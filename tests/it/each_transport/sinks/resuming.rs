@@ -471,6 +471,85 @@ fn what_has_the_name_of_a_part_and_is_none_is_left_alone() {
     assert_eq!(asked(&server.heads()[1]), (None, None));
 }
 
+/// The validator is that of what a redirect has led to.
+#[test]
+fn the_part_of_what_another_redirect_led_to_is_not_continued() {
+    let headers = format!("{ETAG}Content-Range: bytes 120000-199999/200000\r\n");
+    let moved = |path: &str| response("302 Found", &format!("Location: {path}\r\n"), 0, b"");
+    for (second, requests) in [("/v1?token=2", 4), ("/v2", 6)] {
+        let server = Scripted::new(vec![
+            moved("/v1?token=1"),
+            cut(ETAG),
+            moved(second),
+            rest(&headers, &content(LENGTH)[CUT..]),
+            // The request is sent again to where it was redirected.
+            whole(ETAG, &changed()),
+            whole(ETAG, &changed()),
+        ]);
+        let target = Target::new();
+        target.cut(&server.url());
+        target.get(&server.url()).unwrap();
+        if requests == 4 {
+            target.assert_is(&content(LENGTH));
+        } else {
+            target.assert_is(&changed());
+        }
+    }
+}
+
+#[test]
+fn a_default_header_makes_another_request_too() {
+    let server = Scripted::new(vec![cut(ETAG), whole(ETAG, &content(LENGTH))]);
+    let target = Target::new();
+    target.cut(&server.url());
+    let spec = RequestSpec::get(server.url())
+        .save_to(&target.path)
+        .resume(true);
+    let pool = pool().initializer(|session| session.header("Accept", "text/html"));
+    outcome_of(pool, spec).unwrap();
+    target.assert_is(&content(LENGTH));
+    assert_eq!(asked(&server.heads()[1]), (None, None));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_part_that_cannot_be_written_to_is_left_and_the_body_saved() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let server = Scripted::new(vec![cut(ETAG), whole(ETAG, &content(LENGTH))]);
+    let target = Target::new();
+    target.cut(&server.url());
+    let part = target.part();
+    // Root can write to it all the same.
+    fs::set_permissions(&part, fs::Permissions::from_mode(0o400)).unwrap();
+    let is_writable = fs::File::options().write(true).open(&part).is_ok();
+    if is_writable {
+        fs::remove_file(&part).unwrap();
+        fs::create_dir(&part).unwrap();
+    }
+    target.get(&server.url()).unwrap();
+    assert!(fs::read(&target.path).unwrap() == content(LENGTH));
+}
+
+#[test]
+fn a_second_request_counts_as_sent_after_a_first() {
+    let server = RawServer::start(|mut stream, number| {
+        read_request(&mut stream);
+        let response = match number {
+            0 => cut(ETAG),
+            1 => rest("", &content(LENGTH)[CUT..]),
+            // Nothing: the connection is closed.
+            _ => Vec::new(),
+        };
+        let _ = stream.write_all(&response);
+    });
+    let target = Target::new();
+    target.cut(&server.url("/"));
+    let exception = target.get(&server.url("/")).unwrap_err();
+    assert_eq!(exception.kind(), ErrorKind::Closed, "{exception:?}");
+    assert!(exception.was_sent());
+}
+
 #[test]
 fn digests_and_limits_are_those_of_the_whole() {
     // Of `content(LENGTH)`.

@@ -163,3 +163,34 @@ fn a_body_that_comes_at_once_is_not_told_of_and_one_that_is_continued_is_told_of
     // A slow machine may take longer for what comes at once.
     assert!(told_at_once < 5 && told.len() > told_at_once);
 }
+
+/// The bodies of redirects count as received, but not as a part of the one that they lead to.
+#[test]
+fn the_body_of_a_redirect_is_none_of_the_body_that_follows() {
+    let server = RawServer::start(|mut stream, number| {
+        read_request(&mut stream);
+        if number == 0 {
+            let body = content(10_000);
+            let head = "HTTP/1.1 302 Found\r\nLocation: /there\r\nConnection: close\r\nContent-Length: 10000\r\n\r\n";
+            let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+            return;
+        }
+        let response = raw_response(FRAMINGS[0], "Connection: close\r\n", &content(LENGTH));
+        drip(
+            &mut stream,
+            Duration::from_millis(30),
+            response.chunks(LENGTH / 10),
+        );
+    });
+    let most = Arc::new(Mutex::new(0));
+    let observer = {
+        let most = Arc::clone(&most);
+        move |event: &Event<'_>| {
+            if let Event::Progress(progress) = event {
+                *most.lock().unwrap() = progress.received();
+            }
+        }
+    };
+    outcome_of(pool().observer(observer), server.url("/")).unwrap();
+    assert!((1..=LENGTH as u64).contains(&*most.lock().unwrap()));
+}
