@@ -6,6 +6,8 @@ mod files;
 mod handlers;
 mod killed;
 mod naming;
+#[cfg(unix)]
+mod nginx;
 mod resuming;
 mod watching;
 

@@ -12,6 +12,10 @@ use super::super::{outcome, pool};
 use super::{content, names};
 use crate::support::pools::{at_once, outcome_of};
 use crate::support::raw::{RawServer, read_request};
+#[cfg(target_os = "linux")]
+use crate::support::server::Server;
+#[cfg(target_os = "linux")]
+use crate::support::subprocess::in_subprocess_with_small_disk;
 
 const LENGTH: usize = 200_000;
 const CUT: usize = 120_000;
@@ -623,4 +627,47 @@ fn two_jobs_for_one_file_do_not_share_a_part() {
         outcome.unwrap();
     }
     target.assert_is(&body);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_fits_on_a_full_disk_is_kept_and_continued_when_there_is_room() {
+    let path = concat!(
+        module_path!(),
+        "::what_fits_on_a_full_disk_is_kept_and_continued_when_there_is_room"
+    );
+    in_subprocess_with_small_disk(path, |disk| {
+        const LENGTH: usize = 40_000;
+
+        let server = Server::start(|request| {
+            let body = content(LENGTH);
+            let range = request
+                .headers()
+                .get("range")
+                .map(|range| range.to_str().unwrap());
+            let from = range.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
+            let response = http::Response::builder().header("etag", "\"v1\"");
+            let Some(from) = from.map(|from| from.parse::<usize>().unwrap()) else {
+                return response.body(body.into()).unwrap();
+            };
+            let range = format!("bytes {from}-{}/{LENGTH}", LENGTH - 1);
+            let response = response.status(206).header("content-range", range);
+            response.body(body[from..].to_vec().into()).unwrap()
+        });
+        let (filler, target) = (disk.join("filler"), disk.join("target"));
+        fs::write(&filler, vec![0; 40_000]).unwrap();
+        let get = || {
+            RequestSpec::get(server.url("/"))
+                .save_to(&target)
+                .resume(true)
+        };
+        let exception = outcome(get()).unwrap_err();
+        assert_eq!(exception.kind(), ErrorKind::Sink, "{exception:?}");
+        assert_eq!(names(disk).len(), 3, "{:?}", names(disk));
+        fs::remove_file(&filler).unwrap();
+        let response = outcome(get()).unwrap();
+        assert_eq!(response.status().as_u16(), 206);
+        assert!(fs::read(&target).unwrap() == content(LENGTH));
+        assert_eq!(names(disk), ["target"]);
+    });
 }
