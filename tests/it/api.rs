@@ -38,7 +38,7 @@ test_types! {
     #[cfg(feature = "multipart")]
     is_cloneable_data: Form, Part;
     // They borrow from the job that they are about.
-    is_plain_data: Attempt<'static>, Event<'static>, RetryContext<'static>, RetryEvent<'static>;
+    is_plain_data: Attempt<'static>, Event<'static>, Progress<'static>, RetryContext<'static>, RetryEvent<'static>;
     #[cfg(any(feature = "journal", feature = "redis"))]
     is_plain_data: QueueDown<'static>, QueueUp<'static>, Superseded<'static>;
     is_plain_data: BoxError;

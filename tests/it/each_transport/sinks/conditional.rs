@@ -94,11 +94,17 @@ fn a_file_that_was_changed_since_is_requested_unconditionally() {
         spec.save_to(&target).if_modified(&target)
     };
     outcome(get()).unwrap();
-    fs::write(&target, "changed").unwrap();
-    let response = outcome(get()).unwrap();
-    assert_eq!(response.status().as_u16(), 200);
-    assert_eq!(*asked.lock().unwrap(), ["None None"; 2]);
-    assert_eq!(fs::read(&target).unwrap(), b"new");
+    let saved = fs::metadata(&target).unwrap().modified().unwrap();
+    let second = Duration::from_secs(1);
+    // Of another length, at another time.
+    for (content, time) in [("changed", saved), ("old", saved + second)] {
+        fs::write(&target, content).unwrap();
+        let file = fs::File::options().write(true).open(&target).unwrap();
+        file.set_modified(time).unwrap();
+        assert_eq!(outcome(get()).unwrap().status().as_u16(), 200);
+        assert_eq!(asked.lock().unwrap().last().unwrap(), "None None");
+        assert_eq!(fs::read(&target).unwrap(), b"new");
+    }
 }
 
 #[test]
@@ -199,6 +205,17 @@ fn conditions_of_the_request_are_its_own() {
     };
     outcome(get()).unwrap();
     let response = outcome(get().header("If-None-Match", "\"v1\"")).unwrap();
+    assert_eq!(
+        (response.status().as_u16(), response.saved_to()),
+        (304, None)
+    );
+    // Nothing is known of a file that was not asked about.
+    let strange = Server::start(|_| {
+        let response = http::Response::builder().status(304);
+        response.body(Bytes::new()).unwrap()
+    });
+    let unasked = RequestSpec::get(strange.url("/")).if_modified(folder.path().join("none"));
+    let response = outcome(unasked).unwrap();
     assert_eq!(
         (response.status().as_u16(), response.saved_to()),
         (304, None)

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use threaded::{ErrorKind, Outcome, RequestSpec};
+use threaded::{ErrorKind, Outcome, RequestSpec, crossbeam_channel};
 
 use super::super::{outcome, pool};
 use super::{content, names};
@@ -537,21 +537,56 @@ fn a_part_that_cannot_be_written_to_is_left_and_the_body_saved() {
 
 #[test]
 fn a_second_request_counts_as_sent_after_a_first() {
-    let server = RawServer::start(|mut stream, number| {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
         read_request(&mut stream);
-        let response = match number {
-            0 => cut(ETAG),
-            1 => rest("", &content(LENGTH)[CUT..]),
-            // Nothing: the connection is closed.
-            _ => Vec::new(),
-        };
-        let _ = stream.write_all(&response);
+        stream.write_all(&cut(ETAG)).unwrap();
+        drop(stream);
+        let (mut stream, _) = listener.accept().unwrap();
+        read_request(&mut stream);
+        // The request is sent again, and there is no server any more.
+        drop(listener);
+        stream
+            .write_all(&rest("", &content(LENGTH)[CUT..]))
+            .unwrap();
     });
     let target = Target::new();
-    target.cut(&server.url("/"));
-    let exception = target.get(&server.url("/")).unwrap_err();
-    assert_eq!(exception.kind(), ErrorKind::Closed, "{exception:?}");
+    target.cut(&url);
+    let exception = target.get(&url).unwrap_err();
+    assert_eq!(exception.kind(), ErrorKind::Connect, "{exception:?}");
     assert!(exception.was_sent());
+    server.join().unwrap();
+}
+
+#[test]
+fn what_another_job_has_kept_meanwhile_stays_for_it() {
+    let (go_on_tx, go_on) = crossbeam_channel::unbounded::<()>();
+    let (asked_tx, asked) = crossbeam_channel::unbounded();
+    let server = RawServer::start(move |mut stream, number| {
+        read_request(&mut stream);
+        if number == 0 {
+            asked_tx.send(()).unwrap();
+            let _ = go_on.recv();
+            let _ = stream.write_all(&whole(ETAG, &content(LENGTH)));
+        } else {
+            let _ = stream.write_all(&cut(ETAG));
+        }
+    });
+    let target = Target::new();
+    let pool = pool().build().unwrap();
+    let spec = RequestSpec::get(server.url("/"))
+        .save_to(&target.path)
+        .resume(true);
+    let slow = pool.spawn(spec).unwrap();
+    asked.recv().unwrap();
+    target.cut(&server.url("/"));
+    let part = target.part();
+    go_on_tx.send(()).unwrap();
+    slow.join().unwrap();
+    assert!(fs::read(&target.path).unwrap() == content(LENGTH));
+    assert_eq!(fs::read(part).unwrap(), content(LENGTH)[..CUT]);
 }
 
 #[test]
