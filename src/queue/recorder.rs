@@ -1,5 +1,6 @@
 //! Recording the outcomes of a pool: one at once, or in the background, several at a time.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
@@ -67,7 +68,7 @@ impl Recorder {
         with_body: bool,
     ) -> Result<Acked, QueueError> {
         let json = lease.describe(outcome, with_body)?;
-        let acked = self.shared.record_all(vec![(lease, json)])?;
+        let acked = self.shared.record_all(&[(lease, json)])?;
         Ok(acked.first().copied().unwrap_or(Acked::Superseded))
     }
 
@@ -122,12 +123,14 @@ impl Shared {
         }
     }
 
-    fn record_all(&self, outcomes: Vec<(&Lease, Vec<u8>)>) -> Result<Vec<Acked>, QueueError> {
-        let leases: Vec<&Lease> = outcomes.iter().map(|(lease, _)| *lease).collect();
+    fn record_all<L: Borrow<Lease>>(
+        &self,
+        outcomes: &[(L, Vec<u8>)],
+    ) -> Result<Vec<Acked>, QueueError> {
         let acked = Lease::record_all(outcomes)?;
-        for (lease, acked) in leases.into_iter().zip(&acked) {
+        for ((lease, _), acked) in outcomes.iter().zip(&acked) {
             if *acked == Acked::Superseded {
-                let job_id = &lease.entry().job_id;
+                let job_id = &lease.borrow().entry().job_id;
                 let superseded = Superseded { job_id };
                 observe::notify(self.observer.as_ref(), |observer| {
                     observer.superseded(&superseded);
@@ -137,11 +140,9 @@ impl Shared {
         Ok(acked)
     }
 
-    fn record_spooled(&self, mut batch: Vec<Spooled>) {
+    fn record_spooled(&self, batch: Vec<Spooled>) {
         let len = batch.len();
-        let outcomes = batch.iter_mut();
-        let outcomes = outcomes.map(|(lease, json)| (&**lease, std::mem::take(json)));
-        if let Err(error) = self.record_all(outcomes.collect()) {
+        if let Err(error) = self.record_all(&batch) {
             log::error!("{len} outcomes could not be recorded: {error}");
             self.fail(error);
         }

@@ -1,5 +1,6 @@
 //! What a durable queue and a pool have between them: the store of the jobs, and the lease of each job that was taken.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
@@ -41,7 +42,7 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     fn start(&self, entry: &Entry, is_idempotent: bool) -> Result<(), QueueError>;
 
     /// Records outcomes, in their JSON form. All of them, or none if it fails.
-    fn record(&self, outcomes: &[(&Entry, Vec<u8>)]) -> Result<Vec<Acked>, QueueError>;
+    fn record(&self, outcomes: &[(&Entry, &[u8])]) -> Result<Vec<Acked>, QueueError>;
 
     /// Ends a lease until a retry.
     fn postpone(&self, entry: &Entry, delay: Delay) -> Result<(), QueueError>;
@@ -217,34 +218,42 @@ impl Lease {
         outcome: &Outcome,
         with_body: bool,
     ) -> Result<Vec<u8>, QueueError> {
-        serde_json::to_vec(&OutcomeData::of(outcome, with_body)).map_err(|error| QueueError::Job {
+        // Most are not larger.
+        let mut json = Vec::with_capacity(512);
+        let written = serde_json::to_writer(&mut json, &OutcomeData::of(outcome, with_body));
+        written.map_err(|error| QueueError::Job {
             id: self.entry.job_id.to_string(),
             message: error.to_string(),
-        })
+        })?;
+        Ok(json)
     }
 
     /// Records outcomes of jobs of one store, in their JSON form.
-    pub(super) fn record_all(outcomes: Vec<(&Self, Vec<u8>)>) -> Result<Vec<Acked>, QueueError> {
+    pub(super) fn record_all<L: Borrow<Self>>(
+        outcomes: &[(L, Vec<u8>)],
+    ) -> Result<Vec<Acked>, QueueError> {
         let mut acked = vec![Acked::Superseded; outcomes.len()];
-        let (mut leases, mut records, mut places) = (Vec::new(), Vec::new(), Vec::new());
-        for ((lease, json), place) in outcomes.into_iter().zip(&mut acked) {
+        let (mut leases, mut records) = (Vec::new(), Vec::new());
+        for (place, (lease, json)) in outcomes.iter().enumerate() {
+            let lease = lease.borrow();
             // One that has ended, or is about to, has no record any more.
             if !lease.is_settled.swap(true, Ordering::SeqCst) {
-                leases.push(lease);
-                records.push((&lease.entry, json));
-                places.push(place);
+                leases.push((place, lease));
+                records.push((&lease.entry, &**json));
             }
         }
-        let Some(lease) = leases.first() else {
+        let Some((_, lease)) = leases.first() else {
             return Ok(acked);
         };
         let recorded = lease.store.record(&records).inspect_err(|_| {
-            for lease in &leases {
+            for (_, lease) in &leases {
                 lease.is_settled.store(false, Ordering::SeqCst);
             }
         })?;
-        for (place, recorded) in places.into_iter().zip(recorded) {
-            *place = recorded;
+        for ((place, _), recorded) in leases.into_iter().zip(recorded) {
+            if let Some(acked) = acked.get_mut(place) {
+                *acked = recorded;
+            }
         }
         Ok(acked)
     }

@@ -60,6 +60,13 @@ pub(super) enum Change {
     Close,
 }
 
+impl Change {
+    /// Whether there may be more jobs to take with it, or a time at which one is due.
+    pub(super) fn may_free_jobs(&self) -> bool {
+        !matches!(self, Self::Start(_) | Self::Record(..))
+    }
+}
+
 pub(super) struct Jobs {
     hashers: [RandomState; 2],
     open: HashMap<Key, usize>,

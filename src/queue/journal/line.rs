@@ -10,6 +10,7 @@
 //! A line is a CRC-32 of what follows it, a verb, the id of the job as a JSON string, and JSON that depends on the verb.
 
 use std::borrow::Cow;
+use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -64,6 +65,8 @@ impl Verb {
 /// Appends a line. Returns its length.
 pub(super) fn write(buffer: &mut Vec<u8>, verb: Verb, id: Option<&str>, payload: &[u8]) -> usize {
     let start = buffer.len();
+    // Room for the verb too, and for what surrounds the id.
+    buffer.reserve(PREFIX + 16 + id.map_or(0, str::len) + payload.len());
     buffer.extend_from_slice(&[b' '; PREFIX]);
     buffer.extend_from_slice(verb.name().as_bytes());
     if let Some(id) = id {
@@ -76,9 +79,8 @@ pub(super) fn write(buffer: &mut Vec<u8>, verb: Verb, id: Option<&str>, payload:
         buffer.extend_from_slice(payload);
     }
     let checksum = buffer.get(start + PREFIX..).map_or(0, crc32fast::hash);
-    let digits = format!("{checksum:08x}");
-    if let Some(place) = buffer.get_mut(start..start + digits.len()) {
-        place.copy_from_slice(digits.as_bytes());
+    if let Some(mut place) = buffer.get_mut(start..) {
+        let _ = write!(place, "{checksum:08x}");
     }
     buffer.push(b'\n');
     buffer.len() - start

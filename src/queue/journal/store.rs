@@ -232,7 +232,7 @@ impl Store for JournalStore {
         self.0.keep_failure(started)
     }
 
-    fn record(&self, outcomes: &[(&Entry, Vec<u8>)]) -> Result<Vec<Acked>, QueueError> {
+    fn record(&self, outcomes: &[(&Entry, &[u8])]) -> Result<Vec<Acked>, QueueError> {
         let mut state = self.0.lock()?;
         let acked = outcomes.iter().map(|(entry, outcome)| {
             if !state.jobs.begin_record(entry.place) {

@@ -173,6 +173,7 @@ impl Shared {
         };
 
         let mut state = self.state.lock();
+        let may_free_jobs = changes.iter().any(Change::may_free_jobs);
         let result = match (written, synced) {
             (Ok(()), Ok(())) => {
                 for change in changes {
@@ -191,10 +192,15 @@ impl Shared {
             (Ok(()), Err(error)) => Err(state.roll_back(changes, at, true, error)),
         };
         state.is_writing = false;
+        let has_news = may_free_jobs || result.is_err() || state.jobs.is_over();
         // Under the lock: a thread that waits finds either the result, or its lines in the buffer.
         let _ = batch.0.set(result);
         let wakes_background = self.has_work_in_background(&state);
-        wake_watchers(state);
+        if has_news {
+            wake_watchers(state);
+        } else {
+            drop(state);
+        }
         self.written.notify_all();
         if wakes_background {
             self.background.notify_one();

@@ -290,7 +290,7 @@ impl Store for RedisStore {
         Ok(())
     }
 
-    fn record(&self, outcomes: &[(&Entry, Vec<u8>)]) -> Result<Vec<Acked>, QueueError> {
+    fn record(&self, outcomes: &[(&Entry, &[u8])]) -> Result<Vec<Acked>, QueueError> {
         let state = self.0.state.lock();
         // One that is not leased any more has no entry.
         let entries: Vec<String> = (outcomes.iter())
