@@ -2,7 +2,8 @@
 //!
 //! Each case runs in a process of its own, on jobs with a stub transport. In a journal: submitting jobs, opening the file when
 //! all are open or all are done, running them, and the CPU time of `ack` alone. On a `redis-server` of its own: submitting
-//! jobs, and running them with one consumer and with two; without that program, these are left out.
+//! jobs, and running them with one consumer and with two; without that program, these are left out. With `-- redis 1000000 soon`,
+//! only that, for so many jobs, which are acknowledged soon or `each` at once.
 
 #![allow(
     clippy::expect_used,
@@ -33,8 +34,8 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match *arguments {
-        ["consume", url, soon] => {
-            run(&RedisQueue::open(url, "bench")?, soon == "soon")?;
+        ["consume", url, when] => {
+            run(&RedisQueue::open(url, "bench")?, when == "soon")?;
             println!("{}", process::peak_kib());
             std::process::exit(0);
         }
@@ -66,6 +67,7 @@ fn main() -> Result<()> {
             // Skips dropping what is still alive, which would take time.
             std::process::exit(0);
         }
+        ["redis", jobs, when, ..] => on_redis(jobs.parse()?, &[(1, when), (2, when)]),
         _ => compare(arguments.contains(&"--test")),
     }
 }
@@ -124,10 +126,12 @@ fn compare(is_test: bool) -> Result<()> {
             each(acks)
         );
     }
-    on_redis(jobs / 5)
+    let cases = [(1, "each"), (2, "each"), (1, "soon"), (2, "soon")];
+    on_redis(jobs / 5, &cases)
 }
 
-fn on_redis(jobs: u64) -> Result<()> {
+/// With so many consumers, which acknowledge jobs like that.
+fn on_redis(jobs: u64, cases: &[(usize, &str)]) -> Result<()> {
     if Command::new("redis-server")
         .arg("--version")
         .output()
@@ -139,7 +143,7 @@ fn on_redis(jobs: u64) -> Result<()> {
     let server = RedisServer::start();
     let url = server.url();
     let mut rounds = 0;
-    for (consumers, soon) in [(1, "each"), (2, "each"), (1, "soon"), (2, "soon")] {
+    for &(consumers, when) in cases {
         // Ids that are new.
         rounds += 1;
         let queue = RedisQueue::open(&*url, "bench")?;
@@ -155,7 +159,7 @@ fn on_redis(jobs: u64) -> Result<()> {
             .map(|_| {
                 let mut consumer = Command::new(std::env::current_exe()?);
                 consumer
-                    .args(["consume", &url, soon])
+                    .args(["consume", &url, when])
                     .stdout(Stdio::piped())
                     .spawn()
             })
@@ -168,7 +172,7 @@ fn on_redis(jobs: u64) -> Result<()> {
         assert_eq!(queue.stats()?.recorded() as u64, jobs * rounds);
         let rate = |time: Duration| jobs as f64 / time.as_secs_f64();
         println!(
-            "on Redis, {jobs} jobs: {:.0} submitted a second; {:.0} recorded a second by {consumers} consumers, {soon}, of {:.1} MB",
+            "on Redis, {jobs} jobs: {:.0} submitted a second; {:.0} recorded a second by {consumers} consumers, {when}, of {:.1} MB",
             rate(submitting),
             rate(started.elapsed()),
             peak as f64 / 1e3
