@@ -630,6 +630,9 @@ fn with_gzip(_: RequestSpec, _: u32) -> Result<RequestSpec, String> {
 
 /// The same URL without user name and password, if it has any. A proxy may be named without a scheme.
 fn without_user_info(text: &str) -> Option<String> {
+    if !text.contains('@') {
+        return None;
+    }
     let parsed = if text.contains("://") {
         Url::parse(text)
     } else {

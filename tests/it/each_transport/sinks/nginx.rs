@@ -1,7 +1,7 @@
 //! Downloads from a server that others have written: nginx. Where there is none, the tests are skipped and print that.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use threaded::{ErrorKind, RequestSpec};
 
 use super::super::outcome;
 use super::{content, names};
+use crate::support::process::eventually;
 
 const LENGTH: usize = 4_000_000;
 
@@ -26,58 +27,57 @@ impl Nginx {
             eprintln!("skipped: there is no nginx here");
             return None;
         }
+        let started = (0..20).find_map(|_| Self::start_on_a_free_port());
+        Some(started.expect("nginx starts"))
+    }
+
+    /// `None` if another process has taken the port meanwhile.
+    fn start_on_a_free_port() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().display();
-        for _ in 0..20 {
-            let port = TcpListener::bind("127.0.0.1:0")
-                .unwrap()
-                .local_addr()
-                .unwrap()
-                .port();
-            let configuration = format!(
-                "daemon off; user root; worker_processes 1; pid {root}/pid; error_log {root}/errors;
-                 events {{ worker_connections 64; }}
-                 http {{
-                     access_log off;
-                     client_body_temp_path {root}/1; proxy_temp_path {root}/2;
-                     fastcgi_temp_path {root}/3; uwsgi_temp_path {root}/4; scgi_temp_path {root}/5;
-                     default_type text/plain; gzip on; gzip_types *; gzip_min_length 0;
-                     server {{
-                         listen 127.0.0.1:{port};
-                         root {root};
-                         location /slow/ {{ alias {root}/; limit_rate 1m; }}
-                     }}
-                 }}"
-            );
-            let path = folder.path().join("conf");
-            fs::write(&path, configuration).unwrap();
-            let mut process = Command::new("nginx")
-                .arg("-c")
-                .arg(&path)
-                .args(["-e", &format!("{root}/errors")])
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            // Another process may have taken the port meanwhile.
-            loop {
-                if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                    if folder.path().join("pid").exists() {
-                        return Some(Self {
-                            folder,
-                            port,
-                            process,
-                        });
-                    }
-                } else if process.try_wait().unwrap().is_some() {
-                    break;
-                }
-                std::thread::park_timeout(Duration::from_millis(10));
-            }
-        }
-        panic!(
-            "nginx does not start: {:?}",
-            fs::read_to_string(folder.path().join("errors"))
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let configuration = format!(
+            "daemon off; user root; worker_processes 1; pid {root}/pid; error_log {root}/errors;
+             events {{ worker_connections 64; }}
+             http {{
+                 access_log off;
+                 client_body_temp_path {root}/1; proxy_temp_path {root}/2;
+                 fastcgi_temp_path {root}/3; uwsgi_temp_path {root}/4; scgi_temp_path {root}/5;
+                 default_type text/plain; gzip on; gzip_types *; gzip_min_length 0;
+                 server {{
+                     listen 127.0.0.1:{port};
+                     root {root};
+                     location /slow/ {{ alias {root}/; limit_rate 1m; }}
+                 }}
+             }}"
         );
+        let path = folder.path().join("conf");
+        fs::write(&path, configuration).unwrap();
+        let process = Command::new("nginx")
+            .arg("-c")
+            .arg(&path)
+            .args(["-e", &format!("{root}/errors")])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut nginx = Self {
+            folder,
+            port,
+            process,
+        };
+        let mut has_ended = false;
+        eventually("nginx is up", || {
+            has_ended = nginx.process.try_wait().unwrap().is_some();
+            has_ended || nginx.is_up()
+        });
+        (!has_ended).then_some(nginx)
+    }
+
+    fn is_up(&self) -> bool {
+        let has_begun = self.path().join("pid").exists();
+        has_begun && TcpStream::connect(("127.0.0.1", self.port)).is_ok()
     }
 
     fn path(&self) -> &Path {
