@@ -413,9 +413,8 @@ fn the_part_of_another_request_is_not_continued() {
         outcome(spec).unwrap_err();
     }
     // Nor with a method that has no ranges.
-    let post = RequestSpec::post(server.url())
-        .save_to(&target.path)
-        .resume(true);
+    let post = RequestSpec::post(server.url()).header("Accept-Language", "de");
+    let post = post.save_to(&target.path).resume(true);
     outcome(post).unwrap();
     target.assert_is(&content(LENGTH));
     for head in server.heads() {
@@ -462,17 +461,25 @@ fn what_cannot_be_a_part_is_not_continued() {
 #[cfg(unix)]
 #[test]
 fn what_has_the_name_of_a_part_and_is_none_is_left_alone() {
-    let server = Scripted::new(vec![cut(ETAG), whole(ETAG, &content(LENGTH))]);
-    let target = Target::new();
-    target.cut(&server.url());
-    let part = target.part();
-    let precious = target.folder.path().join("precious");
-    fs::rename(&part, &precious).unwrap();
-    std::os::unix::fs::symlink(&precious, &part).unwrap();
-    target.get(&server.url()).unwrap();
-    assert!(fs::read(&target.path).unwrap() == content(LENGTH));
-    assert_eq!(fs::read(&precious).unwrap(), content(LENGTH)[..CUT]);
-    assert_eq!(asked(&server.heads()[1]), (None, None));
+    type Link = fn(&Path, &Path) -> std::io::Result<()>;
+
+    let links: [Link; 2] = [
+        |precious, part| std::os::unix::fs::symlink(precious, part),
+        |precious, part| fs::hard_link(precious, part),
+    ];
+    for link in links {
+        let server = Scripted::new(vec![cut(ETAG), whole(ETAG, &content(LENGTH))]);
+        let target = Target::new();
+        target.cut(&server.url());
+        let part = target.part();
+        let precious = target.folder.path().join("precious");
+        fs::rename(&part, &precious).unwrap();
+        link(&precious, &part).unwrap();
+        target.get(&server.url()).unwrap();
+        assert!(fs::read(&target.path).unwrap() == content(LENGTH));
+        assert_eq!(fs::read(&precious).unwrap(), content(LENGTH)[..CUT]);
+        assert_eq!(asked(&server.heads()[1]), (None, None));
+    }
 }
 
 /// The validator is that of what a redirect has led to.
@@ -592,6 +599,7 @@ fn what_another_job_has_kept_meanwhile_stays_for_it() {
 #[test]
 fn digests_and_limits_are_those_of_the_whole() {
     // Of `content(LENGTH)`.
+    const SHA512: &str = "7222ef0f625f9d6a509127fbe9fa39cf3364511205a59ac7faab9c5baa28f79ffe2eff60dea7a0774691b5877827f2006b19d8635459c4c7fa2b23333a389f9b";
     const SHA256: &str = "fb1d8fabac622cd16fe7b9fb8bc6100515dc417bd56d036e496a49d4c20f63b8";
 
     let body = content(LENGTH);
@@ -605,6 +613,32 @@ fn digests_and_limits_are_those_of_the_whole() {
     outcome(get(&server, &target)).unwrap_err();
     outcome(get(&server, &target).max_body(LENGTH as u64)).unwrap();
     target.assert_is(&body);
+
+    // What the server says of the whole is compared with the whole.
+    for (digest, is_right) in [
+        ("+x2Pq6xiLNFv57n7i8YQBRXcQXvVbQNuSWpJ1MIPY7g=", true),
+        ("S4QvuQ4SyONPZIR0jy5n4TjsnHxT9yqRn5kZwYDG+NQ=", false),
+    ] {
+        let headers = format!("{headers}Repr-Digest: sha-256=:{digest}:\r\n");
+        // Beside one that was computed before the request was sent, or alone.
+        for sha512 in [Some(SHA512), None] {
+            let server = Scripted::new(vec![cut(ETAG), rest(&headers, &body[CUT..])]);
+            let target = Target::new();
+            let get = || {
+                let spec = RequestSpec::get(server.url())
+                    .save_to(&target.path)
+                    .resume(true);
+                let spec = spec.verify_digest_headers(true);
+                outcome(match sha512 {
+                    Some(digest) => spec.sha512(digest),
+                    None => spec,
+                })
+            };
+            get().unwrap_err();
+            let result = get();
+            assert_eq!(result.is_ok(), is_right, "{result:?}");
+        }
+    }
 
     let (server, target) = (Scripted::new(responses()), Target::new());
     outcome(get(&server, &target)).unwrap_err();
