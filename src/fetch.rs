@@ -6,17 +6,13 @@
 mod body;
 mod deadline;
 mod decode;
-mod download;
 mod engine;
-mod file_name;
 mod hop;
 mod meter;
-mod part;
 mod redirect;
 mod sink;
 #[cfg(test)]
 mod tests;
-mod validators;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -30,13 +26,13 @@ use http::{Method, StatusCode};
 use self::body::Incoming;
 use self::deadline::Deadline;
 use self::decode::Decoder;
-use self::download::Download;
 use self::engine::Engine;
 pub(crate) use self::engine::complete;
 use self::hop::Hop;
 pub(crate) use self::meter::Meter;
 use crate::addresses::{AddressFilter, NotPublic};
 use crate::digest::{ExpectedDigest, Verifier};
+use crate::download::Download;
 use crate::error::{Error, ErrorKind, Wait, chain};
 use crate::history::RedirectHop;
 use crate::request::{BodyDestination, BodySourceError, Handlers, RequestSpec};
@@ -222,7 +218,7 @@ impl Context {
     ) -> Result<http::Response<E::Body>, Error> {
         if let Some(unprepared) = download.take() {
             let deadline = self.deadline.clone();
-            let prepare = engine.unblock(move || unprepared.prepare(&deadline));
+            let prepare = engine.unblock(move || unprepared.prepare(|| deadline.check(false)));
             *download = Some(Box::pin(prepare).await??);
         }
         #[cfg(feature = "gzip")]

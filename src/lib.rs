@@ -428,6 +428,7 @@ mod charset;
 #[cfg(feature = "serde")]
 mod data;
 mod digest;
+mod download;
 mod error;
 mod fetch;
 mod headers;

@@ -1,6 +1,11 @@
 //! A body that is saved to a file: from the part of it that is there already, over what the server is asked for and responds,
 //! to the file under its name.
 
+mod continuation;
+mod file_name;
+mod part;
+mod validators;
+
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -8,18 +13,16 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::header::{
-    ACCEPT, ACCEPT_LANGUAGE, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
+    ACCEPT, ACCEPT_LANGUAGE, ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, PersistError};
 use url::{Position, Url};
 
-use super::deadline::Deadline;
-use super::file_name;
-use super::part;
-use super::validators::{self, Record, Validator, modification_time};
+use self::continuation::{Continuation, Rest};
+use self::validators::{Record, Validator, modification_time};
 use crate::digest::{BackgroundVerifier, ExpectedDigest, Verifier};
 use crate::error::{Error, ErrorKind};
 use crate::headers;
@@ -36,7 +39,7 @@ const DIGEST_STEP: u64 = 1 << 20;
 const MAX_NUMBER: u32 = 10_000;
 
 /// What an attempt does about a file: it saves the body to it, or is made unless the file has the body.
-pub(super) struct Download {
+pub(crate) struct Download {
     /// `None` if the body goes elsewhere.
     place: Option<Place>,
     options: SaveOptions,
@@ -59,27 +62,9 @@ pub(super) struct Download {
     body: Body,
 }
 
-/// The part of a body that completes another one.
-#[derive(Clone, Copy)]
-struct Rest {
-    /// Exclusive.
-    end: u64,
-    whole: u64,
-}
-
 enum Place {
     File(Arc<Path>),
     Folder(Arc<Path>),
-}
-
-/// What is asked for to continue a part.
-struct Continuation {
-    from: u64,
-    validator: Validator,
-    /// What is known of the whole.
-    record: Record,
-    /// What the response consists of, once there is one.
-    rest: Option<Rest>,
 }
 
 #[derive(Default)]
@@ -96,7 +81,7 @@ struct Body {
 
 impl Download {
     /// `None` if the request has nothing to do with a file. `url` has no user info, and `defaults` are the headers of the session.
-    pub(super) fn of(spec: &RequestSpec, url: &Url, defaults: &HeaderMap) -> Option<Box<Self>> {
+    pub(crate) fn of(spec: &RequestSpec, url: &Url, defaults: &HeaderMap) -> Option<Box<Self>> {
         let place = match spec.body_destination() {
             Some(BodyDestination::File(path)) => Some(Place::File(Arc::clone(path))),
             Some(BodyDestination::Folder(path)) => Some(Place::Folder(Arc::clone(path))),
@@ -139,8 +124,12 @@ impl Download {
         }))
     }
 
-    /// Looks at what is there, before anything is sent. Fails if the body could not be saved.
-    pub(super) fn prepare(mut self: Box<Self>, deadline: &Deadline) -> Result<Box<Self>, Error> {
+    /// Looks at what is there, before anything is sent. Fails if the body could not be saved, or if `check`, which is called now
+    /// and then, says that there is no time for more.
+    pub(crate) fn prepare(
+        mut self: Box<Self>,
+        check: impl Fn() -> Result<(), Error>,
+    ) -> Result<Box<Self>, Error> {
         let SaveOptions {
             create_dirs,
             overwrite,
@@ -154,7 +143,7 @@ impl Download {
         }
         if resume {
             self.find_part();
-            self.digest_part(deadline)?;
+            self.digest_part(check)?;
         }
         if let Some(path) = self.if_modified.clone() {
             self.conditions = self.conditions_of(&path).unwrap_or_default();
@@ -172,28 +161,13 @@ impl Download {
         };
         let record = Record::read(&part::record_of_part(&path));
         let length = file.as_file().metadata().map_or(0, |there| there.len());
-        self.asked = record.and_then(|record| {
-            let validator = record.validator()?;
-            let whole = record.length;
-            if record.request != self.request || whole.is_some_and(|whole| length > whole) {
-                return None;
-            }
-            // Of a part that may be whole, the last byte is asked for again: so the server confirms that it has not changed.
-            let is_known_to_be_short = whole.is_some_and(|whole| length < whole);
-            let from = length.checked_sub(u64::from(!is_known_to_be_short))?;
-            (from > 0).then_some(Continuation {
-                from,
-                validator,
-                record,
-                rest: None,
-            })
-        });
+        self.asked = record.and_then(|record| Continuation::of(record, &self.request, length));
         self.kept = Some(file);
     }
 
     /// Computes what a part amounts to for the digests. That is done before anything is sent, since a server does not wait as long
     /// as it may take.
-    fn digest_part(&mut self, deadline: &Deadline) -> Result<(), Error> {
+    fn digest_part(&mut self, check: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
         let (Some(kept), Some(asked)) = (&self.kept, &self.asked) else {
             return Ok(());
         };
@@ -203,7 +177,7 @@ impl Download {
         let mut verifier = Verifier::new(&self.digests);
         let mut part = Read::take(kept.as_file(), asked.from);
         loop {
-            deadline.check(false)?;
+            check()?;
             match io::copy(&mut Read::take(&mut part, DIGEST_STEP), &mut verifier) {
                 Ok(0) => break,
                 Ok(_) => {}
@@ -264,7 +238,7 @@ impl Download {
     }
 
     /// What the request has to say about the file.
-    pub(super) fn add_headers(&self, headers: &mut HeaderMap) {
+    pub(crate) fn add_headers(&self, headers: &mut HeaderMap) {
         let conditions = self.conditions.iter();
         headers.extend(conditions.map(|(name, value)| (name.clone(), value.clone())));
         if let Some(asked) = &self.asked {
@@ -277,7 +251,7 @@ impl Download {
 
     /// Whether the response, from this URL, can be taken in. Otherwise the request is to be sent again, and asks for the whole body
     /// then.
-    pub(super) fn accepts(&mut self, status: StatusCode, fields: &HeaderMap, url: &Url) -> bool {
+    pub(crate) fn accepts(&mut self, status: StatusCode, fields: &HeaderMap, url: &Url) -> bool {
         if self.options.resume {
             self.body.resource =
                 hexadecimal(Sha256::digest(&url[..Position::AfterPath]).as_slice());
@@ -307,7 +281,7 @@ impl Download {
     }
 
     /// Whether the response is the rest of a part.
-    pub(super) fn continues(&self) -> bool {
+    pub(crate) fn continues(&self) -> bool {
         self.rest().is_some()
     }
 
@@ -316,18 +290,18 @@ impl Download {
     }
 
     /// Whether a response was of no use, so that the request was sent again.
-    pub(super) fn is_repeated(&self) -> bool {
+    pub(crate) fn is_repeated(&self) -> bool {
         self.is_repeated
     }
 
     /// How much of the body was there before.
-    pub(super) fn resumed_from(&self) -> u64 {
+    pub(crate) fn resumed_from(&self) -> u64 {
         let asked = self.asked.as_ref().filter(|asked| asked.rest.is_some());
         asked.map_or(0, |asked| asked.from)
     }
 
     /// Returns the file that has the body, according to the server.
-    pub(super) fn unmodified_file(&self, status: StatusCode) -> Result<Option<Arc<Path>>, Error> {
+    pub(crate) fn unmodified_file(&self, status: StatusCode) -> Result<Option<Arc<Path>>, Error> {
         let Some(path) = &self.if_modified else {
             return Ok(None);
         };
@@ -341,12 +315,12 @@ impl Download {
     }
 
     /// Whether the body is saved if its response has this status.
-    pub(super) fn saves(&self, status: StatusCode) -> bool {
+    pub(crate) fn saves(&self, status: StatusCode) -> bool {
         self.place.is_some() && status.is_success()
     }
 
     /// Takes note of what the response says of the body.
-    pub(super) fn note(&mut self, head: &ResponseHead, is_encoded: bool) {
+    pub(crate) fn note(&mut self, head: &ResponseHead, is_encoded: bool) {
         let fields = &head.headers;
         let is_encoded = is_encoded || headers::has_encoding(fields);
         let mut body = Body {
@@ -370,7 +344,7 @@ impl Download {
     }
 
     /// Opens the file that the body is written to.
-    pub(super) fn open(&mut self, digests: &[ExpectedDigest]) -> Result<OpenFile, Error> {
+    pub(crate) fn open(&mut self, digests: &[ExpectedDigest]) -> Result<OpenFile, Error> {
         let place = self.place.as_ref();
         let (path, target) = match place {
             Some(Place::Folder(folder)) => {
@@ -453,7 +427,7 @@ impl Download {
     }
 
     /// Gives the file its name. Returns it.
-    pub(super) fn complete(&self, open: OpenFile) -> Result<Arc<Path>, Error> {
+    pub(crate) fn complete(&self, open: OpenFile) -> Result<Arc<Path>, Error> {
         let mut open = open.write_last()?;
         let kept = open.is_kept.then(|| open.file.path().to_owned());
         if let Some(rest) = self.rest().filter(|rest| open.length > rest.end) {
@@ -597,15 +571,15 @@ fn persist_beside(mut file: NamedTempFile, target: PathBuf) -> io::Result<(fs::F
 }
 
 /// A file that is not complete. Deletes itself unless it is kept.
-pub(super) struct OpenFile {
+pub(crate) struct OpenFile {
     file: NamedTempFile,
     /// What is to be written next.
-    pub(super) buffer: Vec<u8>,
+    pub(crate) buffer: Vec<u8>,
     verifier: Verifier,
     /// The same, once the body has turned out to be long.
     background: Option<BackgroundVerifier>,
     /// Of what was written.
-    pub(super) length: u64,
+    pub(crate) length: u64,
     /// Whether it stays if the body is cut.
     is_kept: bool,
     /// As the spec has it.
@@ -629,7 +603,7 @@ impl OpenFile {
     }
 
     /// Writes what is in the buffer, after which more comes.
-    pub(super) fn write(mut self) -> Result<Self, Error> {
+    pub(crate) fn write(mut self) -> Result<Self, Error> {
         self.write_buffer()?;
         if !self.verifier.is_empty() {
             let verifier = std::mem::take(&mut self.verifier);
@@ -676,7 +650,7 @@ impl OpenFile {
     }
 
     /// The attempt has failed. Keeps what has come, unless it is to blame.
-    pub(super) fn give_up(mut self, error: Error) -> Error {
+    pub(crate) fn give_up(mut self, error: Error) -> Error {
         if !self.is_kept {
             return error;
         }
@@ -718,86 +692,4 @@ fn identity(url: &Url, fields: &HeaderMap, defaults: &HeaderMap) -> String {
 
 fn hexadecimal(hash: &[u8]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-impl Continuation {
-    /// What a 206 continues the part with (RFC 9110, section 15.3.7); `None` if it may be of anything else.
-    fn fitting_rest(&self, fields: &HeaderMap) -> Option<Rest> {
-        let is_multipart = fields.get(CONTENT_TYPE).is_some_and(|value| {
-            let start = value.as_bytes().get(.."multipart/byteranges".len());
-            start.is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/byteranges"))
-        });
-        if is_multipart || headers::has_encoding(fields) || !self.validator.is_that_of(fields) {
-            return None;
-        }
-        let mut ranges = fields.get_all(CONTENT_RANGE).iter();
-        let ContentRange { start, end, whole } =
-            ContentRange::parse(ranges.next()?.to_str().ok()?)?;
-        if ranges.next().is_some() || start != self.from {
-            return None;
-        }
-        let whole = match (whole, self.record.length) {
-            (Some(told), Some(known)) if told != known => return None,
-            (told, known) => told.or(known)?,
-        };
-        let announced = headers::content_length(fields);
-        let fits = end <= whole && announced.is_none_or(|length| length == end - start);
-        fits.then_some(Rest { end, whole })
-    }
-}
-
-/// What a part consists of, in bytes of the whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ContentRange {
-    start: u64,
-    /// Exclusive.
-    end: u64,
-    whole: Option<u64>,
-}
-
-impl ContentRange {
-    /// Parses the value of a `Content-Range` header (RFC 9110, section 14.4).
-    fn parse(value: &str) -> Option<Self> {
-        let (unit, value) = value.trim().split_once(' ')?;
-        let (range, whole) = value.trim().split_once('/')?;
-        let (start, last) = range.split_once('-')?;
-        let (start, last) = (headers::parse_length(start)?, headers::parse_length(last)?);
-        let whole = match whole {
-            "*" => None,
-            whole => Some(headers::parse_length(whole)?),
-        };
-        let is_valid = unit.eq_ignore_ascii_case("bytes") && start <= last;
-        is_valid.then_some(Self {
-            start,
-            end: last.checked_add(1)?,
-            whole,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_ranges_of_bytes_are_understood() {
-        let range = |start, end, whole| Some(ContentRange { start, end, whole });
-        for (value, expected) in [
-            ("bytes 0-0/1", range(0, 1, Some(1))),
-            ("Bytes 5-9/*", range(5, 10, None)),
-            ("  bytes 5-9/10 ", range(5, 10, Some(10))),
-            ("bytes */10", None),
-            ("bytes 9-5/10", None),
-            ("bytes 5-9", None),
-            ("bytes=5-9/10", None),
-            ("lines 5-9/10", None),
-            ("bytes -5-9/10", None),
-            ("bytes +5-9/10", None),
-            ("bytes 5-18446744073709551615/*", None),
-            ("bytes 5-9/99999999999999999999", None),
-            ("", None),
-        ] {
-            assert_eq!(ContentRange::parse(value), expected, "{value}");
-        }
-    }
 }

@@ -1,0 +1,125 @@
+//! Continuing a part: what is asked for, and whether a response is the rest of it (RFC 9110, sections 13.1.5 and 15.3.7).
+
+use http::HeaderMap;
+use http::header::{CONTENT_RANGE, CONTENT_TYPE};
+
+use super::validators::{Record, Validator};
+use crate::headers;
+
+/// What is asked for to continue a part.
+pub(super) struct Continuation {
+    pub(super) from: u64,
+    pub(super) validator: Validator,
+    /// What is known of the whole.
+    pub(super) record: Record,
+    /// What the response consists of, once there is one.
+    pub(super) rest: Option<Rest>,
+}
+
+/// The part of a body that completes another one.
+#[derive(Clone, Copy)]
+pub(super) struct Rest {
+    /// Exclusive.
+    pub(super) end: u64,
+    pub(super) whole: u64,
+}
+
+impl Continuation {
+    /// What continues a part of this length. `None` if it is not one of this request, or cannot be continued.
+    pub(super) fn of(record: Record, request: &str, length: u64) -> Option<Self> {
+        let validator = record.validator()?;
+        let whole = record.length;
+        if record.request != request || whole.is_some_and(|whole| length > whole) {
+            return None;
+        }
+        // Of a part that may be whole, the last byte is asked for again: so the server confirms that it has not changed.
+        let is_known_to_be_short = whole.is_some_and(|whole| length < whole);
+        let from = length.checked_sub(u64::from(!is_known_to_be_short))?;
+        (from > 0).then_some(Self {
+            from,
+            validator,
+            record,
+            rest: None,
+        })
+    }
+
+    /// What a 206 continues the part with (RFC 9110, section 15.3.7); `None` if it may be of anything else.
+    pub(super) fn fitting_rest(&self, fields: &HeaderMap) -> Option<Rest> {
+        let is_multipart = fields.get(CONTENT_TYPE).is_some_and(|value| {
+            let start = value.as_bytes().get(.."multipart/byteranges".len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/byteranges"))
+        });
+        if is_multipart || headers::has_encoding(fields) || !self.validator.is_that_of(fields) {
+            return None;
+        }
+        let mut ranges = fields.get_all(CONTENT_RANGE).iter();
+        let ContentRange { start, end, whole } =
+            ContentRange::parse(ranges.next()?.to_str().ok()?)?;
+        if ranges.next().is_some() || start != self.from {
+            return None;
+        }
+        let whole = match (whole, self.record.length) {
+            (Some(told), Some(known)) if told != known => return None,
+            (told, known) => told.or(known)?,
+        };
+        let announced = headers::content_length(fields);
+        let fits = end <= whole && announced.is_none_or(|length| length == end - start);
+        fits.then_some(Rest { end, whole })
+    }
+}
+
+/// What a part consists of, in bytes of the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ContentRange {
+    start: u64,
+    /// Exclusive.
+    end: u64,
+    whole: Option<u64>,
+}
+
+impl ContentRange {
+    /// Parses the value of a `Content-Range` header (RFC 9110, section 14.4).
+    fn parse(value: &str) -> Option<Self> {
+        let (unit, value) = value.trim().split_once(' ')?;
+        let (range, whole) = value.trim().split_once('/')?;
+        let (start, last) = range.split_once('-')?;
+        let (start, last) = (headers::parse_length(start)?, headers::parse_length(last)?);
+        let whole = match whole {
+            "*" => None,
+            whole => Some(headers::parse_length(whole)?),
+        };
+        let is_valid = unit.eq_ignore_ascii_case("bytes") && start <= last;
+        is_valid.then_some(Self {
+            start,
+            end: last.checked_add(1)?,
+            whole,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_ranges_of_bytes_are_understood() {
+        let range = |start, end, whole| Some(ContentRange { start, end, whole });
+        for (value, expected) in [
+            ("bytes 0-0/1", range(0, 1, Some(1))),
+            ("Bytes 5-9/*", range(5, 10, None)),
+            ("  bytes 5-9/10 ", range(5, 10, Some(10))),
+            ("bytes */10", None),
+            ("bytes 9-5/10", None),
+            ("bytes 5-9", None),
+            ("bytes=5-9/10", None),
+            ("lines 5-9/10", None),
+            ("bytes -5-9/10", None),
+            ("bytes +5-9/10", None),
+            ("bytes 5-18446744073709551615/*", None),
+            ("bytes 5-9/99999999999999999999", None),
+            ("", None),
+        ] {
+            assert_eq!(ContentRange::parse(value), expected, "{value}");
+        }
+    }
+}
