@@ -52,7 +52,11 @@ pub(crate) struct ExpectedDigest {
 impl ExpectedDigest {
     /// From hexadecimal digits, in either case.
     pub(crate) fn parse(algorithm: Algorithm, hex: &str) -> Result<Self, String> {
-        let digits: Option<Vec<u8>> = (hex.trim().chars())
+        let hex = hex.trim();
+        // As they are displayed.
+        let digits = hex.strip_prefix(algorithm.name());
+        let digits = digits.and_then(|digits| digits.strip_prefix(':'));
+        let digits: Option<Vec<u8>> = (digits.unwrap_or(hex).chars())
             .map(|digit| {
                 digit
                     .to_digit(16)
@@ -64,9 +68,10 @@ impl ExpectedDigest {
             .filter(|digits| digits.len() == expected)
             .ok_or_else(|| {
                 format!(
-                    "`{}`: a digest has {expected} hexadecimal digits, and this is none: `{}`",
+                    "`{}`: a digest has {expected} hexadecimal digits; `{}` has {} characters, or others",
                     algorithm.name(),
-                    crate::redact::Truncated(hex)
+                    crate::redact::Truncated(hex),
+                    hex.chars().count()
                 )
             })?;
         let bytes = digits
@@ -359,6 +364,9 @@ mod tests {
                 verifier.finish()
             };
             assert!(verify(&["abc"]).is_ok() && verify(&["", "a", "bc"]).is_ok());
+            let displayed = format!("{expected:?}");
+            let parsed = ExpectedDigest::parse(algorithm, &displayed);
+            assert!(parsed == Ok(expected.clone()), "{displayed}");
             let error = verify(&["abd"])
                 .expect_err("it is another body")
                 .to_string();

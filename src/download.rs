@@ -32,7 +32,7 @@ use crate::response::ResponseHead;
 /// The end of what a date of HTTP can say, from 1970 on.
 const YEAR_10000: Duration = Duration::from_secs(253_402_300_800);
 
-/// After how much of a part it is looked whether the attempt has time left.
+/// After how much of a file it is looked whether the attempt has time left.
 const DIGEST_STEP: u64 = 1 << 20;
 
 /// How many numbers are tried for a name that is taken.
@@ -143,10 +143,11 @@ impl Download {
         }
         if resume {
             self.find_part();
-            self.digest_part(check)?;
+            self.digest_part(&check)?;
         }
         if let Some(path) = self.if_modified.clone() {
-            self.conditions = self.conditions_of(&path).unwrap_or_default();
+            let check: &dyn Fn() -> Result<(), Error> = &check;
+            self.conditions = self.conditions_of(&path, check)?.unwrap_or_default();
         }
         Ok(self)
     }
@@ -167,23 +168,16 @@ impl Download {
 
     /// Computes what a part amounts to for the digests. That is done before anything is sent, since a server does not wait as long
     /// as it may take.
-    fn digest_part(&mut self, check: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
+    fn digest_part(&mut self, check: &dyn Fn() -> Result<(), Error>) -> Result<(), Error> {
         let (Some(kept), Some(asked)) = (&self.kept, &self.asked) else {
             return Ok(());
         };
         if self.digests.is_empty() {
             return Ok(());
         }
-        let mut verifier = Verifier::new(&self.digests);
-        let mut part = Read::take(kept.as_file(), asked.from);
-        loop {
-            check()?;
-            match io::copy(&mut Read::take(&mut part, DIGEST_STEP), &mut verifier) {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(error) => return Err(Error::file(kept.path(), error).sent(false)),
-            }
-        }
+        let part = Read::take(kept.as_file(), asked.from);
+        let verifier = digest(part, &self.digests, check)?;
+        let verifier = verifier.map_err(|error| Error::file(kept.path(), error).sent(false))?;
         self.digested = Some(verifier);
         Ok(())
     }
@@ -197,20 +191,34 @@ impl Download {
     }
 
     /// The conditions by which the server finds out whether the body in this file is that of today.
-    fn conditions_of(&self, path: &Path) -> Option<HeaderMap> {
-        let there = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    fn conditions_of(
+        &self,
+        path: &Path,
+        check: &dyn Fn() -> Result<(), Error>,
+    ) -> Result<Option<HeaderMap>, Error> {
+        let there = fs::metadata(path).ok().filter(fs::Metadata::is_file);
+        let Some(there) = there else {
+            return Ok(None);
+        };
         if !self.digests.is_empty() {
-            let mut verifier = Verifier::new(&self.digests);
-            let mut file = fs::File::open(path).ok()?;
-            io::copy(&mut file, &mut verifier).ok()?;
-            verifier.finish().ok()?;
+            let Ok(file) = fs::File::open(path) else {
+                return Ok(None);
+            };
+            let verifier = digest(file, &self.digests, check)?;
+            if verifier.map_or(true, |verifier| verifier.finish().is_err()) {
+                return Ok(None);
+            }
         }
+        Ok(self.conditions_by_record(path, &there))
+    }
+
+    fn conditions_by_record(&self, path: &Path, there: &fs::Metadata) -> Option<HeaderMap> {
         let target = part::behind_links(path).ok()?;
         let is_of_file = |record: &Record| {
             record.request == self.request
                 && record.length == Some(there.len())
                 && record.modified.is_some()
-                && record.modified == modification_time(&there)
+                && record.modified == modification_time(there)
         };
         let mut conditions = HeaderMap::new();
         let path = part::record_of_file(&target);
@@ -220,9 +228,11 @@ impl Download {
                 let modified = record.last_modified.map(|date| (IF_MODIFIED_SINCE, date));
                 conditions.extend(etag.into_iter().chain(modified));
             }
-            // It has the body of another request, or was changed since.
-            Some(_) => return None,
-            None => {
+            // It has the body of another request, or was changed since; but not if it has the right digest.
+            Some(_) if self.digests.is_empty() => return None,
+            // What is empty may be what is left of another one.
+            None if there.len() == 0 => return None,
+            _ => {
                 // Others cannot be written as a date of HTTP.
                 let modified = there.modified().ok()?;
                 let age = modified.duration_since(UNIX_EPOCH).ok()?;
@@ -301,17 +311,23 @@ impl Download {
     }
 
     /// Returns the file that has the body, according to the server.
-    pub(crate) fn unmodified_file(&self, status: StatusCode) -> Result<Option<Arc<Path>>, Error> {
+    pub(crate) fn unmodified_file(
+        &mut self,
+        status: StatusCode,
+    ) -> Result<Option<Arc<Path>>, Error> {
         let Some(path) = &self.if_modified else {
             return Ok(None);
         };
         if status != StatusCode::NOT_MODIFIED || self.conditions.is_empty() {
             return Ok(None);
         }
-        match fs::metadata(path) {
-            Ok(_) => Ok(Some(Arc::clone(path))),
-            Err(error) => Err(Error::file(path, error)),
+        fs::metadata(path).map_err(|error| Error::file(path, error))?;
+        let path = Arc::clone(path);
+        // What has come of another version is of no use any more.
+        if let Some(part) = self.part_path() {
+            part::delete_kept(&part, self.kept.take());
         }
+        Ok(Some(path))
     }
 
     /// Whether the body is saved if its response has this status.
@@ -439,6 +455,13 @@ impl Download {
         }
         let checked = self.check_length(open.length);
         let verified = checked.and_then(|()| open.verify());
+        let verified = verified.map_err(|error| {
+            if self.continues() {
+                error.after_continuation()
+            } else {
+                error
+            }
+        });
         if let Err(error) = verified {
             return Err(open.give_up(error));
         }
@@ -668,6 +691,23 @@ impl OpenFile {
             self.discard();
         }
         error
+    }
+}
+
+/// Computes digests of what is there. Fails with the error of `check`, which is called now and then.
+fn digest(
+    mut content: impl Read,
+    digests: &[ExpectedDigest],
+    check: &dyn Fn() -> Result<(), Error>,
+) -> Result<io::Result<Verifier>, Error> {
+    let mut verifier = Verifier::new(digests);
+    loop {
+        check()?;
+        match io::copy(&mut Read::take(&mut content, DIGEST_STEP), &mut verifier) {
+            Ok(0) => return Ok(Ok(verifier)),
+            Ok(_) => {}
+            Err(error) => return Ok(Err(error)),
+        }
     }
 }
 

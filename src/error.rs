@@ -112,7 +112,8 @@ enum Fault {
     BodyTruncated,
     BodyTooLarge(u64),
     /// The digest that the body has, and the expected one.
-    DigestMismatch(String),
+    /// The digests, and whether another attempt may find the right one.
+    DigestMismatch(String, bool),
     Decode,
     Redirect(String, Vec<RedirectHop>),
     Status(StatusCode),
@@ -198,7 +199,7 @@ impl Error {
             Fault::Protocol => ErrorKind::Protocol,
             Fault::BodyTruncated => ErrorKind::BodyTruncated,
             Fault::BodyTooLarge(_) => ErrorKind::BodyTooLarge,
-            Fault::DigestMismatch(_) => ErrorKind::DigestMismatch,
+            Fault::DigestMismatch(..) => ErrorKind::DigestMismatch,
             Fault::Decode => ErrorKind::Decode,
             Fault::Redirect(..) => ErrorKind::Redirect,
             Fault::Status(_) => ErrorKind::Status,
@@ -229,13 +230,15 @@ impl Error {
     /// machine, not the request.
     ///
     /// It says nothing about whether repeating is safe; for a request that is not idempotent, see
-    /// [`was_sent`](Error::was_sent). An [`ErrorKind::Status`] counts for 408, 429, 500, 502, 503 and 504.
+    /// [`was_sent`](Error::was_sent). An [`ErrorKind::Status`] counts for 408, 429, 500, 502, 503 and 504, and an
+    /// [`ErrorKind::DigestMismatch`] if the body was [continued](crate::RequestSpec::resume): the next attempt gets all of it.
     pub fn is_retryable(&self) -> bool {
         use ErrorKind::*;
 
         match self.0.fault {
             Fault::Credentials => return true,
             Fault::ProxyCredentials => return false,
+            Fault::DigestMismatch(_, was_continued) => return was_continued,
             _ => {}
         }
         match self.kind() {
@@ -402,7 +405,15 @@ impl Error {
 impl Error {
     /// Takes the digest that the body has, and the expected one.
     pub(crate) fn digest_mismatch(digests: String) -> Self {
-        Self::new(Fault::DigestMismatch(digests), true)
+        Self::new(Fault::DigestMismatch(digests, false), true)
+    }
+
+    /// The body was continued from a part, which may be at fault, and which the next attempt does without.
+    pub(crate) fn after_continuation(mut self) -> Self {
+        if let Fault::DigestMismatch(_, was_continued) = &mut self.0.fault {
+            *was_continued = true;
+        }
+        self
     }
 
     pub(crate) fn body_too_large(limit: u64) -> Self {
@@ -554,7 +565,7 @@ impl fmt::Display for Error {
                 f,
                 "the body is larger than the limit of {limit} bytes; raise it with max_body"
             ),
-            Fault::DigestMismatch(digests) => write!(f, "the body has the digest {digests}"),
+            Fault::DigestMismatch(digests, _) => write!(f, "the body has the digest {digests}"),
             Fault::Decode => write!(f, "could not decode the body{cause}"),
             Fault::Redirect(message, _) => write!(f, "could not follow the redirect: {message}"),
             Fault::Status(status) => write!(f, "the server responded with {status}"),

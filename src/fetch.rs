@@ -341,7 +341,7 @@ impl Context {
             }
             (_, download) if is_absent => {
                 verifier().map_or(Ok(()), Verifier::finish)?;
-                if let Some(download) = download {
+                if let Some(mut download) = download {
                     let look = engine.unblock(move || download.unmodified_file(status));
                     response.saved_to = Box::pin(look).await??;
                 }

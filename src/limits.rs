@@ -121,10 +121,10 @@ impl Limits {
     /// Sets the maximum bandwidth of the whole pool, in bytes per second: how fast the bodies of all responses together are received,
     /// before decoding. Building the pool fails if it is 0. Defaults to no limit.
     ///
-    /// The jobs in flight take turns, so that each gets the same share while all of them want more. What does not fit is left to the
-    /// server to hold back, as with a slow line. An attempt that waits for its turn waits as part of its
+    /// The jobs in flight take turns of 20 ms, so that each gets the same share while all of them want more. What does not fit is left
+    /// to the server to hold back, as with a slow line. An attempt that waits for its turn waits as part of its
     /// [`timeout`](crate::PoolBuilder::timeout), if there is one; the [stall timeout](crate::PoolBuilder::stall_timeout) does not run
-    /// meanwhile. What comes is handed on in steps of 16 KiB; up to 20 ms of the bandwidth may come at once.
+    /// meanwhile. A turn is 1 KiB at least and 256 KiB at most, and pieces of up to 16 KiB are not divided.
     /// Heads of responses and bodies of requests do not count.
     pub fn bandwidth(mut self, bytes_per_second: u64) -> Self {
         self.bandwidth = Some(bytes_per_second);

@@ -31,7 +31,7 @@ use crate::response::Response;
 /// An attempt is retried if a further one may succeed:
 ///
 /// - after an error that [`is_retryable`](crate::Error::is_retryable): no connection, a connection closed or reset, a
-///   timeout, a truncated body. Files are written from scratch, and handlers are called again, also for the bodies of
+///   timeout, a truncated body. Files are written from scratch, unless [`resume`](crate::RequestSpec::resume) continues them, and handlers are called again, also for the bodies of
 ///   responses that are retried;
 /// - after a response with one of the [`statuses`](Self::statuses), by default 408, 429, 500, 502, 503 and 504;
 ///

@@ -10,12 +10,26 @@ use tempfile::{NamedTempFile, TempPath};
 
 use crate::error::{Error, is_out_of_resources};
 
+/// The longest name that file systems have, in bytes.
+const MAX_NAME: usize = 255;
+
 /// Returns an error if the path cannot become a file, before anything is sent.
 pub(super) fn check_file(
     path: &Path,
     creates_dirs: bool,
     overwrite: Option<bool>,
 ) -> Result<(), Error> {
+    let text = path.as_os_str().as_encoded_bytes();
+    match path.file_name() {
+        None => return refused(path, "it names no file"),
+        Some(_) if text.ends_with(b"/") => {
+            return refused(path, "it names a folder; `save_into` saves into one");
+        }
+        Some(name) if name.len() > MAX_NAME => {
+            return refused(path, "its name is longer than 255 bytes");
+        }
+        Some(_) => {}
+    }
     match fs::metadata(path) {
         Ok(there) if there.is_dir() => return refused(path, "it is a directory"),
         Ok(there) if !there.is_file() => return refused(path, "it is there and not a file"),
@@ -31,6 +45,9 @@ pub(super) fn check_file(
 
 /// Returns an error if there cannot be files in this folder.
 pub(super) fn check_folder(path: &Path, creates_dirs: bool) -> Result<(), Error> {
+    if path.is_file() {
+        return refused(path, "it is a file, not a folder");
+    }
     check_parent(path, path, creates_dirs)
 }
 

@@ -14,9 +14,6 @@ use crate::response::ResponseHead;
 /// How often an observer is told of one body.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// How far an attempt may be ahead of its bandwidth: it is not worth a wait.
-const SLACK: Duration = Duration::from_millis(20);
-
 /// Measures the bodies of an attempt.
 pub(crate) struct Meter<'a> {
     counters: &'a Counters,
@@ -35,8 +32,12 @@ struct Body {
     /// Of all of it, if it is known.
     length: Option<u64>,
     told_at: Option<Instant>,
-    /// Those that it takes its bytes from.
+    /// Those that it takes turns at.
     bandwidths: Vec<Arc<Bandwidth>>,
+    /// What may come still in its turn, in bytes.
+    granted: u64,
+    /// What is to come of the body, if it is known.
+    left: Option<u64>,
 }
 
 impl<'a> Meter<'a> {
@@ -66,6 +67,7 @@ impl<'a> Meter<'a> {
         }
         if let Some(bandwidths) = self.bandwidths {
             self.body.bandwidths = bandwidths.of(Origin::from_url(&head.url));
+            self.body.left = head.content_length;
         }
     }
 
@@ -102,8 +104,8 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// Takes the next of what has come off, to be handed on: all of it, or a step if the bandwidth is limited. Returns until when
-    /// that has to wait, if it has.
+    /// Takes the next of what has come off, to be handed on: all of it, or what fits into a turn if the bandwidth is limited. Returns
+    /// until when that has to wait, if it has.
     pub(super) fn next_step(&mut self, rest: &mut Bytes) -> (Bytes, Option<Instant>) {
         if !self.is_limited() {
             return (std::mem::take(rest), None);
@@ -113,13 +115,41 @@ impl<'a> Meter<'a> {
         (step, wait)
     }
 
-    /// Takes bytes from the bandwidth. Returns until when to wait before they are handed on, if there is a wait.
-    pub(super) fn spend(&self, bytes: usize) -> Option<Instant> {
+    /// Takes a turn for bytes that have come, unless there is room for them in the last one. Returns until when to wait before they
+    /// are handed on, if there is a wait.
+    pub(super) fn spend(&mut self, bytes: usize) -> Option<Instant> {
+        let (body, bytes) = (&mut self.body, bytes as u64);
+        let left = body.left.unwrap_or(u64::MAX);
+        body.left = body.left.map(|left| left.saturating_sub(bytes));
+        if bytes <= body.granted {
+            body.granted -= bytes;
+            return None;
+        }
+        let missing = bytes - body.granted;
+        let turn = body
+            .bandwidths
+            .iter()
+            .map(|bandwidth| bandwidth.turn())
+            .min()?;
+        // No longer than the body.
+        let turn = turn.min(left.saturating_sub(body.granted)).max(missing);
+        body.granted = turn - missing;
         let now = Instant::now();
-        let bandwidths = self.body.bandwidths.iter();
-        let turn = bandwidths
-            .map(|bandwidth| bandwidth.take(bytes, now))
-            .max()?;
-        (turn.saturating_duration_since(now) > SLACK).then_some(turn)
+        let begins = body
+            .bandwidths
+            .iter()
+            .map(|bandwidth| bandwidth.take(turn, now));
+        begins.max().filter(|begins| *begins > now)
+    }
+}
+
+/// What was not needed is for others.
+impl Drop for Body {
+    fn drop(&mut self) {
+        if self.granted > 0 {
+            for bandwidth in &self.bandwidths {
+                bandwidth.give_back(self.granted);
+            }
+        }
     }
 }

@@ -53,29 +53,56 @@ impl Bandwidths {
     }
 }
 
-/// Bytes that take their time, one after the other: so attempts that receive them take turns.
+/// How long a turn is.
+const TURN: Duration = Duration::from_millis(20);
+
+/// How much may come in a turn, at least and at most.
+const MIN_TURN: u64 = 1 << 10;
+const MAX_TURN: u64 = 256 << 10;
+
+/// Attempts that receive bodies take turns, one after the other, in the order in which they ask for one. Each turn is of the same
+/// length, so each attempt gets the same share.
 pub(crate) struct Bandwidth {
-    seconds_per_byte: f64,
-    /// When those that were taken are done with.
+    bytes_per_second: u64,
+    /// When the turns that were given are over.
     free_at: Mutex<Instant>,
 }
 
 impl Bandwidth {
     fn new(bytes_per_second: u64) -> Arc<Self> {
         Arc::new(Self {
-            seconds_per_byte: (bytes_per_second as f64).recip(),
+            bytes_per_second,
             free_at: Mutex::new(Instant::now()),
         })
     }
 
-    /// Takes bytes that have come. Returns when it is their turn.
-    pub(crate) fn take(&self, bytes: usize, now: Instant) -> Instant {
-        let time = Duration::try_from_secs_f64(bytes as f64 * self.seconds_per_byte);
-        let time = time.unwrap_or(CENTURY).min(CENTURY);
+    /// How many bytes may come in a turn.
+    pub(crate) fn turn(&self) -> u64 {
+        let turns_per_second = 1_000 / u64::try_from(TURN.as_millis()).unwrap_or(1).max(1);
+        (self.bytes_per_second / turns_per_second).clamp(MIN_TURN, MAX_TURN)
+    }
+
+    /// Takes a turn for so many bytes. Returns when it begins.
+    pub(crate) fn take(&self, bytes: u64, now: Instant) -> Instant {
+        let time = self.time_of(bytes);
         let mut free_at = self.free_at.lock();
         let start = (*free_at).max(now);
         *free_at = start.checked_add(time).unwrap_or(start);
         start
+    }
+
+    /// Gives back what was not needed of a turn.
+    pub(crate) fn give_back(&self, bytes: u64) {
+        let time = self.time_of(bytes);
+        let mut free_at = self.free_at.lock();
+        *free_at = free_at.checked_sub(time).unwrap_or(*free_at);
+    }
+
+    fn time_of(&self, bytes: u64) -> Duration {
+        let seconds = bytes as f64 / self.bytes_per_second as f64;
+        Duration::try_from_secs_f64(seconds)
+            .unwrap_or(CENTURY)
+            .min(CENTURY)
     }
 
     fn is_in_use(self: &Arc<Self>, now: Instant) -> bool {
@@ -111,8 +138,18 @@ mod tests {
         assert_eq!(second.take(50, ms(0)), ms(100));
         assert_eq!(first.take(100, ms(120)), ms(150));
         assert_eq!(first.take(1, ms(900)), ms(900));
-        assert_eq!(first.take(usize::MAX, ms(900)), ms(901));
+        assert_eq!(first.take(1_000, ms(900)), ms(901));
+        first.give_back(999);
+        assert_eq!(first.take(1, ms(900)), ms(902));
+        assert_eq!(first.take(u64::MAX, ms(900)), ms(903));
         assert!(first.take(1, ms(900)) > ms(1_000_000));
+    }
+
+    #[test]
+    fn a_turn_is_short_but_worth_a_wait() {
+        for (bytes_per_second, turn) in [(1, 1 << 10), (1_000_000, 20_000), (u64::MAX, 256 << 10)] {
+            assert_eq!(Bandwidth::new(bytes_per_second).turn(), turn);
+        }
     }
 
     #[test]

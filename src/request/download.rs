@@ -65,7 +65,7 @@ impl RequestSpec {
     }
 
     /// Whether a file that is there already is replaced. With `false`, the job fails with
-    /// [`ErrorKind::Sink`](crate::ErrorKind::Sink), if it can before anything is sent; if several jobs save the same file, one of
+    /// [`ErrorKind::Sink`](crate::ErrorKind::Sink), whose source is an `io::Error` of kind `AlreadyExists`, if it can before anything is sent; if several jobs save the same file, one of
     /// them succeeds. Defaults to `true` for [`save_to`](Self::save_to); with [`save_into`](Self::save_into), the new
     /// file gets another name unless this is called.
     pub fn overwrite(mut self, overwrite: bool) -> Self {
@@ -86,7 +86,9 @@ impl RequestSpec {
     ///
     /// Applies to GET requests with [`save_to`](Self::save_to) or [`save_into`](Self::save_into). Bodies are asked for without
     /// encodings, unless the request has an `Accept-Encoding` header; what is encoded cannot be continued. While another job
-    /// saves the same file, the body is saved as a whole. How often it is continued is up to [`Retry`](crate::Retry); the part stays if the job fails, except with
+    /// saves the same file, the body is saved as a whole. How often it is continued is up to [`Retry`](crate::Retry): each
+    /// attempt counts, also for its [budget](crate::RetryBudget), though it gets further than the one before, so a server that cuts
+    /// often takes a large number and `budget(None)`. The part stays if the job fails, except with
     /// [`DigestMismatch`](crate::ErrorKind::DigestMismatch) or [`BodyTooLarge`](crate::ErrorKind::BodyTooLarge). If the system
     /// crashes, what it had not yet written to the disk may be missing in the middle of a part: a digest finds that out.
     pub fn resume(mut self, resume: bool) -> Self {
@@ -99,9 +101,11 @@ impl RequestSpec {
     /// [`Response::saved_to`](crate::Response::saved_to) returns this path. Defaults to unconditional requests.
     ///
     /// When a file is saved by a request with this setting, a hidden file beside it (`.threaded-….info`) keeps its `ETag` and
-    /// `Last-Modified`, which are then sent as `If-None-Match` and `If-Modified-Since`. Otherwise, or if the file was changed since, its
-    /// modification time is sent as `If-Modified-Since`. If there is no such file, or it does not have the digest that the request
-    /// expects, the request is unconditional. Applies to GET requests without conditions of their own.
+    /// `Last-Modified`, which are then sent as `If-None-Match` and `If-Modified-Since`. A file without this record is asked for by
+    /// its modification time. If there is no such file, if it was changed since, has the body of another request, or not the digest that
+    /// this one expects, the request is unconditional. A file with the expected digest is the right one, whatever it was saved by.
+    /// Digests are computed before the request is sent, as a part of the attempt's `timeout`. Applies to GET requests without
+    /// conditions of their own.
     pub fn if_modified(mut self, path: impl Into<PathBuf>) -> Self {
         self.options_mut().if_modified = Some(path.into().into());
         self

@@ -46,8 +46,17 @@ fn a_body_takes_its_time_wherever_it_goes() {
 
 #[test]
 fn jobs_share_it_evenly() {
-    let server = large();
-    let received = Arc::new(Mutex::new([0, 0]));
+    // As little as a turn takes, and so much that several turns are shorter than a timer.
+    for (bytes_per_second, length) in [(400_000, 400_000), (10_000_000, 5_000_000)] {
+        share(bytes_per_second, length);
+    }
+}
+
+fn share(bytes_per_second: u64, length: usize) {
+    const JOBS: usize = 4;
+
+    let server = Server::responding(vec![b'x'; length]);
+    let received = Arc::new(Mutex::new([0; JOBS]));
     let (at_end_tx, at_end) = threaded::crossbeam_channel::unbounded();
     let observer = {
         let received = Arc::clone(&received);
@@ -60,15 +69,18 @@ fn jobs_share_it_evenly() {
         }
     };
     let outcomes = pool()
-        .concurrency(2)
-        .limits(Limits::new().bandwidth(400_000))
+        .concurrency(JOBS)
+        .limits(Limits::new().bandwidth(bytes_per_second))
         .observer(observer)
-        .build_from_urls([server.url("/0"), server.url("/1")])
+        .build_from_urls((0..JOBS).map(|job| server.url(&format!("/{job}"))))
         .unwrap();
-    assert_eq!(outcomes.into_iter().filter(Result::is_ok).count(), 2);
+    assert_eq!(outcomes.into_iter().filter(Result::is_ok).count(), JOBS);
     let at_first_end = at_end.recv().unwrap();
     let least = at_first_end.into_iter().min().unwrap();
-    assert!(least > LENGTH as u64 / 2, "{at_first_end:?}");
+    assert!(
+        least > length as u64 / 2,
+        "{bytes_per_second}: {at_first_end:?}"
+    );
 }
 
 #[test]

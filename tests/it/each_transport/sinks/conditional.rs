@@ -176,6 +176,7 @@ fn a_file_without_the_right_digest_is_requested_unconditionally() {
     // Of `new`.
     const SHA256: &str = "11507a0e2f5e69d5dfa40a62a1bd7b6ee57e6bcd85c67c9b8431b36fff21c437";
 
+    let (dated, _) = server(&[("last-modified", DATE)]);
     let (server, asked) = server(&[("etag", "\"v1\"")]);
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("target");
@@ -185,6 +186,10 @@ fn a_file_without_the_right_digest_is_requested_unconditionally() {
     };
     outcome(get()).unwrap();
     assert_eq!(outcome(get()).unwrap().status().as_u16(), 304);
+    // A file with the right digest is the right one, wherever it is from.
+    let mirror = RequestSpec::get(dated.url("/mirror")).save_to(&target);
+    let mirror = mirror.if_modified(&target).sha256(SHA256);
+    assert_eq!(outcome(mirror).unwrap().status().as_u16(), 304);
     let saved = fs::metadata(&target).unwrap().modified().unwrap();
     fs::write(&target, "old").unwrap();
     let file = fs::File::options().write(true).open(&target).unwrap();

@@ -169,7 +169,7 @@ fn a_folder_that_is_missing_is_created_if_that_is_asked_for() {
     let file = folder.join("page");
     let exception = outcome(RequestSpec::get(server.url("/")).save_into(&file)).unwrap_err();
     assert!(
-        exception.to_string().contains("not a folder"),
+        exception.to_string().contains("a file, not a folder"),
         "{exception}"
     );
     assert_eq!(server.requests(), 1);

@@ -649,6 +649,8 @@ fn digests_and_limits_are_those_of_the_whole() {
     let exception = outcome(get(&server, &target)).unwrap_err();
     assert_eq!(exception.kind(), ErrorKind::DigestMismatch, "{exception:?}");
     assert!(names(target.folder.path()).is_empty());
+    // The next attempt gets all of it.
+    assert!(exception.is_retryable());
 
     let (server, target) = (Scripted::new(responses()), Target::new());
     outcome(get(&server, &target)).unwrap_err();
