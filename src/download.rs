@@ -87,6 +87,10 @@ impl Download {
             Some(BodyDestination::Folder(path)) => Some(Place::Folder(Arc::clone(path))),
             _ => None,
         };
+        let if_modified = spec.if_modified_file();
+        if place.is_none() && if_modified.is_none() {
+            return None;
+        }
         let is_get = *spec.method() == Method::GET;
         let fields = spec.header_map();
         let has_conditions = [
@@ -98,11 +102,7 @@ impl Download {
         ]
         .iter()
         .any(|name| fields.contains_key(name) || defaults.contains_key(name));
-        let if_modified = spec.if_modified_file();
         let if_modified = if_modified.filter(|_| is_get && !has_conditions).cloned();
-        if place.is_none() && if_modified.is_none() {
-            return None;
-        }
         let mut options = spec.save_options();
         options.resume &= is_get && !has_conditions;
         Some(Box::new(Self {
