@@ -35,7 +35,7 @@ use threaded::{
     Retry, Session, TransportBuilder,
 };
 
-const SCHEDULES: usize = 10_000;
+const SCHEDULES: usize = 6_000;
 
 /// Half of the schedules are random, half change between threads at few but unlikely places.
 fn on_every_schedule(body: impl Fn() + Send + Sync + 'static) {

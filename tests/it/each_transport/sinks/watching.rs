@@ -91,19 +91,13 @@ fn an_observer_is_told_now_and_then() {
                 }
             }
         };
+        let began = Instant::now();
         outcome_of(pool().observer(observer), spec).unwrap();
         let told = told.lock().unwrap();
-        assert!(told.len() > 2, "{told:?}");
+        let most = began.elapsed().as_millis() / 100;
+        assert!(told.len() > 2 && told.len() as u128 <= most, "{most}: {told:?}");
         for pair in told.windows(2) {
-            // The time is taken a moment before the observer is called.
-            assert!(
-                pair[1].0 - pair[0].0 > Duration::from_millis(50),
-                "{told:?}"
-            );
-            assert!(
-                pair[0].1 < pair[1].1 && pair[1].1 <= LENGTH as u64,
-                "{told:?}"
-            );
+            assert!(pair[0] < pair[1] && pair[1] <= LENGTH as u64, "{told:?}");
         }
     }
 }
