@@ -1,4 +1,4 @@
-//! The pool under the model checker, which runs each of these bodies on ten thousand schedules of its threads:
+//! The pool under the model checker, which runs each of these bodies on six thousand schedules of its threads:
 //!
 //! ```sh
 //! RUSTFLAGS="--cfg shuttle" cargo test --no-default-features --features hyper,journal --test model --target-dir target/model

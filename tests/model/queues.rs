@@ -19,7 +19,7 @@ use super::{SCHEDULES, pool, respond_ok, run};
 /// Retries are due at a time, and the end waits for what is being recorded: on a schedule that is unfair on purpose, nothing but
 /// time might pass. There are more steps in one than without a queue, and so fewer of them.
 fn on_every_fair_schedule(body: impl Fn() + Send + Sync + 'static) {
-    run(RandomScheduler::new(SCHEDULES / 25), body);
+    run(RandomScheduler::new(SCHEDULES / 15), body);
 }
 
 /// An empty queue, which is compacted whenever it can be on half of the schedules.

@@ -95,7 +95,10 @@ fn an_observer_is_told_now_and_then() {
         outcome_of(pool().observer(observer), spec).unwrap();
         let told = told.lock().unwrap();
         let most = began.elapsed().as_millis() / 100;
-        assert!(told.len() > 2 && told.len() as u128 <= most, "{most}: {told:?}");
+        assert!(
+            told.len() > 2 && told.len() as u128 <= most,
+            "{most}: {told:?}"
+        );
         for pair in told.windows(2) {
             assert!(pair[0] < pair[1] && pair[1] <= LENGTH as u64, "{told:?}");
         }
