@@ -84,7 +84,9 @@ impl LimitClient {
                 }
             }
         }
-        let left = self.asking.left.lock().take().unwrap_or_default();
+        // That there was something stays known: the other thread ends by it.
+        let left = self.asking.left.lock().as_mut().map(std::mem::take);
+        let left = left.unwrap_or_default();
         if !left.untold.is_empty() {
             let _ = self.server.cool_down(&self.pool, &left.untold);
         }

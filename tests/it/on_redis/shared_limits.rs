@@ -447,3 +447,29 @@ fn a_pool_with_shared_limits_that_is_dropped_leaves_no_thread_and_no_place() {
         eventually("the threads have ended", || threads() == before);
     });
 }
+
+#[test]
+fn a_pool_that_is_dropped_while_the_server_is_away_leaves_no_thread() {
+    let path = concat!(
+        module_path!(),
+        "::a_pool_that_is_dropped_while_the_server_is_away_leaves_no_thread"
+    );
+    in_subprocess(path, &[], || {
+        let mut store = TestStore::new();
+        let before = threads();
+        let (builder, begun, open) = gated();
+        let limits = Limits::new().in_flight_per_origin(1);
+        let queue = another(&store);
+        let pool = builder
+            .num_threads(2)
+            .limits(limits.shared(&queue))
+            .build_from_urls(urls(10))
+            .unwrap();
+        begun.recv().unwrap();
+        store.0.kill();
+        eventually("the queue is told", || !queue.is_connected());
+        drop(pool);
+        drop(open);
+        eventually("the threads have ended", || threads() == before);
+    });
+}
