@@ -85,7 +85,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Downloads all of them, until Ctrl-C, or until so many of them are complete. Returns how many are not.
+/// Downloads all files, until Ctrl-C or until `stop_after` of them are complete. Returns how many are incomplete.
 fn download(
     files: Vec<RequestSpec>,
     limits: Limits,

@@ -248,8 +248,7 @@ const MAX_WAITING: usize = 4;
 pub(crate) struct BackgroundVerifier(Arc<Shared>);
 
 struct Shared {
-    /// `None` once it is over.
-    verifier: Mutex<Option<Verifier>>,
+    verifier: Mutex<Verifier>,
     parts: Mutex<Parts>,
     has_changed: Condvar,
 }
@@ -265,7 +264,7 @@ struct Parts {
 impl BackgroundVerifier {
     pub(crate) fn new(verifier: Verifier) -> Self {
         Self(Arc::new(Shared {
-            verifier: Mutex::new(Some(verifier)),
+            verifier: Mutex::new(verifier),
             parts: Mutex::default(),
             has_changed: Condvar::new(),
         }))
@@ -291,8 +290,7 @@ impl BackgroundVerifier {
     /// The body is complete. Blocks until its digests are computed.
     pub(crate) fn finish(self) -> Result<(), Error> {
         drop(self.0.parts_if(|parts| !parts.is_computing));
-        let verifier = lock(&self.0.verifier).take();
-        verifier.map_or(Ok(()), Verifier::finish)
+        std::mem::take(&mut *lock(&self.0.verifier)).finish()
     }
 }
 
@@ -302,9 +300,7 @@ impl Shared {
         let mut parts = lock(&self.parts);
         while let Some(mut part) = parts.waiting.pop_front() {
             drop(parts);
-            if let Some(verifier) = &mut *lock(&self.verifier) {
-                verifier.update(&part);
-            }
+            lock(&self.verifier).update(&part);
             part.clear();
             parts = lock(&self.parts);
             parts.spare.push(part);

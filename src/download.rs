@@ -59,7 +59,7 @@ pub(crate) struct Download {
     /// Whether a response was of no use, so that the request was sent again.
     is_repeated: bool,
     /// What the response says of the body.
-    body: Body,
+    body: BodyInfo,
 }
 
 enum Place {
@@ -68,7 +68,7 @@ enum Place {
 }
 
 #[derive(Default)]
-struct Body {
+struct BodyInfo {
     etag: Option<HeaderValue>,
     last_modified: Option<HeaderValue>,
     length: Option<u64>,
@@ -120,7 +120,7 @@ impl Download {
             asked: None,
             digested: None,
             is_repeated: false,
-            body: Body::default(),
+            body: BodyInfo::default(),
         }))
     }
 
@@ -128,7 +128,7 @@ impl Download {
     /// and then, says that there is no time for more.
     pub(crate) fn prepare(
         mut self: Box<Self>,
-        check: impl Fn() -> Result<(), Error>,
+        check: &dyn Fn() -> Result<(), Error>,
     ) -> Result<Box<Self>, Error> {
         let SaveOptions {
             create_dirs,
@@ -143,10 +143,9 @@ impl Download {
         }
         if resume {
             self.find_part();
-            self.digest_part(&check)?;
+            self.digest_part(check)?;
         }
         if let Some(path) = self.if_modified.clone() {
-            let check: &dyn Fn() -> Result<(), Error> = &check;
             self.conditions = self.conditions_of(&path, check)?.unwrap_or_default();
         }
         Ok(self)
@@ -259,8 +258,7 @@ impl Download {
         }
     }
 
-    /// Whether the response, from this URL, can be taken in. Otherwise the request is to be sent again, and asks for the whole body
-    /// then.
+    /// Whether the response, from this URL, can be taken in. Otherwise the request must be sent again, for the whole body.
     pub(crate) fn accepts(&mut self, status: StatusCode, fields: &HeaderMap, url: &Url) -> bool {
         if self.options.resume {
             self.body.resource =
@@ -270,10 +268,7 @@ impl Download {
             return true;
         };
         asked.rest = match status {
-            StatusCode::PARTIAL_CONTENT if asked.record.resource == self.body.resource => {
-                asked.fitting_rest(fields)
-            }
-            StatusCode::PARTIAL_CONTENT => None,
+            StatusCode::PARTIAL_CONTENT => asked.fitting_rest(fields, &self.body.resource),
             StatusCode::RANGE_NOT_SATISFIABLE => None,
             _ => {
                 if status.is_success() {
@@ -339,7 +334,7 @@ impl Download {
     pub(crate) fn note(&mut self, head: &ResponseHead, is_encoded: bool) {
         let fields = &head.headers;
         let is_encoded = is_encoded || headers::has_encoding(fields);
-        let mut body = Body {
+        let mut body = BodyInfo {
             etag: fields.get(ETAG).cloned(),
             last_modified: fields.get(LAST_MODIFIED).cloned(),
             length: head.content_length.filter(|_| !is_encoded),
@@ -392,8 +387,8 @@ impl Download {
             path,
             target,
         };
-        if let Some(asked) = self.asked.as_ref().filter(|asked| asked.rest.is_some()) {
-            let continued = open.continue_from(asked.from);
+        if self.continues() {
+            let continued = open.continue_from(self.resumed_from());
             continued.map_err(|error| Error::file(&open.path, error))?;
         }
         open.verifier.join(begun);
@@ -472,9 +467,8 @@ impl Download {
         let path = Arc::clone(&open.path);
         let saved = self.replace(open);
         let is_refused = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
-        match kept {
-            Some(kept) if saved.as_ref().is_err_and(is_refused) => part::delete_kept(&kept, None),
-            _ => {}
+        if let Some(kept) = kept.filter(|_| saved.as_ref().is_err_and(is_refused)) {
+            part::delete_kept(&kept, None);
         }
         let saved = saved.map_err(|error| Error::file(&path, error))?;
         Ok(match &self.place {
@@ -496,7 +490,7 @@ impl Download {
     /// Gives the file its name, in place of another file or beside it.
     fn replace(&self, open: OpenFile) -> io::Result<PathBuf> {
         let OpenFile { file, target, .. } = open;
-        let Body {
+        let BodyInfo {
             etag,
             last_modified,
             ..

@@ -218,7 +218,7 @@ impl Context {
     ) -> Result<http::Response<E::Body>, Error> {
         if let Some(unprepared) = download.take() {
             let deadline = self.deadline.clone();
-            let prepare = engine.unblock(move || unprepared.prepare(|| deadline.check(false)));
+            let prepare = engine.unblock(move || unprepared.prepare(&|| deadline.check(false)));
             *download = Some(Box::pin(prepare).await??);
         }
         #[cfg(feature = "gzip")]

@@ -17,7 +17,6 @@ pub(super) struct Continuation {
 }
 
 /// The part of a body that completes another one.
-#[derive(Clone, Copy)]
 pub(super) struct Rest {
     /// Exclusive.
     pub(super) end: u64,
@@ -43,8 +42,11 @@ impl Continuation {
         })
     }
 
-    /// What a 206 continues the part with (RFC 9110, section 15.3.7); `None` if it may be of anything else.
-    pub(super) fn fitting_rest(&self, fields: &HeaderMap) -> Option<Rest> {
+    /// What a 206 of this resource continues the part with (RFC 9110, section 15.3.7); `None` if it may be of anything else.
+    pub(super) fn fitting_rest(&self, fields: &HeaderMap, resource: &str) -> Option<Rest> {
+        if self.record.resource != resource {
+            return None;
+        }
         let is_multipart = fields.get(CONTENT_TYPE).is_some_and(|value| {
             let start = value.as_bytes().get(.."multipart/byteranges".len());
             start.is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/byteranges"))

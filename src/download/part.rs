@@ -178,20 +178,14 @@ pub(super) fn open_kept(path: &Path, create: bool) -> io::Result<Option<NamedTem
 fn open_claimed(path: &Path, create: bool) -> io::Result<Option<File>> {
     use std::os::unix::fs::MetadataExt;
 
-    use rustix::fs::{Mode, OFlags, open};
+    use rustix::fs::OFlags;
 
-    let mut flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut flags = OFlags::RDWR;
     flags.set(OFlags::CREATE, create);
-    let file = match open(path, flags, Mode::from_raw_mode(0o666)) {
-        Ok(file) => File::from(file),
-        Err(error) => {
-            let error = io::Error::from(error);
-            return if is_out_of_resources(&error) {
-                Err(error)
-            } else {
-                Ok(None)
-            };
-        }
+    let file = match open_itself(path, flags) {
+        Ok(file) => file,
+        Err(error) if is_out_of_resources(&error) => return Err(error),
+        Err(_) => return Ok(None),
     };
     let there = file.metadata()?;
     if !there.is_file() || there.nlink() != 1 {
@@ -230,23 +224,28 @@ fn open_claimed(path: &Path, create: bool) -> io::Result<Option<File>> {
 
 /// Opens a file that must not be a link, nor anything else than a file.
 pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
-    let file = open_without_following(path)?;
+    #[cfg(unix)]
+    let file = open_itself(path, rustix::fs::OFlags::RDONLY)?;
+    #[cfg(windows)]
+    let file = open_itself(path)?;
     if file.metadata()?.is_file() {
         return Ok(file);
     }
     Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"))
 }
 
+/// Opens what is at the path. It may be something else than a file, a link or a pipe: no link is followed, and a pipe not waited for.
 #[cfg(unix)]
-fn open_without_following(path: &Path) -> io::Result<File> {
+fn open_itself(path: &Path, flags: rustix::fs::OFlags) -> io::Result<File> {
     use rustix::fs::{Mode, OFlags, open};
 
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    Ok(open(path, flags, Mode::empty()).map(File::from)?)
+    let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(open(path, flags, Mode::from_raw_mode(0o666)).map(File::from)?)
 }
 
+/// Opens what is at the path. No link is followed.
 #[cfg(windows)]
-fn open_without_following(path: &Path) -> io::Result<File> {
+fn open_itself(path: &Path) -> io::Result<File> {
     use std::os::windows::fs::OpenOptionsExt;
 
     const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
@@ -331,11 +330,7 @@ fn claim(file: &File) -> bool {
 /// Deletes a part whose process was killed.
 #[cfg(unix)]
 fn delete_if_abandoned(path: &Path) {
-    use rustix::fs::{Mode, OFlags, open};
-
-    // Something else may have been put there: a link, a pipe.
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    if let Ok(file) = open(path, flags, Mode::empty()).map(File::from) {
+    if let Ok(file) = open_itself(path, rustix::fs::OFlags::RDWR) {
         // Whatever is at the path is deleted under its lock only, so it stays the same file.
         if lock(&file).is_ok() && is_at(&file, path) {
             let _ = fs::remove_file(path);

@@ -21,12 +21,12 @@ pub(crate) struct Meter<'a> {
     /// The observer, and the attempt that it is told of.
     watched: Option<(&'a Arc<dyn Observer>, Attempt<'a>)>,
     bandwidths: Option<&'a Bandwidths>,
-    body: Body,
+    body: MeteredBody,
 }
 
 /// The body that arrives.
 #[derive(Default)]
-struct Body {
+struct MeteredBody {
     received: u64,
     resumed_from: u64,
     /// Of all of it, if it is known.
@@ -52,7 +52,7 @@ impl<'a> Meter<'a> {
             worker,
             watched,
             bandwidths,
-            body: Body::default(),
+            body: MeteredBody::default(),
         }
     }
 
@@ -144,7 +144,7 @@ impl<'a> Meter<'a> {
 }
 
 /// What was not needed is for others.
-impl Drop for Body {
+impl Drop for MeteredBody {
     fn drop(&mut self) {
         if self.granted > 0 {
             for bandwidth in &self.bandwidths {
