@@ -3,18 +3,21 @@
 
 mod continuation;
 mod file_name;
+mod open_file;
 mod part;
+mod segments;
 mod validators;
 
 use std::fs;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::header::{
-    ACCEPT, ACCEPT_LANGUAGE, ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
+    ACCEPT, ACCEPT_LANGUAGE, ACCEPT_RANGES, ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use sha2::{Digest, Sha256};
@@ -22,9 +25,12 @@ use tempfile::{NamedTempFile, PersistError};
 use url::{Position, Url};
 
 use self::continuation::{Continuation, Rest};
-use self::validators::{Record, Validator, modification_time};
-use crate::digest::{BackgroundVerifier, ExpectedDigest, Verifier};
-use crate::error::{Error, ErrorKind};
+pub(crate) use self::open_file::{OpenFile, SegmentedFile};
+pub(crate) use self::segments::Claim;
+use self::segments::{MIN_SEGMENT, Segments};
+use self::validators::{OpenRecord, Record, Validator, modification_time};
+use crate::digest::{ExpectedDigest, Verifier};
+use crate::error::Error;
 use crate::headers;
 use crate::request::{BodyDestination, RequestSpec, SaveOptions};
 use crate::response::ResponseHead;
@@ -58,6 +64,8 @@ pub(crate) struct Download {
     digested: Option<Verifier>,
     /// Whether a response was of no use, so that the request was sent again.
     is_repeated: bool,
+    /// The headers of the request, without those that are about a file; if segments of it may be requested.
+    sent: HeaderMap,
     /// What the response says of the body.
     body: BodyInfo,
 }
@@ -72,8 +80,10 @@ struct BodyInfo {
     etag: Option<HeaderValue>,
     last_modified: Option<HeaderValue>,
     length: Option<u64>,
-    /// By which a part of it can be continued later.
+    /// By which a part of it can be recognized as such.
     validator: Option<Validator>,
+    /// Whether the server states that it sends ranges of it.
+    has_ranges: bool,
     /// Identifies what was requested in the end.
     resource: String,
     name: String,
@@ -104,7 +114,10 @@ impl Download {
         .any(|name| fields.contains_key(name) || defaults.contains_key(name));
         let if_modified = if_modified.filter(|_| is_get && !has_conditions).cloned();
         let mut options = spec.save_options();
-        options.resume &= is_get && !has_conditions;
+        if !is_get || has_conditions {
+            options.resume = false;
+            options.segments = 1;
+        }
         Some(Box::new(Self {
             place,
             options,
@@ -120,16 +133,21 @@ impl Download {
             asked: None,
             digested: None,
             is_repeated: false,
+            sent: HeaderMap::new(),
             body: BodyInfo::default(),
         }))
     }
 
     /// Looks at what is there, before anything is sent. Fails if the body could not be saved, or if `check`, which is called now
-    /// and then, says that there is no time for more.
+    /// and then, says that there is no time for more. `can_split` is whether several exchanges are possible at once.
     pub(crate) fn prepare(
         mut self: Box<Self>,
+        can_split: bool,
         check: &dyn Fn() -> Result<(), Error>,
     ) -> Result<Box<Self>, Error> {
+        if !can_split {
+            self.options.segments = 1;
+        }
         let SaveOptions {
             create_dirs,
             overwrite,
@@ -161,8 +179,24 @@ impl Download {
         };
         let record = Record::read(&part::record_of_part(&path));
         let length = file.as_file().metadata().map_or(0, |there| there.len());
-        self.asked = record.and_then(|record| Continuation::of(record, &self.request, length));
+        let mut asked = record.and_then(|record| Continuation::of(record, &self.request, length));
+        if !self.may_split() {
+            asked = asked.and_then(|asked| reduce(asked, file.as_file(), &path));
+        }
+        self.asked = asked;
         self.kept = Some(file);
+    }
+
+    /// How many connections may receive the body at once.
+    pub(crate) fn max_segments(&self) -> usize {
+        match self.place {
+            Some(_) => self.options.segments.into(),
+            None => 1,
+        }
+    }
+
+    fn may_split(&self) -> bool {
+        self.max_segments() > 1
     }
 
     /// Computes what a part amounts to for the digests. That is done before anything is sent, since a server does not wait as long
@@ -247,20 +281,43 @@ impl Download {
     }
 
     /// What the request has to say about the file.
-    pub(crate) fn add_headers(&self, headers: &mut HeaderMap) {
+    pub(crate) fn add_headers(&mut self, headers: &mut HeaderMap) {
+        if self.may_split() {
+            self.sent = headers.clone();
+        }
         let conditions = self.conditions.iter();
         headers.extend(conditions.map(|(name, value)| (name.clone(), value.clone())));
         if let Some(asked) = &self.asked {
-            if let Ok(range) = HeaderValue::try_from(format!("bytes={}-", asked.from)) {
-                headers.insert(RANGE, range);
-                headers.insert(IF_RANGE, asked.validator.value().clone());
-            }
+            let (from, end) = asked.first_missing();
+            add_range(headers, from, end, &asked.validator);
         }
+    }
+
+    /// The headers of a request for a segment of the body.
+    pub(crate) fn segment_headers(&self, range: &Range<u64>) -> HeaderMap {
+        let mut headers = self.sent.clone();
+        if let Some(validator) = &self.body.validator {
+            add_range(&mut headers, range.start, Some(range.end), validator);
+        }
+        headers
+    }
+
+    /// Whether a response is what was requested so, or the beginning of it. Returns where it ends.
+    pub(crate) fn fits_segment(
+        &self,
+        status: StatusCode,
+        fields: &HeaderMap,
+        range: &Range<u64>,
+    ) -> Option<u64> {
+        let validator = self.body.validator.as_ref()?;
+        let is_part = status == StatusCode::PARTIAL_CONTENT;
+        let rest = Rest::fitting(fields, validator, range.start, self.whole());
+        Some(rest.filter(|_| is_part)?.end)
     }
 
     /// Whether the response, from this URL, can be taken in. Otherwise the request must be sent again, for the whole body.
     pub(crate) fn accepts(&mut self, status: StatusCode, fields: &HeaderMap, url: &Url) -> bool {
-        if self.options.resume {
+        if self.needs_validator() {
             self.body.resource =
                 hexadecimal(Sha256::digest(&url[..Position::AfterPath]).as_slice());
         }
@@ -302,7 +359,22 @@ impl Download {
     /// How much of the body was there before.
     pub(crate) fn resumed_from(&self) -> u64 {
         let asked = self.asked.as_ref().filter(|asked| asked.rest.is_some());
-        asked.map_or(0, |asked| asked.from)
+        asked.map_or(0, Continuation::there)
+    }
+
+    /// The length of all of the body, if it is known of one that is continued.
+    pub(crate) fn continued_length(&self) -> Option<u64> {
+        self.rest().map(|rest| rest.whole)
+    }
+
+    /// Whether it must be possible to recognize another response as one of the same content.
+    fn needs_validator(&self) -> bool {
+        self.options.resume || self.may_split()
+    }
+
+    /// The length of all of the body, if it is known.
+    fn whole(&self) -> Option<u64> {
+        self.continued_length().or(self.body.length)
     }
 
     /// Returns the file that has the body, according to the server.
@@ -338,7 +410,15 @@ impl Download {
             etag: fields.get(ETAG).cloned(),
             last_modified: fields.get(LAST_MODIFIED).cloned(),
             length: head.content_length.filter(|_| !is_encoded),
-            validator: validators::strong(fields).filter(|_| self.options.resume && !is_encoded),
+            validator: match self.asked.as_ref().filter(|asked| asked.rest.is_some()) {
+                Some(asked) => Some(asked.validator.clone()),
+                None => {
+                    validators::strong(fields).filter(|_| self.needs_validator() && !is_encoded)
+                }
+            },
+            has_ranges: fields
+                .get(ACCEPT_RANGES)
+                .is_some_and(|unit| unit.as_bytes().eq_ignore_ascii_case(b"bytes")),
             resource: std::mem::take(&mut self.body.resource),
             name: String::new(),
         };
@@ -354,8 +434,8 @@ impl Download {
         self.body = body;
     }
 
-    /// Opens the file that the body is written to.
-    pub(crate) fn open(&mut self, digests: &[ExpectedDigest]) -> Result<OpenFile, Error> {
+    /// Opens the file that the body is written to, and decides whether it comes in segments.
+    pub(crate) fn open(&mut self, digests: &[ExpectedDigest]) -> Result<Opened, Error> {
         let place = self.place.as_ref();
         let (path, target) = match place {
             Some(Place::Folder(folder)) => {
@@ -369,89 +449,157 @@ impl Download {
             if self.options.create_dirs {
                 part::create_folder(part::folder(&target), self.options.sync)?;
             }
-            let (file, is_kept) = self.open_part(&target)?;
-            Ok((file, is_kept, target))
+            Ok((self.open_part(&target)?, target))
         });
-        let (file, is_kept, target) = opened.map_err(|error| Error::file(&path, error))?;
+        let (part, target) = opened.map_err(|error| Error::file(&path, error))?;
         // What is there of a part has been computed with.
         let begun = self.digested.take().filter(|_| self.continues());
         let begun = begun.unwrap_or_default();
         let verifier = Verifier::new(digests.get(begun.len()..).unwrap_or_default());
-        let mut open = OpenFile {
-            file,
-            buffer: Vec::new(),
-            verifier,
-            background: None,
-            length: 0,
-            is_kept,
-            path,
-            target,
-        };
+        let mut open = OpenFile::new(part.file, part.is_kept, path, target, verifier);
         if self.continues() {
-            let continued = open.continue_from(self.resumed_from());
+            let from = self.asked.as_ref().map_or(0, |asked| asked.from);
+            let continued = match &part.segments {
+                Some(_) => open.continue_behind(from),
+                None => open.continue_from(from),
+            };
             continued.map_err(|error| Error::file(&open.path, error))?;
         }
-        open.verifier.join(begun);
-        Ok(open)
+        open.join_verifier(begun);
+        Ok(match part.segments {
+            Some(segments) => Opened::Segmented(SegmentedFile::new(open, segments)),
+            None => Opened::Whole(open),
+        })
     }
 
-    /// Returns the part, and whether it is to be kept if the body is cut.
-    fn open_part(&mut self, target: &Path) -> io::Result<(NamedTempFile, bool)> {
+    /// What is missing of a body that is to be received in segments, before any of it has come, and how long all of it is.
+    fn segments(&self) -> Option<(Vec<Range<u64>>, u64)> {
+        self.body.validator.as_ref().filter(|_| self.may_split())?;
+        let whole = self.whole()?;
+        let (missing, has_ranges) = match &self.asked {
+            Some(asked) => match &asked.missing {
+                Some(missing) => return Some((missing.clone(), whole)),
+                None => (asked.from..whole, true),
+            },
+            None => (0..whole, self.body.has_ranges),
+        };
+        let is_long = missing.end.saturating_sub(missing.start) >= 2 * MIN_SEGMENT;
+        (is_long && has_ranges).then(|| (vec![missing], whole))
+    }
+
+    fn open_part(&mut self, target: &Path) -> io::Result<Part> {
         let kept = self.kept.take();
-        if self.continues() {
-            let gone = || io::Error::other("the part that it continues is gone");
-            return Ok((kept.ok_or_else(gone)?, true));
-        }
+        let segments = self.segments();
         let path = match &self.place {
             Some(Place::Folder(_)) => self.part_path(),
             _ => Some(part::kept_of(target)),
         };
-        let Some(path) = path else {
-            return Ok((part::create(target)?, false));
+        let is_new = !self.continues();
+        let kept = match (path, &self.body.validator) {
+            (None, _) => None,
+            (Some(path), Some(_)) if self.options.resume => match kept {
+                Some(kept) => Some((kept, path)),
+                None if !is_new => {
+                    return Err(io::Error::other("the part that it continues is gone"));
+                }
+                // What has come there since belongs to another job, which may go on with it.
+                None => part::open_kept(&path, true)?
+                    .filter(|there| part::is_empty(there.as_file()))
+                    .map(|there| (there, path)),
+            },
+            (Some(path), _) => {
+                // What there is of another version is of no use any more.
+                part::delete_kept(&path, kept);
+                None
+            }
         };
-        let Some(validator) = self.body.validator.clone() else {
-            // What there is of another version is of no use any more.
-            part::delete_kept(&path, kept);
-            return Ok((part::create(target)?, false));
+        let Some((kept, path)) = kept else {
+            let file = part::create(target)?;
+            let segments = match segments {
+                Some((missing, whole)) => {
+                    file.as_file().set_len(whole)?;
+                    Some(Segments::new(whole, missing, None))
+                }
+                None => None,
+            };
+            return Ok(Part {
+                file,
+                is_kept: false,
+                segments,
+            });
         };
-        let kept = match kept {
-            // What has come there since belongs to another job, which may go on with it.
-            None => part::open_kept(&path, true)?.filter(|there| part::is_empty(there.as_file())),
-            kept => kept,
+        let file = kept.as_file();
+        if is_new {
+            // In this order: what a record says is never said of what is left of another version.
+            file.set_len(0)?;
+        }
+        let segments = match segments {
+            Some((missing, whole)) => {
+                // Its length says nothing from now on, so there must be no record by which it did.
+                let record = part::record_of_part(&path);
+                let _ = fs::remove_file(&record);
+                file.set_len(whole)?;
+                let record = self.write_record(&path, Some(missing.clone()))?;
+                Some(Segments::new(whole, missing, Some(record)))
+            }
+            None => {
+                if is_new {
+                    self.write_record(&path, None)?;
+                }
+                None
+            }
         };
-        let Some(kept) = kept else {
-            return Ok((part::create(target)?, false));
-        };
-        // In this order: what the record says is never said of what is left of another version.
-        kept.as_file().set_len(0)?;
+        Ok(Part {
+            file: kept,
+            is_kept: true,
+            segments,
+        })
+    }
+
+    /// Writes the record of a part.
+    fn write_record(
+        &self,
+        part: &Path,
+        missing: Option<Vec<Range<u64>>>,
+    ) -> io::Result<OpenRecord> {
         let is_folder = matches!(self.place, Some(Place::Folder(_)));
         let mut record = Record {
             request: self.request.clone(),
             resource: self.body.resource.clone(),
-            length: self.body.length,
+            length: self.whole(),
             name: is_folder.then(|| self.body.name.clone()),
+            missing,
             ..Record::default()
         };
-        record.set_validator(validator);
-        record.write(&part::record_of_part(&path))?;
-        Ok((kept, true))
+        if let Some(validator) = self.body.validator.clone() {
+            record.set_validator(validator);
+        }
+        record.write(&part::record_of_part(part))
     }
 
-    /// Gives the file its name. Returns it.
-    pub(crate) fn complete(&self, open: OpenFile) -> Result<Arc<Path>, Error> {
+    /// Gives the file its name. Returns it. Fails if `check`, which is called now and then, says that there is no time for more.
+    pub(crate) fn complete(
+        &self,
+        open: OpenFile,
+        check: &dyn Fn() -> Result<(), Error>,
+    ) -> Result<Arc<Path>, Error> {
         let mut open = open.write_last()?;
         let kept = open.is_kept.then(|| open.file.path().to_owned());
-        if let Some(rest) = self.rest().filter(|rest| open.length > rest.end) {
+        let has_segments = open.is_segmented();
+        let rest = self.rest().filter(|_| !has_segments);
+        if let Some(rest) = rest.filter(|rest| open.length > rest.end) {
             let end = rest.end;
             open.discard();
             return Err(Error::protocol(format!(
                 "the part of the body (206) is longer than its Content-Range, which ends at {end}"
             )));
         }
-        let checked = self.check_length(open.length);
-        let verified = checked.and_then(|()| open.verify());
+        let verified = open
+            .verify_segments(check)
+            .and_then(|()| self.check_length(open.length))
+            .and_then(|()| open.verify());
         let verified = verified.map_err(|error| {
-            if self.continues() {
+            if self.continues() || has_segments {
                 error.after_continuation()
             } else {
                 error
@@ -542,7 +690,7 @@ impl Download {
                 last_modified: last_modified.clone(),
                 length: Some(there.len()),
                 modified: modification_time(&there),
-                name: None,
+                ..Record::default()
             };
             let path = part::record_of_file(&target);
             // Without it, the next request is made conditional by the time of the file.
@@ -587,104 +735,43 @@ fn persist_beside(mut file: NamedTempFile, target: PathBuf) -> io::Result<(fs::F
     ))
 }
 
-/// A file that is not complete. Deletes itself unless it is kept.
-pub(crate) struct OpenFile {
-    file: NamedTempFile,
-    /// What is to be written next.
-    pub(crate) buffer: Vec<u8>,
-    verifier: Verifier,
-    /// The same, once the body has turned out to be long.
-    background: Option<BackgroundVerifier>,
-    /// Of what was written.
-    pub(crate) length: u64,
-    /// Whether it stays if the body is cut.
-    is_kept: bool,
-    /// As the spec has it.
-    path: Arc<Path>,
-    /// Behind symbolic links.
-    target: PathBuf,
+/// A file that is open, and how the body comes.
+pub(crate) enum Opened {
+    Whole(OpenFile),
+    Segmented(SegmentedFile),
 }
 
-impl OpenFile {
-    /// What is behind this length is written anew; what is before belongs to the body.
-    fn continue_from(&mut self, length: u64) -> io::Result<()> {
-        let file = self.file.as_file_mut();
-        file.set_len(length)?;
-        if !self.verifier.is_empty() {
-            file.seek(SeekFrom::Start(0))?;
-            io::copy(&mut Read::take(&*file, length), &mut self.verifier)?;
-        }
-        file.seek(SeekFrom::Start(length))?;
-        self.length = length;
-        Ok(())
-    }
+/// A part that a body goes to.
+struct Part {
+    file: NamedTempFile,
+    /// Whether it is to be kept if the body is cut.
+    is_kept: bool,
+    segments: Option<Segments>,
+}
 
-    /// Writes what is in the buffer, after which more comes.
-    pub(crate) fn write(mut self) -> Result<Self, Error> {
-        self.write_buffer()?;
-        if !self.verifier.is_empty() {
-            let verifier = std::mem::take(&mut self.verifier);
-            self.background = Some(BackgroundVerifier::new(verifier));
-        }
-        match &self.background {
-            Some(background) => background.update(&mut self.buffer),
-            None => self.buffer.clear(),
-        }
-        Ok(self)
+/// Leaves of a part that was received in segments what is there from its beginning on, which a single connection can continue.
+fn reduce(asked: Continuation, part: &fs::File, path: &Path) -> Option<Continuation> {
+    if asked.missing.is_none() {
+        return Some(asked);
     }
+    let Continuation {
+        from, mut record, ..
+    } = asked;
+    record.missing = None;
+    let path = part::record_of_part(path);
+    // In this order: its length says nothing before it was cut.
+    fs::remove_file(&path).ok()?;
+    part.set_len(from).ok()?;
+    record.write(&path).ok()?;
+    let request = record.request.clone();
+    Continuation::of(record, &request, from)
+}
 
-    fn write_last(mut self) -> Result<Self, Error> {
-        self.write_buffer()?;
-        match &self.background {
-            Some(background) => background.update(&mut self.buffer),
-            None => self.verifier.update(&self.buffer),
-        }
-        self.buffer.clear();
-        Ok(self)
-    }
-
-    fn write_buffer(&mut self) -> Result<(), Error> {
-        let written = self.file.write_all(&self.buffer);
-        written.map_err(|error| Error::file(&self.path, error))?;
-        self.length += self.buffer.len() as u64;
-        Ok(())
-    }
-
-    fn verify(&mut self) -> Result<(), Error> {
-        let background = self.background.take();
-        match background {
-            Some(background) => background.finish(),
-            None => std::mem::take(&mut self.verifier).finish(),
-        }
-    }
-
-    /// Deletes a part that would otherwise be kept.
-    fn discard(self) {
-        if self.is_kept {
-            let path = self.file.path().to_owned();
-            part::delete_kept(&path, Some(self.file));
-        }
-    }
-
-    /// The attempt has failed. Keeps what has come, unless it is to blame.
-    pub(crate) fn give_up(mut self, error: Error) -> Error {
-        if !self.is_kept {
-            return error;
-        }
-        let is_useless = matches!(
-            error.kind(),
-            ErrorKind::DigestMismatch | ErrorKind::BodyTooLarge
-        );
-        let written = if is_useless {
-            Ok(())
-        } else {
-            self.file.write_all(&self.buffer)
-        };
-        let length = self.length + self.buffer.len() as u64;
-        if is_useless || (written.is_ok() && length == 0) {
-            self.discard();
-        }
-        error
+fn add_range(headers: &mut HeaderMap, from: u64, end: Option<u64>, validator: &Validator) {
+    let last = end.map_or(String::new(), |end| end.saturating_sub(1).to_string());
+    if let Ok(range) = HeaderValue::try_from(format!("bytes={from}-{last}")) {
+        headers.insert(RANGE, range);
+        headers.insert(IF_RANGE, validator.value().clone());
     }
 }
 

@@ -10,6 +10,7 @@ mod engine;
 mod hop;
 mod meter;
 mod redirect;
+mod segments;
 mod sink;
 #[cfg(test)]
 mod tests;
@@ -217,8 +218,9 @@ impl Context {
         meter: &mut Meter<'_>,
     ) -> Result<http::Response<E::Body>, Error> {
         if let Some(unprepared) = download.take() {
-            let deadline = self.deadline.clone();
-            let prepare = engine.unblock(move || unprepared.prepare(&|| deadline.check(false)));
+            let (deadline, can_split) = (self.deadline.clone(), engine.fork().is_some());
+            let check = move || deadline.check(false);
+            let prepare = engine.unblock(move || unprepared.prepare(can_split, &check));
             *download = Some(Box::pin(prepare).await??);
         }
         #[cfg(feature = "gzip")]
@@ -226,7 +228,7 @@ impl Context {
         loop {
             let is_first = history.is_empty() && !is_repeated(download);
             self.deadline.check(!is_first)?;
-            let response = self.send(engine, hop, download.as_deref()).await;
+            let response = self.send(engine, hop, download.as_deref_mut()).await;
             let response =
                 response.map_err(|error| attribute(error, history, self.has_http_proxy))?;
             let Some(next) = redirect::next(hop, &response, self.limits.max_redirects, history)?
@@ -268,7 +270,7 @@ impl Context {
         &self,
         engine: &mut E,
         hop: &Hop<'_>,
-        download: Option<&Download>,
+        download: Option<&mut Download>,
     ) -> Result<http::Response<E::Body>, Error> {
         if let Some(filter) = &self.filter {
             filter.check(&hop.url).map_err(Error::dns)?;
@@ -325,7 +327,8 @@ impl Context {
         let resumed_from = download
             .as_ref()
             .map_or(0, |download| download.resumed_from());
-        meter.begin(&head, resumed_from);
+        let continued_length = (download.as_ref()).and_then(|download| download.continued_length());
+        meter.begin(&head, resumed_from, continued_length);
         let incoming = Incoming::new(engine, body, is_absent, &self.deadline, meter);
         let mut response = Response {
             head,

@@ -1,14 +1,20 @@
 //! Continuing a part: what is asked for, and whether a response is the rest of it (RFC 9110, sections 13.1.5 and 15.3.7).
 
+use std::ops::Range;
+
 use http::HeaderMap;
 use http::header::{CONTENT_RANGE, CONTENT_TYPE};
 
+use super::segments;
 use super::validators::{Record, Validator};
 use crate::headers;
 
 /// What is asked for to continue a part.
 pub(super) struct Continuation {
+    /// All before is there.
     pub(super) from: u64,
+    /// What is missing, in order, if it is known; that is so for parts that are received in segments.
+    pub(super) missing: Option<Vec<Range<u64>>>,
     pub(super) validator: Validator,
     /// What is known of the whole.
     pub(super) record: Record,
@@ -32,41 +38,97 @@ impl Continuation {
             return None;
         }
         // Of a part that may be whole, the last byte is asked for again: so the server confirms that it has not changed.
-        let is_known_to_be_short = whole.is_some_and(|whole| length < whole);
-        let from = length.checked_sub(u64::from(!is_known_to_be_short))?;
-        (from > 0).then_some(Self {
+        let (from, missing) = match &record.missing {
+            Some(missing) => {
+                let whole = whole.filter(|whole| *whole == length)?;
+                let mut missing = segments::in_order(missing);
+                if missing.is_empty() {
+                    missing.push(whole.checked_sub(1)?..whole);
+                }
+                if missing.last()?.end > whole || *missing.first()? == (0..whole) {
+                    return None;
+                }
+                (missing.first()?.start, Some(missing))
+            }
+            None => {
+                let is_known_to_be_short = whole.is_some_and(|whole| length < whole);
+                let from = length.checked_sub(u64::from(!is_known_to_be_short))?;
+                if from == 0 {
+                    return None;
+                }
+                (from, None)
+            }
+        };
+        Some(Self {
             from,
+            missing,
             validator,
             record,
             rest: None,
         })
     }
 
-    /// What a 206 of this resource continues the part with (RFC 9110, section 15.3.7); `None` if it may be of anything else.
+    /// The first of what is missing; without an end if that is the end of the whole.
+    pub(super) fn first_missing(&self) -> (u64, Option<u64>) {
+        let first = self.missing.as_ref().and_then(|missing| missing.first());
+        let end = first.map(|first| first.end);
+        (
+            self.from,
+            end.filter(|end| self.record.length != Some(*end)),
+        )
+    }
+
+    /// How much of the whole is there.
+    pub(super) fn there(&self) -> u64 {
+        match (&self.missing, self.record.length) {
+            (Some(missing), Some(whole)) => whole - length_of(missing),
+            _ => self.from,
+        }
+    }
+
+    /// What a 206 of this resource continues the part with; `None` if it may be of anything else.
     pub(super) fn fitting_rest(&self, fields: &HeaderMap, resource: &str) -> Option<Rest> {
         if self.record.resource != resource {
             return None;
         }
+        Rest::fitting(fields, &self.validator, self.from, self.record.length)
+    }
+}
+
+/// All of these ranges together.
+pub(super) fn length_of(missing: &[Range<u64>]) -> u64 {
+    missing.iter().map(|range| range.end - range.start).sum()
+}
+
+impl Rest {
+    /// What a 206 consists of if it begins here, and belongs to the content with this validator and this length, if that is known (RFC
+    /// 9110, section 15.3.7); `None` if it may be of anything else.
+    pub(super) fn fitting(
+        fields: &HeaderMap,
+        validator: &Validator,
+        from: u64,
+        length: Option<u64>,
+    ) -> Option<Self> {
         let is_multipart = fields.get(CONTENT_TYPE).is_some_and(|value| {
             let start = value.as_bytes().get(.."multipart/byteranges".len());
             start.is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/byteranges"))
         });
-        if is_multipart || headers::has_encoding(fields) || !self.validator.is_that_of(fields) {
+        if is_multipart || headers::has_encoding(fields) || !validator.is_that_of(fields) {
             return None;
         }
         let mut ranges = fields.get_all(CONTENT_RANGE).iter();
         let ContentRange { start, end, whole } =
             ContentRange::parse(ranges.next()?.to_str().ok()?)?;
-        if ranges.next().is_some() || start != self.from {
+        if ranges.next().is_some() || start != from {
             return None;
         }
-        let whole = match (whole, self.record.length) {
+        let whole = match (whole, length) {
             (Some(told), Some(known)) if told != known => return None,
             (told, known) => told.or(known)?,
         };
         let announced = headers::content_length(fields);
         let fits = end <= whole && announced.is_none_or(|length| length == end - start);
-        fits.then_some(Rest { end, whole })
+        fits.then_some(Self { end, whole })
     }
 }
 

@@ -1,11 +1,13 @@
 //! By what a body is recognized: validators (RFC 9110, section 8.8), and the record of them beside a saved file or a part of one.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::part;
+use super::segments::MAX_MISSING;
 use http::header::{DATE, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue};
 
@@ -16,8 +18,11 @@ const MIN_AGE: Duration = Duration::from_secs(60);
 /// The first line of a record. Those of other versions are ignored.
 const HEADING: &[u8] = b"reqwest-threaded 1";
 
-/// Records have at most two headers and a name.
+/// Records have at most two headers, a name, and [`MAX_MISSING`] ranges.
 const MAX_RECORD: u64 = 64 << 10;
+
+/// What a record ends with. What is cut off does not.
+const END: &[u8] = b"\nend: \n";
 
 /// The validator by which two parts belong to the same content, if a response has one.
 pub(super) fn strong(headers: &HeaderMap) -> Option<Validator> {
@@ -74,6 +79,9 @@ pub(super) struct Record {
     pub(super) modified: Option<Duration>,
     /// The name that the server gives the body, if it has a say in it.
     pub(super) name: Option<String>,
+    /// What is missing of a part that is received in segments. Its file has the length of the whole. `None` if all is there up to the
+    /// end of the file.
+    pub(super) missing: Option<Vec<Range<u64>>>,
 }
 
 impl Record {
@@ -90,8 +98,8 @@ impl Record {
         }
     }
 
-    /// Writes it to a new file, in place of any other.
-    pub(super) fn write(&self, path: &Path) -> io::Result<()> {
+    /// Writes it to a new file, in place of any other. That file stays open.
+    pub(super) fn write(&self, path: &Path) -> io::Result<OpenRecord> {
         let mut text = HEADING.to_vec();
         let mut line = |name: &str, value: &[u8]| {
             text.extend_from_slice(b"\n");
@@ -115,12 +123,22 @@ impl Record {
         if let Some(name) = &self.name {
             line("name", name.as_bytes());
         }
-        // What is cut off has no end.
-        line("end", b"\n");
+        let first_missing = text.len();
+        if let Some(missing) = &self.missing {
+            let missing = missing.iter().cloned().chain(std::iter::repeat(0..0));
+            for range in missing.take(MAX_MISSING) {
+                text.extend_from_slice(missing_line(&range).as_bytes());
+            }
+        }
+        text.extend_from_slice(END);
         let _ = fs::remove_file(path);
         // Follows no link.
         let mut file = File::options().write(true).create_new(true).open(path)?;
-        file.write_all(&text)
+        file.write_all(&text)?;
+        Ok(OpenRecord {
+            file,
+            first_missing: first_missing as u64,
+        })
     }
 
     /// Reads one. `None` if there is none, or something else.
@@ -150,11 +168,38 @@ impl Record {
                     record.modified = Some(Duration::from_nanos(text()?.parse().ok()?));
                 }
                 b"name" => record.name = Some(text()?.to_owned()),
+                b"missing" => {
+                    let (start, end) = text()?.split_once('-')?;
+                    let range = start.parse().ok()?..end.parse().ok()?;
+                    record.missing.get_or_insert_default().push(range);
+                }
                 b"end" => return Some(record),
                 _ => return None,
             }
         }
         None
+    }
+}
+
+/// A line that takes the same room whatever the range is.
+fn missing_line(range: &Range<u64>) -> String {
+    format!("\nmissing: {:020}-{:020}", range.start, range.end)
+}
+
+/// A record whose missing ranges change.
+pub(super) struct OpenRecord {
+    file: File,
+    /// Where the first of them stands.
+    first_missing: u64,
+}
+
+impl OpenRecord {
+    /// Replaces one of them. A process that is killed meanwhile leaves the old one or the new one.
+    pub(super) fn set_missing(&mut self, index: usize, range: &Range<u64>) -> io::Result<()> {
+        let line = missing_line(range);
+        let at = self.first_missing + (index * line.len()) as u64;
+        self.file.seek(SeekFrom::Start(at))?;
+        self.file.write_all(line.as_bytes())
     }
 }
 
@@ -237,6 +282,7 @@ mod tests {
             length: Some(u64::MAX),
             modified: Some(Duration::new(7, 9)),
             name: Some("naïve: 1".to_owned()),
+            missing: None,
         };
         for record in [full, Record::default()] {
             record.write(&path).expect("it is written");
@@ -248,6 +294,19 @@ mod tests {
             }
             record.write(&path).expect("it replaces another");
         }
+        let mut record = Record {
+            missing: Some(vec![0..5, 7..u64::MAX]),
+            ..Record::default()
+        };
+        let mut open = record.write(&path).expect("it is written");
+        for (index, range) in [(0, 3..5), (MAX_MISSING - 1, 1..2), (1, 0..0)] {
+            open.set_missing(index, &range).expect("it is written");
+        }
+        let mut missing = vec![0..0; MAX_MISSING];
+        missing[0] = 3..5;
+        missing[MAX_MISSING - 1] = 1..2;
+        record.missing = Some(missing);
+        assert_eq!(Record::read(&path), Some(record));
         fs::write(&path, "reqwest-threaded 2\nend: \n").expect("it is written");
         assert_eq!(Record::read(&path), None);
         assert_eq!(Record::read(folder.path()), None);

@@ -17,7 +17,7 @@ use crate::headers;
 const MAX_DRAIN: usize = 64 << 10;
 
 /// How long pieces of it are drained as they come. A server that sends one at a time would otherwise keep the worker.
-const DRAIN_TIME: Duration = Duration::from_millis(100);
+pub(super) const DRAIN_TIME: Duration = Duration::from_millis(100);
 
 /// Refuses transfer codings that no transport decodes (RFC 9112, section 7): the body would come with its framing.
 pub(super) fn check_framing(headers: &HeaderMap) -> Result<(), Error> {

@@ -46,6 +46,9 @@ pub(super) trait Engine {
         exchange: &mut Exchange<'_>,
     ) -> Result<http::Response<Self::Body>, Error>;
 
+    /// Another engine on the same session, whose exchanges go on at the same time. `None` if it blocks.
+    fn fork(&self) -> Option<Box<Self>>;
+
     /// The address of the server or proxy that a body comes from, if it is known.
     fn remote_addr(body: &Self::Body) -> Option<SocketAddr>;
 
@@ -108,6 +111,10 @@ impl Engine for dyn Transport + '_ {
                 ..exchange.clone()
             },
         )
+    }
+
+    fn fork(&self) -> Option<Box<Self>> {
+        None
     }
 
     fn remote_addr(body: &ResponseBody) -> Option<SocketAddr> {
@@ -194,6 +201,10 @@ impl Engine for HyperTransport {
         #[cfg(shuttle)]
         modelled().await?;
         HyperTransport::exchange(self, exchange).await
+    }
+
+    fn fork(&self) -> Option<Box<Self>> {
+        Some(Box::new(self.clone()))
     }
 
     fn remote_addr(body: &HyperBody) -> Option<SocketAddr> {

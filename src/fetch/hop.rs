@@ -167,7 +167,8 @@ impl<'a> Hop<'a> {
         if !all.contains_key(ACCEPT_ENCODING) {
             // A range counts the bytes of the encoded content (RFC 9110, section 14.1.2), a part of which cannot be decoded.
             let takes_encodings = self.wants_decoding() && !all.contains_key(RANGE);
-            if (self.spec.resumes() && saves) || verifies {
+            let needs_plain_body = self.spec.resumes() || self.spec.max_segments() > 1;
+            if (needs_plain_body && saves) || verifies {
                 all.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             } else if let Some(accepted) = decode::ACCEPTED.filter(|_| takes_encodings) {
                 all.insert(ACCEPT_ENCODING, HeaderValue::from_static(accepted));

@@ -56,18 +56,24 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// The body of this response comes next. A part of it may be there.
-    pub(super) fn begin(&mut self, head: &ResponseHead, resumed_from: u64) {
+    /// The body of this response comes next. A part of it may be there; then the length of all of it is known.
+    pub(super) fn begin(
+        &mut self,
+        head: &ResponseHead,
+        resumed_from: u64,
+        continued_length: Option<u64>,
+    ) {
+        let length = continued_length.or(head.content_length);
         if self.watched.is_some() {
             // What came before belongs to other bodies: those of redirects.
             self.body.received = 0;
             self.body.resumed_from = resumed_from;
-            self.body.length = head.content_length.map(|rest| resumed_from + rest);
+            self.body.length = length;
             self.body.told_at = Some(Instant::now());
         }
         if let Some(bandwidths) = self.bandwidths {
             self.body.bandwidths = bandwidths.of(Origin::from_url(&head.url));
-            self.body.left = head.content_length;
+            self.body.left = length.map(|length| length.saturating_sub(resumed_from));
         }
     }
 

@@ -12,8 +12,9 @@ use super::body::Incoming;
 use super::deadline::Deadline;
 use super::decode::{Decoded, Decoder};
 use super::engine::{Engine, NextPiece, Piece};
+use super::segments;
 use crate::digest::{ExpectedDigest, Verifier};
-use crate::download::Download;
+use crate::download::{Download, OpenFile, Opened};
 use crate::error::{Error, is_out_of_resources};
 use crate::request::Handler;
 use crate::response::ResponseHead;
@@ -109,7 +110,7 @@ impl<E: Engine + ?Sized> Incoming<'_, '_, E> {
 }
 
 /// How much of a file is written at once.
-const BUFFER: usize = 64 << 10;
+pub(super) const BUFFER: usize = 64 << 10;
 
 impl<E: Engine + ?Sized> Incoming<'_, '_, E> {
     /// Saves the content to a file, which gets its name in the end. Returns its path.
@@ -125,7 +126,7 @@ impl<E: Engine + ?Sized> Incoming<'_, '_, E> {
         download.note(head, !decoders.is_empty());
         let stall_timeout = self.deadline.stall_timeout();
         let until = stall_timeout.and_then(|limit| Instant::now().checked_add(limit));
-        let mut file = loop {
+        let opened = loop {
             let is_in_time = until.is_none_or(|until| Instant::now() < until);
             let digests = digests.to_vec();
             let opening = self.engine.unblock(move || {
@@ -145,7 +146,41 @@ impl<E: Engine + ?Sized> Incoming<'_, '_, E> {
                 opened => break opened?,
             }
         };
-        let mut decoded = Decoded::new(decoders, max_body.unwrap_or(u64::MAX));
+        let (max_body, deadline) = (max_body.unwrap_or(u64::MAX), self.deadline);
+        match opened {
+            Opened::Whole(file) => {
+                let (file, fault) = self.write_whole(file, decoders, max_body).await?;
+                let saved = complete(self.engine, deadline, download, file, fault).await;
+                if saved.is_ok() {
+                    self.drain().await;
+                }
+                saved
+            }
+            Opened::Segmented(file) if file.segments.whole() > max_body => {
+                let fault = Some(Error::body_too_large(max_body));
+                complete(self.engine, deadline, download, file.into_file(), fault).await
+            }
+            Opened::Segmented(file) => {
+                let source = segments::Source {
+                    download: &download,
+                    url: &head.url,
+                    deadline,
+                };
+                let receiving = segments::receive(self, file, source, head.content_length);
+                let (engine, file, fault) = Box::pin(receiving).await?;
+                complete(engine, deadline, download, file.into_file(), fault).await
+            }
+        }
+    }
+
+    /// Writes the content to a file, up to its end or to a fault.
+    async fn write_whole(
+        &mut self,
+        mut file: OpenFile,
+        decoders: &[Decoder],
+        max_body: u64,
+    ) -> Result<(OpenFile, Option<Error>), Error> {
+        let mut decoded = Decoded::new(decoders, max_body);
         let mut fault = decoded.count(file.length).err();
         while fault.is_none() {
             match self.next(&mut decoded, &mut file.buffer).await {
@@ -155,17 +190,24 @@ impl<E: Engine + ?Sized> Incoming<'_, '_, E> {
                 Err(error) => fault = Some(error),
             }
         }
-        let deadline = self.deadline.clone();
-        let complete = move || match fault.map_or_else(|| deadline.check(true), Err) {
-            Ok(()) => download.complete(file),
-            Err(error) => Err(file.give_up(error)),
-        };
-        let saved = self.engine.unblock(complete).await?;
-        if saved.is_ok() {
-            self.drain().await;
-        }
-        saved
+        Ok((file, fault))
     }
+}
+
+/// Gives a file its name, unless there was a fault: then it stays a part. Returns its path.
+async fn complete<E: Engine + ?Sized>(
+    engine: &mut E,
+    deadline: &Deadline,
+    download: Box<Download>,
+    file: OpenFile,
+    fault: Option<Error>,
+) -> Result<Arc<Path>, Error> {
+    let deadline = deadline.clone();
+    let complete = move || match fault.map_or_else(|| deadline.check(true), Err) {
+        Ok(()) => download.complete(file, &|| deadline.check(true)),
+        Err(error) => Err(file.give_up(error)),
+    };
+    engine.unblock(complete).await?
 }
 
 impl<E: Engine + ?Sized> Incoming<'_, '_, E> {

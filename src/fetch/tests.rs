@@ -180,6 +180,10 @@ impl Engine for Pending {
         response
     }
 
+    fn fork(&self) -> Option<Box<Self>> {
+        None
+    }
+
     fn remote_addr(_body: &Script) -> Option<SocketAddr> {
         None
     }

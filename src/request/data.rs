@@ -67,6 +67,8 @@ struct SpecData {
     #[serde(skip_serializing_if = "Option::is_none")]
     resume: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    segments: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     if_modified: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     remote_time: Option<bool>,
@@ -356,10 +358,12 @@ impl SpecData {
             remote_time,
             sync,
             verify_digest_headers,
+            segments,
         } = options.saving;
         data.create_dirs = create_dirs.then_some(true);
         data.overwrite = overwrite;
         data.resume = resume.then_some(true);
+        data.segments = Some(segments.into()).filter(|segments| *segments > 1);
         data.remote_time = remote_time.then_some(true);
         data.sync = sync.then_some(true);
         data.verify_digest_headers = verify_digest_headers.then_some(true);
@@ -462,6 +466,9 @@ impl SpecData {
         }
         if let Some(resume) = self.resume {
             spec = spec.resume(resume);
+        }
+        if let Some(segments) = self.segments {
+            spec = spec.segments(segments);
         }
         if let Some(path) = self.if_modified {
             spec = spec.if_modified(path);

@@ -16,7 +16,12 @@ pub(crate) struct SaveOptions {
     pub(crate) remote_time: bool,
     pub(crate) sync: bool,
     pub(crate) verify_digest_headers: bool,
+    /// Up to [`MAX_SEGMENTS`]; one or none is the same.
+    pub(crate) segments: u8,
 }
+
+/// What download managers go up to as well.
+const MAX_SEGMENTS: u8 = 16;
 
 impl RequestSpec {
     /// Writes the body of the response to a file. Replaces a handler or a folder set before. Defaults to memory.
@@ -93,6 +98,30 @@ impl RequestSpec {
     /// crashes, what it had not yet written to the disk may be missing in the middle of a part: a digest finds that out.
     pub fn resume(mut self, resume: bool) -> Self {
         self.options_mut().saving.resume = resume;
+        self
+    }
+
+    /// Receives a large file over up to this many connections at once, each of them a segment of it, on
+    /// [`Session::hyper`](crate::Session::hyper). Defaults to 1; more than 16 are 16.
+    ///
+    /// It pays where a server limits each connection, or the line is long; where one connection fills the line, there will be one.
+    /// It begins with one. After each second, another one is opened, which receives the second half of the longest segment; it stays if
+    /// more than 5 % more bytes have come in its second than in the one before, otherwise it is closed and no more are tried. A segment
+    /// has a MiB at least.
+    ///
+    /// The server has to state a length, `Accept-Ranges: bytes` and a validator as for [`resume`](Self::resume), and each segment must
+    /// be of the same content. With whatever else it responds to the request for a further segment, the connections that there are
+    /// receive all of it. If one of them fails, the others take over what is left of its segment; the attempt fails with the last one.
+    /// The file takes its whole length from the beginning on, with holes. With `resume`, a part that was received in
+    /// segments is continued in as many, and the response is that to the first of them; on a transport that blocks, only what has come
+    /// without a gap is continued. A digest is computed of what has come without a gap while it comes, and of the rest at the end.
+    ///
+    /// [`Limits`](crate::Limits) on requests count jobs, not connections; `bandwidth` counts the bytes of all segments. With HTTP/2,
+    /// segments share one connection. Applies to GET requests with [`save_to`](Self::save_to) or [`save_into`](Self::save_into), whose
+    /// bodies are then asked for without encodings, as with `resume`.
+    pub fn segments(mut self, max: usize) -> Self {
+        let max = u8::try_from(max).unwrap_or(MAX_SEGMENTS);
+        self.options_mut().saving.segments = max.min(MAX_SEGMENTS);
         self
     }
 
@@ -200,6 +229,11 @@ impl RequestSpec {
     /// Returns whether the part of a body that was cut is continued, as [`resume`](Self::resume) has set it.
     pub fn resumes(&self) -> bool {
         self.save_options().resume
+    }
+
+    /// Returns how many connections receive a file at most, as [`segments`](Self::segments) has set it.
+    pub fn max_segments(&self) -> usize {
+        usize::from(self.save_options().segments).max(1)
     }
 
     /// Returns the file set by [`if_modified`](Self::if_modified), if it was called.

@@ -1,0 +1,196 @@
+//! A part that is received in segments, over several connections: which ranges of the whole are missing.
+
+use std::io;
+use std::ops::Range;
+
+use super::validators::OpenRecord;
+
+/// How many ranges can be missing at once: those that are being received, and those that were given up.
+pub(super) const MAX_MISSING: usize = 32;
+
+/// No segment is shorter, in bytes, unless the whole is.
+pub(super) const MIN_SEGMENT: u64 = 1 << 20;
+
+/// What is missing of a part, and which of it is being received.
+pub(crate) struct Segments {
+    whole: u64,
+    /// One that is empty can be replaced by another.
+    missing: Box<[Missing; MAX_MISSING]>,
+    /// Says the same, for a later attempt. `None` if the part is not kept.
+    record: Option<OpenRecord>,
+}
+
+#[derive(Debug, Default)]
+struct Missing {
+    range: Range<u64>,
+    is_taken: bool,
+    /// Whether the end of it was claimed.
+    is_being_split: bool,
+}
+
+/// A range that was chosen to be requested. It is only received, or split off from another one, once the server has agreed.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) range: Range<u64>,
+    index: usize,
+    splits: bool,
+}
+
+impl Segments {
+    /// The first of the missing ranges is being received already.
+    pub(super) fn new(
+        whole: u64,
+        missing: impl IntoIterator<Item = Range<u64>>,
+        record: Option<OpenRecord>,
+    ) -> Self {
+        let mut segments = Self {
+            whole,
+            missing: Default::default(),
+            record,
+        };
+        for (slot, range) in segments.missing.iter_mut().zip(missing) {
+            slot.range = range;
+        }
+        if let Some(first) = segments.missing.first_mut() {
+            first.is_taken = true;
+        }
+        segments
+    }
+
+    pub(crate) fn whole(&self) -> u64 {
+        self.whole
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.missing.iter().all(|missing| missing.range.is_empty())
+    }
+
+    /// What is missing of this segment.
+    pub(crate) fn range(&self, index: usize) -> Range<u64> {
+        let missing = self.missing.get(index);
+        missing.map_or(0..0, |missing| missing.range.clone())
+    }
+
+    /// Chooses what one more connection should receive: what no other receives, or else the second half of the longest range, if
+    /// both halves have this length then.
+    pub(crate) fn claim(&mut self, min: u64) -> Option<Claim> {
+        let is_free = |missing: &&(usize, &mut Missing)| {
+            let (_, missing) = missing;
+            !missing.range.is_empty() && !missing.is_taken
+        };
+        let free = self.missing.iter_mut().enumerate();
+        let free = free
+            .filter(|missing| is_free(&missing))
+            .min_by_key(|(_, missing)| missing.range.start);
+        if let Some((index, missing)) = free {
+            missing.is_taken = true;
+            return Some(Claim {
+                range: missing.range.clone(),
+                index,
+                splits: false,
+            });
+        }
+        self.missing
+            .iter()
+            .position(|missing| missing.range.is_empty())?;
+        let length = |missing: &Missing| missing.range.end - missing.range.start;
+        let (index, longest) = (self.missing.iter_mut().enumerate())
+            .filter(|(_, missing)| !missing.is_being_split)
+            .max_by_key(|(_, missing)| length(missing))?;
+        let half = length(longest) / 2;
+        if half < min.max(MIN_SEGMENT) {
+            return None;
+        }
+        longest.is_being_split = true;
+        Some(Claim {
+            range: longest.range.end - half..longest.range.end,
+            index,
+            splits: true,
+        })
+    }
+
+    /// The server sends what was claimed. Returns the segment that it is from now on; `None` if it has been received meanwhile.
+    pub(super) fn confirm(&mut self, claim: &Claim) -> io::Result<Option<usize>> {
+        if !claim.splits {
+            return Ok(Some(claim.index));
+        }
+        let is_free = |missing: &Missing| missing.range.is_empty();
+        let (Some(index), Some(split)) = (
+            self.missing.iter().position(is_free),
+            self.split_by(claim)
+                .filter(|split| split.range.start <= claim.range.start),
+        ) else {
+            self.refuse(claim);
+            return Ok(None);
+        };
+        split.is_being_split = false;
+        split.range.end = claim.range.start;
+        if let Some(missing) = self.missing.get_mut(index) {
+            *missing = Missing {
+                range: claim.range.clone(),
+                is_taken: true,
+                is_being_split: false,
+            };
+        }
+        // In this order, so that nothing that is missing is ever left out.
+        self.note(index)?;
+        self.note(claim.index)?;
+        Ok(Some(index))
+    }
+
+    /// The server does not send what was claimed.
+    pub(crate) fn refuse(&mut self, claim: &Claim) {
+        if !claim.splits {
+            self.release(claim.index);
+        } else if let Some(split) = self.split_by(claim) {
+            split.is_being_split = false;
+        }
+    }
+
+    /// The range whose end was claimed, unless it has been received meanwhile.
+    fn split_by(&mut self, claim: &Claim) -> Option<&mut Missing> {
+        let split = self.missing.get_mut(claim.index)?;
+        let is_it = split.is_being_split && split.range.end == claim.range.end;
+        is_it.then_some(split)
+    }
+
+    /// So many bytes more of a segment are in the file.
+    pub(super) fn advance(&mut self, index: usize, bytes: u64) -> io::Result<()> {
+        if let Some(missing) = self.missing.get_mut(index) {
+            missing.range.start += bytes;
+            if missing.range.is_empty() {
+                *missing = Missing::default();
+            }
+        }
+        self.note(index)
+    }
+
+    /// What is missing of a segment is no longer received.
+    pub(crate) fn release(&mut self, index: usize) {
+        if let Some(missing) = self.missing.get_mut(index) {
+            missing.is_taken = false;
+        }
+    }
+
+    fn note(&mut self, index: usize) -> io::Result<()> {
+        let range = self.range(index);
+        match &mut self.record {
+            Some(record) => record.set_missing(index, &range),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Puts ranges that are missing in order. An overlap is what is left if a process is killed while it splits one.
+pub(super) fn in_order(missing: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut sorted = missing.to_vec();
+    sorted.sort_by_key(|range| range.start);
+    let mut ordered: Vec<Range<u64>> = Vec::new();
+    for range in sorted.into_iter().filter(|range| !range.is_empty()) {
+        match ordered.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => ordered.push(range),
+        }
+    }
+    ordered
+}

@@ -1,0 +1,454 @@
+//! A body that is received in segments, over several connections: as many of them as bring something.
+
+use std::future::poll_fn;
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Method;
+use url::Url;
+
+use super::body::{DRAIN_TIME, Incoming, check_framing};
+use super::deadline::Deadline;
+use super::engine::Engine;
+use super::meter::Meter;
+use super::sink::BUFFER;
+use crate::download::{Claim, Download, SegmentedFile};
+use crate::error::Error;
+use crate::transport::Exchange;
+
+/// How long it is measured what a connection brings: long enough for it to leave slow start (RFC 5681, section 3.1).
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// What must come with a further connection, as a ratio of what came without it.
+const MIN_GAIN: f64 = 1.05;
+
+/// How long a segment should take at least, so that its request is worth it.
+const MIN_TIME: Duration = Duration::from_millis(500);
+
+/// Receives all of a body into a file, or as much of it as can be. Returns the engine too.
+pub(super) async fn receive<'a, E: Engine + ?Sized>(
+    incoming: Incoming<'a, '_, E>,
+    mut file: SegmentedFile,
+    source: Source<'_>,
+    content_length: Option<u64>,
+) -> Result<(&'a mut E, SegmentedFile, Option<Error>), Error> {
+    let Some(engine) = incoming.engine.fork() else {
+        return Err(Error::panicked(
+            "a bug in reqwest-threaded: segments on a blocking transport".to_owned(),
+        ));
+    };
+    let mut receiving = Receiving {
+        engine: incoming.engine,
+        deadline: incoming.deadline,
+        meter: incoming.meter,
+        source,
+        connections: Vec::new(),
+        growth: Growth::new(),
+        fault: None,
+    };
+    let first = Stream {
+        engine,
+        body: incoming.body,
+    };
+    // What was received in segments before goes on so.
+    while receiving.connections.len() + 1 < source.download.max_segments() {
+        let claim = file.segments.claim(u64::MAX);
+        let Some((claim, engine)) = claim.zip(first.engine.fork()) else {
+            break;
+        };
+        receiving.ask(engine, claim, false);
+    }
+    let segment = Segment {
+        index: 0,
+        left: content_length.unwrap_or(u64::MAX),
+        is_trial: false,
+        buffer: Vec::new(),
+    };
+    file = receiving
+        .take_in(file, first, segment, incoming.rest)
+        .await?;
+    let (file, fault) = receiving.receive_all(file).await?;
+    Ok((receiving.engine, file, fault))
+}
+
+/// Where segments are requested.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) download: &'a Download,
+    pub(super) url: &'a Url,
+    pub(super) deadline: &'a Deadline,
+}
+
+impl Source<'_> {
+    async fn request<E: Engine + ?Sized>(
+        self,
+        engine: &mut E,
+        range: &Range<u64>,
+    ) -> Result<http::Response<E::Body>, Error> {
+        let mut exchange = Exchange {
+            method: &Method::GET,
+            url: self.url,
+            headers: self.download.segment_headers(range),
+            body: None,
+            deadline: self.deadline.at(),
+            stall_timeout: self.deadline.stall_timeout(),
+        };
+        engine.exchange(&mut exchange).await
+    }
+}
+
+struct Receiving<'a, 's, 'm, E: Engine + ?Sized> {
+    engine: &'a mut E,
+    deadline: &'a Deadline,
+    meter: &'a mut Meter<'m>,
+    source: Source<'s>,
+    connections: Vec<Connection<'s, E>>,
+    growth: Growth,
+    /// That of the last connection that failed.
+    fault: Option<Error>,
+}
+
+/// One of the connections, and what it waits for.
+struct Connection<'a, E: Engine + ?Sized> {
+    state: State,
+    next: Pin<Box<dyn Future<Output = Event<E>> + 'a>>,
+}
+
+enum State {
+    /// It has requested a segment.
+    Asking {
+        claim: Claim,
+        is_trial: bool,
+    },
+    Receiving(Segment),
+    /// It has received its segment, and waits for the end of the response, after which it can be used again.
+    Ending,
+}
+
+struct Segment {
+    index: usize,
+    /// How much of the response is to come.
+    left: u64,
+    /// Whether the connection is the last that was added, and is kept only if it brings something.
+    is_trial: bool,
+    /// What is to be written next.
+    buffer: Vec<u8>,
+}
+
+enum Event<E: Engine + ?Sized> {
+    Responded(Box<E>, Result<http::Response<E::Body>, Error>),
+    Received(Stream<E>, Result<Bytes, Error>),
+}
+
+/// The body of a response, and the engine that it comes by.
+struct Stream<E: Engine + ?Sized> {
+    engine: Box<E>,
+    body: E::Body,
+}
+
+impl<'s, E: Engine + ?Sized + 's> Receiving<'_, 's, '_, E> {
+    /// Receives what is missing, until all of it has come or no connection is left.
+    async fn receive_all(
+        &mut self,
+        mut file: SegmentedFile,
+    ) -> Result<(SegmentedFile, Option<Error>), Error> {
+        loop {
+            let is_ending = |other: &Connection<'_, E>| matches!(other.state, State::Ending);
+            if file.segments.is_complete() && !self.connections.iter().any(is_ending) {
+                return Ok((file, None));
+            }
+            if let Err(error) = self.deadline.check(true) {
+                self.fault = Some(error);
+                break;
+            }
+            let Some((state, event)) = self.next_event().await else {
+                break;
+            };
+            file = self.handle(file, state, event).await?;
+        }
+        for connection in std::mem::take(&mut self.connections) {
+            if let State::Receiving(segment) = connection.state {
+                (file, _) = self.write(file, segment).await?;
+            }
+        }
+        let fault = self.fault.take().unwrap_or_else(|| {
+            Error::body_truncated("a segment of it is missing, and no connection is left")
+        });
+        Ok((file, Some(fault)))
+    }
+
+    /// Waits for any of the connections. `None` if there is none.
+    async fn next_event(&mut self) -> Option<(State, Event<E>)> {
+        let (index, event) = poll_fn(|context| {
+            if self.connections.is_empty() {
+                return Poll::Ready(None);
+            }
+            let mut waiting = self.connections.iter_mut().enumerate();
+            let ready = waiting.find_map(|(index, connection)| {
+                match connection.next.as_mut().poll(context) {
+                    Poll::Ready(event) => Some((index, event)),
+                    Poll::Pending => None,
+                }
+            });
+            ready.map_or(Poll::Pending, |ready| Poll::Ready(Some(ready)))
+        })
+        .await?;
+        // It is put back behind the others, so that each gets its turn.
+        Some((self.connections.remove(index).state, event))
+    }
+
+    async fn handle(
+        &mut self,
+        mut file: SegmentedFile,
+        state: State,
+        event: Event<E>,
+    ) -> Result<SegmentedFile, Error> {
+        match (state, event) {
+            (State::Receiving(segment), Event::Received(stream, Ok(bytes)))
+                if !bytes.is_empty() =>
+            {
+                self.meter.note(bytes.len());
+                file = self.take_in(file, stream, segment, bytes).await?;
+                file = self.adapt(file).await?;
+            }
+            (State::Receiving(segment), Event::Received(stream, end)) => {
+                let (returned, segment) = self.write(file, segment).await?;
+                file = returned;
+                file.segments.release(segment.index);
+                match end {
+                    // The response was shorter than what was requested.
+                    Ok(_) if segment.left == 0 => self.ask_for_next(&mut file, stream.engine),
+                    Ok(_) => self.fail(Error::body_truncated("a segment of it ends early")),
+                    Err(error) => self.fail(error),
+                }
+            }
+            (State::Asking { claim, is_trial }, Event::Responded(engine, responded)) => {
+                file = self.begin(file, claim, is_trial, engine, responded).await?;
+            }
+            (_, Event::Received(Stream { engine, .. }, _) | Event::Responded(engine, _)) => {
+                self.ask_for_next(&mut file, engine);
+            }
+        }
+        Ok(file)
+    }
+
+    /// A connection has failed. Others may do without it.
+    fn fail(&mut self, error: Error) {
+        log::debug!("one of the connections of a download has failed: {error}");
+        self.fault = Some(error);
+        self.growth.is_over = true;
+    }
+
+    /// Requests what was claimed.
+    fn ask(&mut self, mut engine: Box<E>, claim: Claim, is_trial: bool) {
+        let (source, range) = (self.source, claim.range.clone());
+        self.connections.push(Connection {
+            state: State::Asking { claim, is_trial },
+            next: Box::pin(async move {
+                let responded = source.request(&mut *engine, &range).await;
+                Event::Responded(engine, responded)
+            }),
+        });
+    }
+
+    /// A connection has nothing to do any more: requests what is left for it, if anything is.
+    fn ask_for_next(&mut self, file: &mut SegmentedFile, engine: Box<E>) {
+        let min = self.growth.min_segment(self.connections.len() + 1);
+        if let Some(claim) = file.segments.claim(min) {
+            self.ask(engine, claim, false);
+        }
+    }
+
+    /// Begins to receive what was claimed, if the response is that.
+    async fn begin(
+        &mut self,
+        mut file: SegmentedFile,
+        claim: Claim,
+        is_trial: bool,
+        engine: Box<E>,
+        responded: Result<http::Response<E::Body>, Error>,
+    ) -> Result<SegmentedFile, Error> {
+        self.growth.restart();
+        let range = claim.range.clone();
+        let fitting = responded.and_then(|response| {
+            check_framing(response.headers())?;
+            let (status, fields) = (response.status(), response.headers());
+            match self.source.download.fits_segment(status, fields, &range) {
+                Some(end) => Ok((response, end)),
+                None => Err(Error::body_truncated(format!(
+                    "bytes {} to {} are missing, and the server does not send them as a part of the same content: it \
+                     responds with {status}",
+                    range.start, range.end
+                ))),
+            }
+        });
+        let (response, end) = match fitting {
+            Ok(fitting) => fitting,
+            Err(error) => {
+                file.segments.refuse(&claim);
+                self.fail(error);
+                return Ok(file);
+            }
+        };
+        let confirming = self.engine.unblock(move || file.confirm(&claim));
+        let (mut file, index) = confirming.await??;
+        let Some(index) = index else {
+            self.ask_for_next(&mut file, engine);
+            return Ok(file);
+        };
+        let body = response.into_body();
+        let segment = Segment {
+            index,
+            left: end - range.start,
+            is_trial,
+            buffer: Vec::new(),
+        };
+        self.wait(State::Receiving(segment), Stream { engine, body });
+        Ok(file)
+    }
+
+    /// Waits for the next piece of a response.
+    fn wait(&mut self, state: State, mut stream: Stream<E>) {
+        self.connections.push(Connection {
+            state,
+            next: Box::pin(async move {
+                let piece = stream.engine.piece(&mut stream.body).await;
+                Event::Received(stream, piece)
+            }),
+        });
+    }
+
+    /// Takes in what has come of a segment. What comes behind its end belongs to another one.
+    async fn take_in(
+        &mut self,
+        mut file: SegmentedFile,
+        mut stream: Stream<E>,
+        mut segment: Segment,
+        mut bytes: Bytes,
+    ) -> Result<SegmentedFile, Error> {
+        self.growth.received += bytes.len() as u64;
+        segment.left = segment.left.saturating_sub(bytes.len() as u64);
+        while !bytes.is_empty() {
+            let (mut step, wait) = self.meter.next_step(&mut bytes);
+            if let Some(until) = wait {
+                Box::pin(self.engine.pause(self.deadline, until)).await;
+            }
+            let missing = file.segments.range(segment.index);
+            let room = (missing.end - missing.start).saturating_sub(segment.buffer.len() as u64);
+            step.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+            segment.buffer.extend_from_slice(&step);
+            if segment.buffer.len() >= BUFFER || step.len() as u64 == room {
+                (file, segment) = self.write(file, segment).await?;
+            }
+        }
+        if !file.segments.range(segment.index).is_empty() {
+            self.wait(State::Receiving(segment), stream);
+        } else if segment.left == 0 {
+            E::end_by(&mut stream.body, Instant::now() + DRAIN_TIME);
+            self.wait(State::Ending, stream);
+        } else {
+            // Closes the connection, as more of the response would come.
+            drop(stream.body);
+            self.ask_for_next(&mut file, stream.engine);
+        }
+        Ok(file)
+    }
+
+    /// Writes what has come of a segment.
+    async fn write(
+        &mut self,
+        file: SegmentedFile,
+        mut segment: Segment,
+    ) -> Result<(SegmentedFile, Segment), Error> {
+        let missing = file.segments.range(segment.index);
+        let room = usize::try_from(missing.end - missing.start).unwrap_or(usize::MAX);
+        segment.buffer.truncate(room);
+        let (index, content) = (segment.index, segment.buffer);
+        let writing = self.engine.unblock(move || file.write(index, content));
+        let (file, buffer) = writing.await??;
+        Ok((file, Segment { buffer, ..segment }))
+    }
+
+    /// Now and then, adds a connection, or closes the last one if it has brought nothing.
+    async fn adapt(&mut self, mut file: SegmentedFile) -> Result<SegmentedFile, Error> {
+        let is_asking = |other: &Connection<'_, E>| matches!(other.state, State::Asking { .. });
+        if self.growth.is_over || self.connections.iter().any(is_asking) {
+            return Ok(file);
+        }
+        let Some(rate) = self.growth.measured() else {
+            return Ok(file);
+        };
+        let trial =
+            self.connections
+                .iter_mut()
+                .position(|connection| match &mut connection.state {
+                    State::Receiving(segment) => std::mem::take(&mut segment.is_trial),
+                    _ => false,
+                });
+        if let Some(index) = trial.filter(|_| rate < self.growth.rate * MIN_GAIN) {
+            log::debug!("a further connection of a download brings nothing, and is closed");
+            self.growth.is_over = true;
+            if let State::Receiving(segment) = self.connections.remove(index).state {
+                let index = segment.index;
+                (file, _) = self.write(file, segment).await?;
+                file.segments.release(index);
+            }
+            return Ok(file);
+        }
+        self.growth.rate = rate;
+        let connections = self.connections.len();
+        if connections < self.source.download.max_segments() {
+            let claim = file
+                .segments
+                .claim(self.growth.min_segment(connections + 1));
+            if let Some((claim, engine)) = claim.zip(self.engine.fork()) {
+                self.ask(engine, claim, true);
+            }
+        }
+        Ok(file)
+    }
+}
+
+/// How much comes, and whether further connections are tried.
+struct Growth {
+    since: Instant,
+    received: u64,
+    /// In bytes per second, before the last connection was added.
+    rate: f64,
+    is_over: bool,
+}
+
+impl Growth {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            received: 0,
+            rate: 0.0,
+            is_over: false,
+        }
+    }
+
+    fn restart(&mut self) {
+        self.since = Instant::now();
+        self.received = 0;
+    }
+
+    /// How much has come in each second, once that is known. Then measures again.
+    fn measured(&mut self) -> Option<f64> {
+        let time = self.since.elapsed();
+        if time < WINDOW {
+            return None;
+        }
+        let rate = self.received as f64 / time.as_secs_f64();
+        self.restart();
+        Some(rate)
+    }
+
+    /// How long a segment of one of so many connections should be.
+    fn min_segment(&self, connections: usize) -> u64 {
+        (self.rate * MIN_TIME.as_secs_f64() / connections as f64) as u64
+    }
+}
