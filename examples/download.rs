@@ -70,6 +70,7 @@ fn request(url: &str, folder: &Path) -> RequestSpec {
         .save_to(&target)
         .create_dirs(true)
         .resume(true)
+        .segments(4)
         .if_modified(target)
         .remote_time(true);
     match digest {

@@ -160,8 +160,8 @@
 //! ```
 //!
 //! [`RequestSpec::save_into`] takes the server's name for the file, [`RequestSpec::resume`] goes on where a body was cut,
-//! [`RequestSpec::if_modified`] asks only for what is newer, [`RequestSpec::sha256`] verifies, and [`Limits::bandwidth`] leaves
-//! some of the line to others. [`Observer::progress`] tells of bodies as they arrive.
+//! [`RequestSpec::if_modified`] asks only for what is newer, [`RequestSpec::sha256`] verifies, [`RequestSpec::segments`] receives a
+//! file over several connections, and [`Limits::bandwidth`] leaves some of the line to others. [`Observer::progress`] tells of bodies as they arrive.
 //!
 //! # Submitting jobs from anywhere
 //!

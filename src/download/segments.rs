@@ -194,3 +194,114 @@ pub(super) fn in_order(missing: &[Range<u64>]) -> Vec<Range<u64>> {
     }
     ordered
 }
+
+#[cfg(test)]
+#[expect(
+    clippy::single_range_in_vec_init,
+    reason = "one range may be all that is missing"
+)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::validators::Record;
+    use super::*;
+
+    const WHOLE: u64 = 40 * MIN_SEGMENT;
+
+    /// What may be done next: `.0` says what, `.1` to which one.
+    fn steps() -> impl Strategy<Value = Vec<(u8, usize, u64)>> {
+        prop::collection::vec((0..5_u8, 0..MAX_MISSING, 1..3 * MIN_SEGMENT), 1..200)
+    }
+
+    fn missing_of(record: &std::path::Path) -> Vec<Range<u64>> {
+        let record = Record::read(record).expect("it can be read at any time");
+        in_order(&record.missing.expect("it has ranges"))
+    }
+
+    /// Takes what is there out of what is missing.
+    fn remove(missing: &mut Vec<Range<u64>>, there: Range<u64>) {
+        let parts = missing.iter().flat_map(|range| {
+            let before = range.start..range.end.min(there.start);
+            let after = range.start.max(there.end)..range.end;
+            [before, after]
+        });
+        *missing = parts.filter(|range| !range.is_empty()).collect();
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever is requested, refused, received and given up: what was not received is missing, in memory and in the record, and
+        /// no two connections receive the same.
+        #[test]
+        fn what_is_missing_is_what_was_not_received(steps in steps()) {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let path = folder.path().join("record");
+            let record = Record { missing: Some(vec![0..WHOLE]), ..Record::default() };
+            let record = record.write(&path).expect("it is written");
+            let mut segments = Segments::new(WHOLE, [0..WHOLE], Some(record));
+            let mut expected = vec![0..WHOLE];
+            let (mut claims, mut open) = (Vec::new(), vec![0]);
+            for (step, which, amount) in steps {
+                match step {
+                    0 => claims.extend(segments.claim(amount)),
+                    1 if !claims.is_empty() => {
+                        let claim = claims.swap_remove(which % claims.len());
+                        open.extend(segments.confirm(&claim).expect("it is written"));
+                    }
+                    2 if !claims.is_empty() => {
+                        segments.refuse(&claims.swap_remove(which % claims.len()));
+                    }
+                    3 if !open.is_empty() => {
+                        let index = open[which % open.len()];
+                        let range = segments.range(index);
+                        let length = amount.min(range.end - range.start);
+                        segments.advance(index, length).expect("it is written");
+                        remove(&mut expected, range.start..range.start + length);
+                        if segments.range(index).is_empty() {
+                            open.retain(|other| *other != index);
+                        }
+                    }
+                    4 if !open.is_empty() => {
+                        segments.release(open.swap_remove(which % open.len()));
+                    }
+                    _ => {}
+                }
+                let missing = segments.missing.iter().map(|missing| missing.range.clone());
+                let mut missing: Vec<_> = missing.filter(|range| !range.is_empty()).collect();
+                missing.sort_by_key(|range| range.start);
+                for pair in missing.windows(2) {
+                    prop_assert!(pair[0].end <= pair[1].start, "{missing:?}");
+                }
+                prop_assert_eq!(in_order(&missing), in_order(&expected));
+                prop_assert_eq!(missing_of(&path), in_order(&expected));
+                prop_assert_eq!(segments.is_complete(), expected.is_empty());
+            }
+            // What is left can be received: by these, and by others after them.
+            claims.iter().for_each(|claim| segments.refuse(claim));
+            for index in open {
+                segments.release(index);
+            }
+            while let Some(claim) = segments.claim(u64::MAX) {
+                let index = segments.confirm(&claim).expect("it is written");
+                let length = claim.range.end - claim.range.start;
+                segments.advance(index.expect("it is free"), length).expect("it is written");
+            }
+            prop_assert!(segments.is_complete());
+        }
+    }
+
+    #[test]
+    fn what_a_killed_process_leaves_is_put_in_order() {
+        for (missing, ordered) in [
+            (vec![], vec![]),
+            (vec![5..9, 0..0, 1..2], vec![1..2, 5..9]),
+            // Killed while the first was split.
+            (vec![0..10, 5..10], vec![0..10]),
+            (vec![0..10, 2..3], vec![0..10]),
+            (vec![5..10, 0..5], vec![0..10]),
+        ] {
+            assert_eq!(in_order(&missing), ordered);
+        }
+    }
+}

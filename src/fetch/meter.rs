@@ -100,9 +100,13 @@ impl<'a> Meter<'a> {
             .is_some_and(|told| now.saturating_duration_since(told) >= INTERVAL);
         if let (Some((observer, attempt)), true) = (&self.watched, is_due) {
             body.told_at = Some(now);
+            // More comes of a segment than is needed.
+            let most = body
+                .length
+                .map(|length| length.saturating_sub(body.resumed_from));
             let progress = Progress {
                 attempt,
-                received: body.received,
+                received: body.received.min(most.unwrap_or(u64::MAX)),
                 resumed_from: body.resumed_from,
                 length: body.length,
             };

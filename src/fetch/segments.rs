@@ -257,8 +257,10 @@ impl<'s, E: Engine + ?Sized + 's> Receiving<'_, 's, '_, E> {
     /// A connection has nothing to do any more: requests what is left for it, if anything is.
     fn ask_for_next(&mut self, file: &mut SegmentedFile, engine: Box<E>) {
         let min = self.growth.min_segment(self.connections.len() + 1);
-        if let Some(claim) = file.segments.claim(min) {
-            self.ask(engine, claim, false);
+        match file.segments.claim(min) {
+            Some(claim) => self.ask(engine, claim, false),
+            // From now on, what comes is not to be compared with what came before.
+            None => self.growth.is_over = true,
         }
     }
 

@@ -49,6 +49,7 @@ fn a_spec_has_a_json_form_that_says_only_what_is_set() {
         .create_dirs(true)
         .overwrite(false)
         .resume(true)
+        .segments(4)
         .if_modified(&target)
         .remote_time(true)
         .sync(true)
@@ -78,6 +79,7 @@ fn a_spec_has_a_json_form_that_says_only_what_is_set() {
         "create_dirs": true,
         "overwrite": false,
         "resume": true,
+        "segments": 4,
         "if_modified": target.to_str().unwrap(),
         "remote_time": true,
         "sync": true,
@@ -97,6 +99,7 @@ fn a_spec_has_a_json_form_that_says_only_what_is_set() {
     assert_eq!(again.auth_name(), Some("billing"));
     assert!(again.creates_dirs() && again.resumes() && again.keeps_remote_time());
     assert!(again.syncs() && again.verifies_digest_headers());
+    assert_eq!(again.max_segments(), 4);
     assert_eq!(again.overwrites(), Some(false));
     assert_eq!(again.if_modified_path(), Some(&*target));
     assert_eq!(again.expected_sha256(), Some("ab".repeat(32)));

@@ -20,6 +20,7 @@ mod proxies;
 #[expect(clippy::duplicate_mod, reason = "the same tests, on another transport")]
 mod proxies_of_environment;
 mod reuse;
+mod segments;
 mod settings;
 #[cfg(feature = "socks")]
 mod socks;

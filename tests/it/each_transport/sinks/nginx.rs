@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use threaded::{ErrorKind, RequestSpec};
 
-use super::super::outcome;
+use super::super::{TRANSPORT, outcome};
 use super::{content, names};
 use crate::support::process::eventually;
 
@@ -42,7 +42,7 @@ impl Nginx {
             "daemon off; user root; worker_processes 1; pid {root}/pid; error_log {root}/errors;
              events {{ worker_connections 64; }}
              http {{
-                 access_log off;
+                 access_log {root}/log;
                  client_body_temp_path {root}/1; proxy_temp_path {root}/2;
                  fastcgi_temp_path {root}/3; uwsgi_temp_path {root}/4; scgi_temp_path {root}/5;
                  default_type text/plain; gzip on; gzip_types *; gzip_min_length 0;
@@ -174,5 +174,26 @@ fn a_file_of_nginx_is_requested_again_only_if_it_is_newer() {
                 .as_secs()
         };
         assert_eq!(time(&target), time(&file));
+    }
+}
+
+/// nginx limits each connection, so several bring more, on the transport that can have several for one job.
+#[test]
+fn a_file_of_nginx_comes_in_segments() {
+    let Some(nginx) = Nginx::start() else { return };
+    fs::write(nginx.path().join("file"), content(LENGTH)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    let get = nginx.get("/slow/file", &target).segments(3);
+    outcome(get).unwrap();
+    assert!(fs::read(&target).unwrap() == content(LENGTH));
+    let parts = || {
+        let log = fs::read_to_string(nginx.path().join("log")).unwrap();
+        log.matches("\" 206 ").count()
+    };
+    if TRANSPORT == "hyper" {
+        eventually("another connection is in the log", || parts() > 0);
+    } else {
+        assert_eq!(parts(), 0);
     }
 }

@@ -1,0 +1,759 @@
+//! Downloads over several connections: what is requested of which server, and that the file is whole and right or there is an error.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use threaded::{ErrorKind, Event, Limits, Outcome, RequestSpec};
+
+use super::pool;
+use crate::support::pools::{at_once, outcome_of};
+use crate::support::process::eventually;
+use crate::support::raw::{RawServer, read_request};
+#[cfg(all(feature = "http2", feature = "default-tls"))]
+use crate::support::server::Server;
+use crate::support::subprocess::start_child;
+
+/// Takes three seconds over one connection of [`SLOW`].
+const LENGTH: usize = 6 << 20;
+
+/// What a connection of a slow server sends in 10 ms.
+const SLOW: usize = 20 << 10;
+
+/// A version of the content, each of whose bytes differs from that of any other.
+fn content(version: u8) -> Vec<u8> {
+    static FIRST: OnceLock<Vec<u8>> = OnceLock::new();
+    let first = FIRST.get_or_init(|| {
+        let bytes = (0..LENGTH).map(|n| ((n * 31 + n / 251) % 251) as u8);
+        bytes.collect()
+    });
+    first.iter().map(|byte| byte ^ version).collect()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.collect()
+}
+
+/// A request as the server has read it, with its number from 0.
+struct Request {
+    number: usize,
+    head: String,
+    range: Option<Range<usize>>,
+}
+
+/// What the server responds with.
+struct Reply {
+    status: &'static str,
+    headers: String,
+    body: Vec<u8>,
+    /// How much of the body is sent before the connection is closed.
+    until: usize,
+}
+
+impl Reply {
+    /// What is requested, of this version.
+    fn right(request: &Request, version: u8) -> Self {
+        Self::with(request, version, &format!("ETag: \"v{version}\"\r\n"))
+    }
+
+    fn with(request: &Request, version: u8, validator: &str) -> Self {
+        let body = content(version);
+        let condition = request.head.split("if-range: ").nth(1);
+        let is_other =
+            condition.is_some_and(|value| !value.starts_with(&format!("\"v{version}\"")));
+        match request.range.clone().filter(|_| !is_other) {
+            None => Self::new(
+                "200 OK",
+                format!("{validator}Accept-Ranges: bytes\r\n"),
+                body,
+            ),
+            Some(range) => Self::new(
+                "206 Partial Content",
+                format!("{validator}{}", content_range(&range, LENGTH)),
+                body[range].to_vec(),
+            ),
+        }
+    }
+
+    /// What is requested, whatever its conditions are.
+    fn part(request: &Request, version: u8, headers: &str) -> Self {
+        let range = request.range.clone().unwrap();
+        let body = content(version)[range.clone()].to_vec();
+        let headers = format!("{headers}{}", content_range(&range, LENGTH));
+        Self::new("206 Partial Content", headers, body)
+    }
+
+    fn part_of(range: Range<usize>, whole: usize, version: u8) -> Self {
+        let headers = format!("ETag: \"v{version}\"\r\n{}", content_range(&range, whole));
+        Self::new(
+            "206 Partial Content",
+            headers,
+            content(version)[range].to_vec(),
+        )
+    }
+
+    fn new(status: &'static str, headers: String, body: Vec<u8>) -> Self {
+        Self {
+            status,
+            headers,
+            until: body.len(),
+            body,
+        }
+    }
+
+    fn cut(mut self, until: usize) -> Self {
+        self.until = until.min(self.body.len());
+        self
+    }
+}
+
+fn content_range(range: &Range<usize>, whole: usize) -> String {
+    format!(
+        "Content-Range: bytes {}-{}/{whole}\r\n",
+        range.start,
+        range.end - 1
+    )
+}
+
+/// A server whose connections are slow, each of them by itself.
+struct SlowServer {
+    server: RawServer,
+    log: Arc<Log>,
+}
+
+#[derive(Default)]
+struct Log {
+    ranges: Mutex<Vec<Option<Range<usize>>>>,
+    sent: AtomicUsize,
+    open: AtomicUsize,
+    most_open: AtomicUsize,
+}
+
+impl SlowServer {
+    fn start(reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        Self::sending(reply, || thread::sleep(Duration::from_millis(10)))
+    }
+
+    /// `pause` is called before each piece.
+    fn sending(
+        reply: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+        pause: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        let log = Arc::<Log>::default();
+        let ours = Arc::clone(&log);
+        let server = RawServer::start(move |mut stream, _| {
+            while let Some(request) = ours.read(&mut stream) {
+                let Reply {
+                    status,
+                    headers,
+                    body,
+                    until,
+                } = reply(&request);
+                let head = format!(
+                    "HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n",
+                    body.len()
+                );
+                let open = ours.open.fetch_add(1, Ordering::SeqCst) + 1;
+                ours.most_open.fetch_max(open, Ordering::SeqCst);
+                let mut sent = stream.write_all(head.as_bytes());
+                for piece in body[..until].chunks(SLOW) {
+                    pause();
+                    sent = sent.and_then(|()| stream.write_all(piece));
+                    if sent.is_err() {
+                        break;
+                    }
+                    ours.sent.fetch_add(piece.len(), Ordering::SeqCst);
+                }
+                ours.open.fetch_sub(1, Ordering::SeqCst);
+                if sent.is_err() || until < body.len() {
+                    return;
+                }
+            }
+        });
+        Self { server, log }
+    }
+
+    fn get(&self, target: &Path) -> RequestSpec {
+        RequestSpec::get(self.server.url("/file"))
+            .save_to(target)
+            .segments(4)
+    }
+
+    fn ranges(&self) -> Vec<Option<Range<usize>>> {
+        self.log.ranges.lock().unwrap().clone()
+    }
+}
+
+impl Log {
+    fn read(&self, stream: &mut TcpStream) -> Option<Request> {
+        let head = read_request(stream).to_ascii_lowercase();
+        if head.is_empty() {
+            return None;
+        }
+        let range = head.split("\r\nrange: ").nth(1);
+        let range = range.and_then(|rest| rest.split("\r\n").next());
+        let range = range.map(parse_range);
+        let mut ranges = self.ranges.lock().unwrap();
+        ranges.push(range.clone());
+        Some(Request {
+            number: ranges.len() - 1,
+            head,
+            range,
+        })
+    }
+}
+
+fn parse_range(value: &str) -> Range<usize> {
+    let (start, last) = value["bytes=".len()..].split_once('-').unwrap();
+    let end = last.parse().map_or(LENGTH, |last: usize| last + 1);
+    start.parse().unwrap()..end
+}
+
+fn outcome(spec: RequestSpec) -> Outcome {
+    outcome_of(pool(), spec)
+}
+
+#[test]
+fn a_slow_file_comes_over_several_connections() {
+    let server = SlowServer::start(|request| Reply::right(request, 1));
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    let pool = pool().concurrency(1).build().unwrap();
+    let (mut responses, _) = pool.map([server.get(&target)]).unwrap();
+    let response = responses.next().unwrap();
+    assert_eq!(response.status().as_u16(), 200);
+    assert_eq!(response.saved_to(), Some(&*target));
+    assert!(fs::read(&target).unwrap() == content(1));
+    assert_eq!(names(folder.path()), ["target"]);
+    let ranges = server.ranges();
+    let is_last_half = |range: &Range<usize>| range.end == LENGTH && range.start > LENGTH / 2;
+    let ranges = ranges.split_first().unwrap();
+    assert!(
+        ranges.0.is_none() && ranges.1[0].as_ref().is_some_and(is_last_half),
+        "{ranges:?}"
+    );
+    let most_open = server.log.most_open.load(Ordering::SeqCst);
+    assert!((2..=4).contains(&most_open), "{most_open}");
+    // What was sent behind the end of a segment, and was not needed.
+    let received = pool.stats().bytes_received();
+    let surplus = received.checked_sub(LENGTH as u64).unwrap();
+    assert!(surplus < LENGTH as u64 / 10, "{surplus}");
+}
+
+/// Whatever the server responds to the request for a further segment, the first connection receives the file.
+#[test]
+fn a_further_segment_that_is_refused_does_no_harm() {
+    type Refusal = fn(&Request) -> Reply;
+    let cases: [(&str, Refusal); 12] = [
+        ("the whole", |_| {
+            Reply::new("200 OK", "ETag: \"v1\"\r\n".to_owned(), content(1))
+        }),
+        ("another version", |request| Reply::right(request, 2)),
+        ("another version as a part", |request| {
+            Reply::part(request, 2, "ETag: \"v2\"\r\n")
+        }),
+        ("no validator", |request| Reply::part(request, 1, "")),
+        ("a weak one", |request| {
+            Reply::part(request, 1, "ETag: W/\"v1\"\r\n")
+        }),
+        ("another range", |request| {
+            let range = request.range.clone().unwrap();
+            Reply::part_of(range.start + 1..range.end, LENGTH, 1)
+        }),
+        ("another length", |request| {
+            Reply::part_of(request.range.clone().unwrap(), LENGTH + 1, 1)
+        }),
+        ("an encoded part", |request| {
+            Reply::part(request, 1, "ETag: \"v1\"\r\nContent-Encoding: gzip\r\n")
+        }),
+        ("several parts", |request| {
+            let headers = "ETag: \"v1\"\r\nContent-Type: multipart/byteranges; boundary=x\r\n";
+            Reply::part(request, 1, headers)
+        }),
+        ("no such range", |_| {
+            Reply::new("416 Range Not Satisfiable", String::new(), Vec::new())
+        }),
+        ("too many requests", |_| {
+            let headers = "Retry-After: 0\r\n".to_owned();
+            Reply::new("429 Too Many Requests", headers, b"too many".to_vec())
+        }),
+        ("nothing", |_| Reply::new("", String::new(), Vec::new())),
+    ];
+    thread::scope(|scope| {
+        for (case, refuse) in cases {
+            scope.spawn(move || {
+                let server = SlowServer::start(move |request| match request.number {
+                    0 => Reply::right(request, 1),
+                    _ => refuse(request),
+                });
+                let folder = tempfile::tempdir().unwrap();
+                let target = folder.path().join("target");
+                let response = outcome(server.get(&target)).expect(case);
+                assert_eq!(response.status().as_u16(), 200, "{case}");
+                assert!(fs::read(&target).unwrap() == content(1), "{case}");
+                assert_eq!(names(folder.path()), ["target"], "{case}");
+                assert_eq!(server.ranges().len(), 2, "{case}");
+            });
+        }
+    });
+}
+
+/// What is not known to consist of ranges of the same content, or is short, is received over one connection.
+#[test]
+fn what_cannot_be_split_is_requested_once() {
+    const RANGES: &str = "Accept-Ranges: bytes\r\n";
+    const ETAG: &str = "ETag: \"v1\"\r\n";
+    let long = || content(1)[..LENGTH / 2].to_vec();
+    let whole = |headers: &[&str], body| Reply::new("200 OK", headers.concat(), body);
+    let cases: Vec<(&str, Reply)> = vec![
+        ("no ranges", whole(&[ETAG], long())),
+        (
+            "ranges of none",
+            whole(&[ETAG, "Accept-Ranges: none\r\n"], long()),
+        ),
+        ("no validator", whole(&[RANGES], long())),
+        (
+            "a weak validator",
+            whole(&[RANGES, "ETag: W/\"v1\"\r\n"], long()),
+        ),
+        (
+            "encoded",
+            whole(&[RANGES, ETAG, "Content-Encoding: x\r\n"], long()),
+        ),
+        (
+            "short",
+            whole(&[RANGES, ETAG], content(1)[..(2 << 20) - 1].to_vec()),
+        ),
+    ];
+    thread::scope(|scope| {
+        for (case, reply) in cases {
+            scope.spawn(move || {
+                let body = reply.body.clone();
+                // Once only: a second request would not be served.
+                let reply = Mutex::new(Some(reply));
+                let server = SlowServer::start(move |_| reply.lock().unwrap().take().unwrap());
+                let folder = tempfile::tempdir().unwrap();
+                let target = folder.path().join("target");
+                outcome(server.get(&target).decode(false)).expect(case);
+                assert!(fs::read(&target).unwrap() == body, "{case}");
+                assert_eq!(server.ranges(), [None], "{case}");
+            });
+        }
+    });
+}
+
+/// Where the connections share a line, a further one brings nothing.
+#[test]
+fn a_connection_that_brings_nothing_is_closed() {
+    let next = Mutex::new(Instant::now());
+    let share = move || {
+        let mut next = next.lock().unwrap();
+        let turn = (*next).max(Instant::now());
+        *next = turn + Duration::from_millis(10);
+        drop(next);
+        thread::sleep(turn.saturating_duration_since(Instant::now()));
+    };
+    let server = SlowServer::sending(|request| Reply::right(request, 1), share);
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    outcome(server.get(&target)).unwrap();
+    assert!(fs::read(&target).unwrap() == content(1));
+    assert_eq!(server.log.most_open.load(Ordering::SeqCst), 2);
+    let ranges = server.ranges();
+    let [None, Some(closed), Some(rest)] = &*ranges else {
+        panic!("{ranges:?}");
+    };
+    assert!(
+        rest.start > closed.start && rest.end == closed.end,
+        "{ranges:?}"
+    );
+}
+
+#[test]
+fn connections_that_fail_are_made_up_for_by_the_others() {
+    thread::scope(|scope| {
+        for failing in [0, 1] {
+            scope.spawn(move || {
+                let server = SlowServer::start(move |request| {
+                    let reply = Reply::right(request, 1);
+                    if request.number == failing {
+                        // After the other one has begun, and before this one has come to its end.
+                        return reply.cut(LENGTH * (5 - 3 * failing) / 10);
+                    }
+                    reply
+                });
+                let folder = tempfile::tempdir().unwrap();
+                let target = folder.path().join("target");
+                outcome(server.get(&target)).unwrap();
+                assert!(fs::read(&target).unwrap() == content(1));
+                let ranges = server.ranges();
+                assert_eq!(ranges.len(), 3, "{ranges:?}");
+            });
+        }
+    });
+}
+
+/// All connections fail, so the attempt does; the next one continues all of its segments.
+#[test]
+fn what_was_received_in_segments_is_continued_in_as_many() {
+    let server = SlowServer::start(|request| {
+        let reply = Reply::right(request, 1);
+        match request.number {
+            0 => reply.cut(LENGTH / 2),
+            1 => reply.cut(LENGTH / 10),
+            _ => reply,
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    let get = || server.get(&target).resume(true);
+    let error = outcome(get()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BodyTruncated, "{error:?}");
+    assert_eq!(names(folder.path()).len(), 2);
+    let response = outcome(get()).unwrap();
+    assert_eq!(response.status().as_u16(), 206);
+    assert!(fs::read(&target).unwrap() == content(1));
+    assert_eq!(names(folder.path()), ["target"]);
+    let ranges = server.ranges();
+    let ranges: Vec<_> = ranges.into_iter().flatten().collect();
+    let [second, rest_of_first, rest_of_second, ..] = &*ranges else {
+        panic!("{ranges:?}");
+    };
+    assert!(
+        rest_of_first.start > LENGTH / 3 && rest_of_first.end == second.start,
+        "{ranges:?}"
+    );
+    assert!(
+        rest_of_second.start > second.start && rest_of_second.end == LENGTH,
+        "{ranges:?}"
+    );
+    let again = server.log.sent.load(Ordering::SeqCst) - LENGTH;
+    assert!(again < LENGTH / 20, "{again}");
+}
+
+/// What is left of the file has changed when it is asked for: it is an error, after which the whole is received from its beginning.
+#[test]
+fn a_file_that_changes_between_segments_is_never_a_mixture() {
+    let server = SlowServer::start(|request| match request.number {
+        0 => Reply::right(request, 1),
+        1 => Reply::right(request, 1).cut(LENGTH / 10),
+        _ => Reply::right(request, 2),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    for (resumes, status) in [(true, 200), (false, 200)] {
+        server.log.ranges.lock().unwrap().clear();
+        let get = server.get(&target).resume(resumes);
+        let error = outcome(get.clone()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BodyTruncated);
+        assert!(error.to_string().contains("bytes"), "{error}");
+        assert!(!target.exists());
+        let response = outcome(get).unwrap();
+        assert_eq!(response.status().as_u16(), status);
+        assert!(fs::read(&target).unwrap() == content(2));
+        assert_eq!(names(folder.path()), ["target"]);
+        fs::remove_file(&target).unwrap();
+    }
+}
+
+#[test]
+fn a_retry_continues_segments() {
+    let server = SlowServer::start(|request| {
+        let reply = Reply::right(request, 1);
+        let until = reply.body.len() / 2;
+        reply.cut(if request.number < 2 {
+            until
+        } else {
+            usize::MAX
+        })
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    let pool = pool().retry(at_once(1));
+    outcome_of(pool, server.get(&target).resume(true)).unwrap();
+    assert!(fs::read(&target).unwrap() == content(1));
+    let again = server.log.sent.load(Ordering::SeqCst) - LENGTH;
+    assert!(again < LENGTH / 20, "{again}");
+}
+
+/// A response may be shorter than what was requested (RFC 9110, section 14.2). The same connection gets the rest.
+#[test]
+fn responses_may_be_shorter_than_the_segment() {
+    const MOST: usize = 300_000;
+
+    let server = SlowServer::start(|request| match &request.range {
+        Some(range) if range.len() > MOST => {
+            Reply::part_of(range.start..range.start + MOST, LENGTH, 1)
+        }
+        _ => Reply::right(request, 1),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    outcome(server.get(&target)).unwrap();
+    assert!(fs::read(&target).unwrap() == content(1));
+    assert!(server.ranges().len() > 3);
+    assert!(server.server.connections() <= 4);
+}
+
+#[test]
+fn digests_are_those_of_the_whole() {
+    let right = sha256(&content(1));
+    let wrong = sha256(&content(2));
+    thread::scope(|scope| {
+        for resumes in [false, true] {
+            for digest in [&right, &wrong] {
+                let is_right = *digest == right;
+                scope.spawn(move || {
+                    let server = SlowServer::start(|request| Reply::right(request, 1));
+                    let folder = tempfile::tempdir().unwrap();
+                    let target = folder.path().join("target");
+                    let outcome = outcome(server.get(&target).resume(resumes).sha256(digest));
+                    assert!(server.ranges().len() > 1);
+                    if is_right {
+                        outcome.unwrap();
+                        assert!(fs::read(&target).unwrap() == content(1));
+                        assert_eq!(names(folder.path()), ["target"]);
+                    } else {
+                        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::DigestMismatch);
+                        assert!(names(folder.path()).is_empty());
+                    }
+                });
+            }
+        }
+    });
+}
+
+fn sha256(content: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+
+    let digest = Sha256::digest(content);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_body_that_is_too_large_is_not_begun() {
+    let server = SlowServer::start(|request| Reply::right(request, 1));
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    for resumes in [false, true] {
+        let get = server.get(&target).resume(resumes);
+        let error = outcome(get.max_body(LENGTH as u64 - 1)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BodyTooLarge);
+        assert_eq!(error.limit(), Some(LENGTH as u64 - 1));
+        assert!(names(folder.path()).is_empty());
+    }
+}
+
+#[test]
+fn a_job_that_is_cancelled_closes_all_its_connections() {
+    let server = SlowServer::start(|request| Reply::right(request, 1));
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    let pool = pool().concurrency(1).build().unwrap();
+    let job = pool.spawn(server.get(&target)).unwrap();
+    eventually("there are two connections", || {
+        server.log.open.load(Ordering::SeqCst) == 2
+    });
+    job.cancel();
+    assert_eq!(job.join().unwrap_err().kind(), ErrorKind::Cancelled);
+    eventually("they are closed", || {
+        server.log.open.load(Ordering::SeqCst) == 0
+    });
+    eventually("no file is left", || names(folder.path()).is_empty());
+}
+
+/// What all connections receive together is told of and limited.
+#[test]
+fn progress_is_that_of_the_whole() {
+    let server = SlowServer::start(|request| {
+        let reply = Reply::right(request, 1);
+        let until = reply.body.len() / 2;
+        reply.cut(if request.number < 2 {
+            until
+        } else {
+            usize::MAX
+        })
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&told);
+    let pool = pool().retry(at_once(1)).on_event(move |event| {
+        if let Event::Progress(progress) = event {
+            let (there, length) = (progress.received(), progress.length());
+            noted
+                .lock()
+                .unwrap()
+                .push((progress.resumed_from(), there, length));
+        }
+    });
+    outcome_of(pool, server.get(&target).resume(true)).unwrap();
+    let told = told.lock().unwrap();
+    let resumed = told.iter().filter(|(from, ..)| *from > 0);
+    assert!((1..told.len()).contains(&resumed.count()), "{told:?}");
+    for (from, there, length) in &*told {
+        assert_eq!(*length, Some(LENGTH as u64));
+        assert!((*from..=LENGTH as u64).contains(there), "{told:?}");
+    }
+    // Both attempts together receive it once, or little more.
+    let from = told.iter().map(|(from, ..)| *from).max().unwrap();
+    assert!(from > LENGTH as u64 / 3, "{told:?}");
+}
+
+/// The bandwidth is that of all connections of a job together.
+#[test]
+fn the_bandwidth_is_shared_by_segments() {
+    let server = SlowServer::start(|request| Reply::right(request, 1));
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    let bandwidth = LENGTH as u64 / 4;
+    let began = Instant::now();
+    let pool = pool().limits(Limits::new().bandwidth(bandwidth));
+    outcome_of(pool, server.get(&target)).unwrap();
+    assert!(began.elapsed() > Duration::from_secs(3));
+    assert!(fs::read(&target).unwrap() == content(1));
+}
+
+/// Over one connection, only what there is without a gap can be continued.
+#[test]
+fn segments_are_continued_by_what_knows_none_of_them() {
+    thread::scope(|scope| {
+        for is_blocking in [false, true] {
+            scope.spawn(move || {
+                let server = SlowServer::start(|request| {
+                    let reply = Reply::right(request, 1);
+                    let until = reply.body.len() / 2;
+                    reply.cut(if request.number < 2 {
+                        until
+                    } else {
+                        usize::MAX
+                    })
+                });
+                let folder = tempfile::tempdir().unwrap();
+                let target = folder.path().join("target");
+                let get = || server.get(&target).resume(true).sha256(sha256(&content(1)));
+                outcome(get()).unwrap_err();
+                let response = if is_blocking {
+                    outcome_of(crate::on_reqwest::pool(), get())
+                } else {
+                    outcome(get().segments(1))
+                };
+                assert_eq!(response.unwrap().status().as_u16(), 206);
+                assert!(fs::read(&target).unwrap() == content(1));
+                assert_eq!(names(folder.path()), ["target"]);
+                let ranges = server.ranges();
+                let [None, Some(second), Some(rest)] = &*ranges else {
+                    panic!("{ranges:?}");
+                };
+                assert!(
+                    rest.start < second.start && rest.end == LENGTH,
+                    "{ranges:?}"
+                );
+            });
+        }
+    });
+}
+
+/// A process that is killed at any point, and started again, continues each segment.
+#[test]
+fn segments_of_killed_processes_are_continued() {
+    const KILLS: usize = 6;
+    const URL: &str = "THREADED_TEST_URL";
+    const TARGET: &str = "THREADED_TEST_TARGET";
+
+    if let Ok(url) = std::env::var(URL) {
+        let target = std::env::var_os(TARGET).unwrap();
+        let get = RequestSpec::get(url)
+            .save_to(target)
+            .segments(4)
+            .resume(true);
+        outcome(get).unwrap();
+        return;
+    }
+    let test = concat!(
+        module_path!(),
+        "::segments_of_killed_processes_are_continued"
+    );
+    let run = |file: u64| {
+        let mut random = fastrand::Rng::with_seed(file);
+        let server = SlowServer::start(|request| Reply::right(request, 1));
+        let sent = || server.log.sent.load(Ordering::SeqCst);
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("target");
+        let url = server.server.url("/file");
+        let start = || start_child(test, &[(URL, url.as_ref()), (TARGET, target.as_ref())]);
+        // By then, it has a second connection.
+        let mut until = LENGTH / 2;
+        for _ in 0..KILLS {
+            let mut child = start();
+            eventually("it has received some more", || sent() > until);
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(!target.exists());
+            until = sent() + random.usize(1..LENGTH / 2 / KILLS);
+        }
+        assert!(start().wait().unwrap().success());
+        assert!(fs::read(&target).unwrap() == content(1));
+        assert_eq!(names(folder.path()), ["target"]);
+        // In each run, up to four connections lose what was not written yet.
+        let again = sent() - LENGTH;
+        assert!(again < KILLS * 4 * (64 << 10) * 2, "{again}");
+        let ranges = server.ranges();
+        let starts: Vec<_> = ranges.iter().flatten().map(|range| range.start).collect();
+        let (second, later) = starts.split_first().unwrap();
+        assert!(later.iter().any(|start| start < second), "{ranges:?}");
+        assert!(later.iter().any(|start| start > second), "{ranges:?}");
+    };
+    thread::scope(|scope| {
+        for file in 0..4 {
+            scope.spawn(move || run(file));
+        }
+    });
+}
+
+/// Over HTTP/2, segments are streams of one connection. One that brings nothing is closed without it.
+#[cfg(all(feature = "http2", feature = "default-tls"))]
+#[test]
+fn segments_over_http2_share_a_connection() {
+    let certificate = crate::support::tls::certificate_for(&["localhost"]);
+    let server = Server::start_tls(Arc::clone(&certificate.config), |request| {
+        let body = bytes::Bytes::from(content(1));
+        let range = request.headers().get(http::header::RANGE);
+        let range = range.map(|range| parse_range(range.to_str().unwrap()));
+        let response = http::Response::builder()
+            .header("etag", "\"v1\"")
+            .header("accept-ranges", "bytes");
+        let response = match range {
+            None => response.body(body),
+            Some(range) => response
+                .status(206)
+                .header(
+                    "content-range",
+                    format!("bytes {}-{}/{LENGTH}", range.start, range.end - 1),
+                )
+                .body(body.slice(range)),
+        };
+        response.unwrap()
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    let pool =
+        super::trusting_pool(&certificate.pem).limits(Limits::new().bandwidth(LENGTH as u64 / 3));
+    let get = RequestSpec::get(server.url("/"))
+        .save_to(&target)
+        .segments(4);
+    let response = outcome_of(pool, get).unwrap();
+    assert_eq!(response.version(), http::Version::HTTP_2);
+    assert!(fs::read(&target).unwrap() == content(1));
+    assert_eq!(server.connections(), 1);
+    // The whole, a segment that is closed, and what is left of it.
+    assert_eq!(server.requests(), 3);
+}
