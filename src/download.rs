@@ -1,6 +1,8 @@
 //! A body that is saved to a file: from the part of it that is there already, over what the server is asked for and responds,
 //! to the file under its name.
 
+mod complete;
+mod conditional;
 mod continuation;
 mod file_name;
 mod open_file;
@@ -13,7 +15,6 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
 
 use http::header::{
     ACCEPT, ACCEPT_LANGUAGE, ACCEPT_RANGES, ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
@@ -21,28 +22,22 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use sha2::{Digest, Sha256};
-use tempfile::{NamedTempFile, PersistError};
+use tempfile::NamedTempFile;
 use url::{Position, Url};
 
 use self::continuation::{Continuation, Rest};
 pub(crate) use self::open_file::{OpenFile, SegmentedFile};
 pub(crate) use self::segments::Claim;
 use self::segments::{MIN_SEGMENT, Segments};
-use self::validators::{OpenRecord, Record, Validator, modification_time};
+use self::validators::{OpenRecord, Record, Validator};
 use crate::digest::{ExpectedDigest, Verifier};
 use crate::error::Error;
 use crate::headers;
 use crate::request::{BodyDestination, RequestSpec, SaveOptions};
 use crate::response::ResponseHead;
 
-/// The end of what a date of HTTP can say, from 1970 on.
-const YEAR_10000: Duration = Duration::from_secs(253_402_300_800);
-
 /// After how much of a file it is looked whether the attempt has time left.
 const DIGEST_STEP: u64 = 1 << 20;
-
-/// How many numbers are tried for a name that is taken.
-const MAX_NUMBER: u32 = 10_000;
 
 /// What an attempt does about a file: it saves the body to it, or is made unless the file has the body.
 pub(crate) struct Download {
@@ -114,8 +109,8 @@ impl Download {
         .any(|name| fields.contains_key(name) || defaults.contains_key(name));
         let if_modified = if_modified.filter(|_| is_get && !has_conditions).cloned();
         let mut options = spec.save_options();
-        if !is_get || has_conditions {
-            options.resume = false;
+        options.resume &= is_get && !has_conditions;
+        if !is_get || has_conditions || spec.request_body().is_some() {
             options.segments = 1;
         }
         Some(Box::new(Self {
@@ -223,63 +218,6 @@ impl Download {
         }
     }
 
-    /// The conditions by which the server finds out whether the body in this file is that of today.
-    fn conditions_of(
-        &self,
-        path: &Path,
-        check: &dyn Fn() -> Result<(), Error>,
-    ) -> Result<Option<HeaderMap>, Error> {
-        let there = fs::metadata(path).ok().filter(fs::Metadata::is_file);
-        let Some(there) = there else {
-            return Ok(None);
-        };
-        if !self.digests.is_empty() {
-            let Ok(file) = fs::File::open(path) else {
-                return Ok(None);
-            };
-            let verifier = digest(file, &self.digests, check)?;
-            if verifier.map_or(true, |verifier| verifier.finish().is_err()) {
-                return Ok(None);
-            }
-        }
-        Ok(self.conditions_by_record(path, &there))
-    }
-
-    fn conditions_by_record(&self, path: &Path, there: &fs::Metadata) -> Option<HeaderMap> {
-        let target = part::behind_links(path).ok()?;
-        let is_of_file = |record: &Record| {
-            record.request == self.request
-                && record.length == Some(there.len())
-                && record.modified.is_some()
-                && record.modified == modification_time(there)
-        };
-        let mut conditions = HeaderMap::new();
-        let path = part::record_of_file(&target);
-        match Record::read(&path) {
-            Some(record) if is_of_file(&record) => {
-                let etag = record.etag.map(|etag| (IF_NONE_MATCH, etag));
-                let modified = record.last_modified.map(|date| (IF_MODIFIED_SINCE, date));
-                conditions.extend(etag.into_iter().chain(modified));
-            }
-            // It has the body of another request, or was changed since; but not if it has the right digest.
-            Some(_) if self.digests.is_empty() => return None,
-            // What is empty may be what is left of another one.
-            None if there.len() == 0 => return None,
-            _ => {
-                // Others cannot be written as a date of HTTP.
-                let modified = there.modified().ok()?;
-                let age = modified.duration_since(UNIX_EPOCH).ok()?;
-                if age >= YEAR_10000 {
-                    return None;
-                }
-                let modified = httpdate::fmt_http_date(modified);
-                let modified = HeaderValue::try_from(modified).ok()?;
-                conditions.insert(IF_MODIFIED_SINCE, modified);
-            }
-        }
-        Some(conditions)
-    }
-
     /// What the request has to say about the file.
     pub(crate) fn add_headers(&mut self, headers: &mut HeaderMap) {
         if self.may_split() {
@@ -367,6 +305,14 @@ impl Download {
         self.rest().map(|rest| rest.whole)
     }
 
+    /// How much of the body the response consists of, if it is known.
+    pub(crate) fn response_length(&self) -> Option<u64> {
+        match (&self.asked, self.rest()) {
+            (Some(asked), Some(rest)) => Some(rest.end.saturating_sub(asked.from)),
+            _ => self.body.length,
+        }
+    }
+
     /// Whether it must be possible to recognize another response as one of the same content.
     fn needs_validator(&self) -> bool {
         self.options.resume || self.may_split()
@@ -375,26 +321,6 @@ impl Download {
     /// The length of all of the body, if it is known.
     fn whole(&self) -> Option<u64> {
         self.continued_length().or(self.body.length)
-    }
-
-    /// Returns the file that has the body, according to the server.
-    pub(crate) fn unmodified_file(
-        &mut self,
-        status: StatusCode,
-    ) -> Result<Option<Arc<Path>>, Error> {
-        let Some(path) = &self.if_modified else {
-            return Ok(None);
-        };
-        if status != StatusCode::NOT_MODIFIED || self.conditions.is_empty() {
-            return Ok(None);
-        }
-        fs::metadata(path).map_err(|error| Error::file(path, error))?;
-        let path = Arc::clone(path);
-        // What has come of another version is of no use any more.
-        if let Some(part) = self.part_path() {
-            part::delete_kept(&part, self.kept.take());
-        }
-        Ok(Some(path))
     }
 
     /// Whether the body is saved if its response has this status.
@@ -435,7 +361,11 @@ impl Download {
     }
 
     /// Opens the file that the body is written to, and decides whether it comes in segments.
-    pub(crate) fn open(&mut self, digests: &[ExpectedDigest]) -> Result<Opened, Error> {
+    pub(crate) fn open(
+        &mut self,
+        digests: &[ExpectedDigest],
+        max_body: u64,
+    ) -> Result<Opened, Error> {
         let place = self.place.as_ref();
         let (path, target) = match place {
             Some(Place::Folder(folder)) => {
@@ -449,7 +379,7 @@ impl Download {
             if self.options.create_dirs {
                 part::create_folder(part::folder(&target), self.options.sync)?;
             }
-            Ok((self.open_part(&target)?, target))
+            Ok((self.open_part(&target, max_body)?, target))
         });
         let (part, target) = opened.map_err(|error| Error::file(&path, error))?;
         // What is there of a part has been computed with.
@@ -473,9 +403,9 @@ impl Download {
     }
 
     /// What is missing of a body that is to be received in segments, before any of it has come, and how long all of it is.
-    fn segments(&self) -> Option<(Vec<Range<u64>>, u64)> {
+    fn missing_at_first(&self, max_body: u64) -> Option<(Vec<Range<u64>>, u64)> {
         self.body.validator.as_ref().filter(|_| self.may_split())?;
-        let whole = self.whole()?;
+        let whole = self.whole().filter(|whole| *whole <= max_body)?;
         let (missing, has_ranges) = match &self.asked {
             Some(asked) => match &asked.missing {
                 Some(missing) => return Some((missing.clone(), whole)),
@@ -487,73 +417,70 @@ impl Download {
         (is_long && has_ranges).then(|| (vec![missing], whole))
     }
 
-    fn open_part(&mut self, target: &Path) -> io::Result<Part> {
-        let kept = self.kept.take();
-        let segments = self.segments();
+    /// Returns the part that the body is written to. If that fails, one that is kept can be opened again.
+    fn open_part(&mut self, target: &Path, max_body: u64) -> io::Result<Part> {
+        let missing = self.missing_at_first(max_body);
         let path = match &self.place {
             Some(Place::Folder(_)) => self.part_path(),
             _ => Some(part::kept_of(target)),
         };
-        let is_new = !self.continues();
-        let kept = match (path, &self.body.validator) {
-            (None, _) => None,
-            (Some(path), Some(_)) if self.options.resume => match kept {
-                Some(kept) => Some((kept, path)),
-                None if !is_new => {
-                    return Err(io::Error::other("the part that it continues is gone"));
-                }
-                // What has come there since belongs to another job, which may go on with it.
-                None => part::open_kept(&path, true)?
-                    .filter(|there| part::is_empty(there.as_file()))
-                    .map(|there| (there, path)),
-            },
-            (Some(path), _) => {
-                // What there is of another version is of no use any more.
-                part::delete_kept(&path, kept);
-                None
-            }
-        };
-        let Some((kept, path)) = kept else {
+        if let Some(path) = &path {
+            self.keep_part(path)?;
+        }
+        let (Some(kept), Some(path)) = (&self.kept, path) else {
             let file = part::create(target)?;
-            let segments = match segments {
-                Some((missing, whole)) => {
-                    file.as_file().set_len(whole)?;
-                    Some(Segments::new(whole, missing, None))
-                }
-                None => None,
+            let whole = |(missing, whole)| {
+                // A file system that cannot do that gets the body in one piece.
+                file.as_file().set_len(whole).ok()?;
+                Some(Segments::new(whole, missing, None))
             };
             return Ok(Part {
+                segments: missing.and_then(whole),
                 file,
                 is_kept: false,
-                segments,
             });
         };
         let file = kept.as_file();
-        if is_new {
+        if !self.continues() {
             // In this order: what a record says is never said of what is left of another version.
             file.set_len(0)?;
         }
-        let segments = match segments {
+        let segments = match missing {
             Some((missing, whole)) => {
-                // Its length says nothing from now on, so there must be no record by which it did.
-                let record = part::record_of_part(&path);
-                let _ = fs::remove_file(&record);
-                file.set_len(whole)?;
                 let record = self.write_record(&path, Some(missing.clone()))?;
-                Some(Segments::new(whole, missing, Some(record)))
-            }
-            None => {
-                if is_new {
-                    self.write_record(&path, None)?;
+                // In this order: by its length alone, it is not complete.
+                match file.set_len(whole) {
+                    Ok(()) => Some(Segments::new(whole, missing, Some(record))),
+                    Err(error) if self.continues() => return Err(error),
+                    Err(_) => None,
                 }
-                None
             }
+            None => None,
         };
+        if segments.is_none() && !self.continues() {
+            self.write_record(&path, None)?;
+        }
         Ok(Part {
-            file: kept,
+            file: self.kept.take().ok_or_else(gone)?,
             is_kept: true,
             segments,
         })
+    }
+
+    /// Opens the part that is to be kept if the body is cut, if there is to be one.
+    fn keep_part(&mut self, path: &Path) -> io::Result<()> {
+        if self.continues() {
+            return self.kept.as_ref().map(drop).ok_or_else(gone);
+        }
+        if !self.options.resume || self.body.validator.is_none() {
+            // What there is of another version is of no use any more.
+            part::delete_kept(path, self.kept.take());
+        } else if self.kept.is_none() {
+            // What has come there since belongs to another job, which may go on with it.
+            self.kept =
+                part::open_kept(path, true)?.filter(|there| part::is_empty(there.as_file()));
+        }
+        Ok(())
     }
 
     /// Writes the record of a part.
@@ -576,163 +503,10 @@ impl Download {
         }
         record.write(&part::record_of_part(part))
     }
-
-    /// Gives the file its name. Returns it. Fails if `check`, which is called now and then, says that there is no time for more.
-    pub(crate) fn complete(
-        &self,
-        open: OpenFile,
-        check: &dyn Fn() -> Result<(), Error>,
-    ) -> Result<Arc<Path>, Error> {
-        let mut open = open.write_last()?;
-        let kept = open.is_kept.then(|| open.file.path().to_owned());
-        let has_segments = open.is_segmented();
-        let rest = self.rest().filter(|_| !has_segments);
-        if let Some(rest) = rest.filter(|rest| open.length > rest.end) {
-            let end = rest.end;
-            open.discard();
-            return Err(Error::protocol(format!(
-                "the part of the body (206) is longer than its Content-Range, which ends at {end}"
-            )));
-        }
-        let verified = open
-            .verify_segments(check)
-            .and_then(|()| self.check_length(open.length))
-            .and_then(|()| open.verify());
-        let verified = verified.map_err(|error| {
-            if self.continues() || has_segments {
-                error.after_continuation()
-            } else {
-                error
-            }
-        });
-        if let Err(error) = verified {
-            return Err(open.give_up(error));
-        }
-        if let Some(kept) = &kept {
-            // As long as the part has its name, and this job has the part.
-            let _ = fs::remove_file(part::record_of_part(kept));
-        }
-        let path = Arc::clone(&open.path);
-        let saved = self.replace(open);
-        let is_refused = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
-        if let Some(kept) = kept.filter(|_| saved.as_ref().is_err_and(is_refused)) {
-            part::delete_kept(&kept, None);
-        }
-        let saved = saved.map_err(|error| Error::file(&path, error))?;
-        Ok(match &self.place {
-            Some(Place::Folder(_)) => saved.into(),
-            _ => path,
-        })
-    }
-
-    /// Returns an error if a part was followed by less than the rest.
-    fn check_length(&self, length: u64) -> Result<(), Error> {
-        match self.rest() {
-            Some(Rest { whole, .. }) if length < *whole => Err(Error::body_truncated(format!(
-                "the part of the body (206) ends at byte {length} of {whole}"
-            ))),
-            _ => Ok(()),
-        }
-    }
-
-    /// Gives the file its name, in place of another file or beside it.
-    fn replace(&self, open: OpenFile) -> io::Result<PathBuf> {
-        let OpenFile { file, target, .. } = open;
-        let BodyInfo {
-            etag,
-            last_modified,
-            ..
-        } = &self.body;
-        if self.options.remote_time {
-            let date = last_modified.as_ref().and_then(|value| value.to_str().ok());
-            if let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) {
-                if let Err(error) = file.as_file().set_modified(date) {
-                    log::warn!("could not set the time of {}: {error}", target.display());
-                }
-            }
-        }
-        if self.options.sync {
-            file.as_file().sync_all()?;
-        }
-        let is_folder = matches!(self.place, Some(Place::Folder(_)));
-        let (saved, target) = match self.options.overwrite {
-            None if is_folder => persist_beside(file, target)?,
-            Some(false) => {
-                let saved = file.persist_noclobber(&target);
-                (
-                    saved.map_err(|failed| not_overwritten(failed.error))?,
-                    target,
-                )
-            }
-            _ => {
-                let there = if is_folder {
-                    fs::symlink_metadata(&target)
-                } else {
-                    fs::metadata(&target)
-                };
-                if let Ok(there) = there {
-                    if there.is_file() {
-                        file.as_file().set_permissions(there.permissions())?;
-                    }
-                }
-                (file.persist(&target).map_err(|error| error.error)?, target)
-            }
-        };
-        if self.options.sync {
-            part::sync_folder(&target)?;
-        }
-        if self.if_modified.is_some() {
-            let there = saved.metadata()?;
-            let record = Record {
-                request: self.request.clone(),
-                resource: self.body.resource.clone(),
-                etag: etag.clone(),
-                last_modified: last_modified.clone(),
-                length: Some(there.len()),
-                modified: modification_time(&there),
-                ..Record::default()
-            };
-            let path = part::record_of_file(&target);
-            // Without it, the next request is made conditional by the time of the file.
-            if record.etag.is_none() && record.last_modified.is_none() {
-                let _ = fs::remove_file(path);
-            } else if let Err(error) = record.write(&path) {
-                log::warn!("could not write {}: {error}", path.display());
-            }
-        }
-        Ok(target)
-    }
 }
 
-fn not_overwritten(error: io::Error) -> io::Error {
-    match error.kind() {
-        kind @ io::ErrorKind::AlreadyExists => io::Error::new(kind, part::NOT_OVERWRITTEN),
-        _ => error,
-    }
-}
-
-/// Gives the file this name, or the first that is free of those with a number.
-fn persist_beside(mut file: NamedTempFile, target: PathBuf) -> io::Result<(fs::File, PathBuf)> {
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
-    let name = name.into_owned();
-    for number in 0..MAX_NUMBER {
-        let free = match number {
-            0 => target.clone(),
-            number => target.with_file_name(file_name::numbered(&name, number)),
-        };
-        match file.persist_noclobber(&free) {
-            Ok(saved) => return Ok((saved, free)),
-            Err(PersistError {
-                error,
-                file: returned,
-            }) if error.kind() == io::ErrorKind::AlreadyExists => file = returned,
-            Err(error) => return Err(error.error),
-        }
-    }
-    Err(io::Error::new(
-        io::ErrorKind::AlreadyExists,
-        format!("the name is taken, and so are {MAX_NUMBER} of it with a number"),
-    ))
+fn gone() -> io::Error {
+    io::Error::other("the part that it continues is gone")
 }
 
 /// A file that is open, and how the body comes.
@@ -758,11 +532,9 @@ fn reduce(asked: Continuation, part: &fs::File, path: &Path) -> Option<Continuat
         from, mut record, ..
     } = asked;
     record.missing = None;
-    let path = part::record_of_part(path);
-    // In this order: its length says nothing before it was cut.
-    fs::remove_file(&path).ok()?;
+    // In this order: by its length alone, it is not complete.
     part.set_len(from).ok()?;
-    record.write(&path).ok()?;
+    record.write(&part::record_of_part(path)).ok()?;
     let request = record.request.clone();
     Continuation::of(record, &request, from)
 }

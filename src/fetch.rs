@@ -358,7 +358,10 @@ impl Context {
                 }
                 let head = &response.head;
                 let saved = incoming.into_file(&decoders, max_body, download, head, &digests);
-                response.saved_to = Some(Box::pin(saved).await?);
+                let saved = Box::pin(saved).await;
+                // Further connections may have been made for it.
+                let saved = saved.map_err(|error| attribute(error, &[], self.has_http_proxy));
+                response.saved_to = Some(saved?);
             }
             _ => {
                 let content_length = response.content_length();

@@ -5,7 +5,7 @@ use std::ops::Range;
 use http::HeaderMap;
 use http::header::{CONTENT_RANGE, CONTENT_TYPE};
 
-use super::segments;
+use super::segments::{self, MAX_MISSING};
 use super::validators::{Record, Validator};
 use crate::headers;
 
@@ -40,12 +40,15 @@ impl Continuation {
         // Of a part that may be whole, the last byte is asked for again: so the server confirms that it has not changed.
         let (from, missing) = match &record.missing {
             Some(missing) => {
-                let whole = whole.filter(|whole| *whole == length)?;
+                let whole = whole?;
+                let mut missing = missing.clone();
+                missing.push(length..whole);
                 let mut missing = segments::in_order(missing);
                 if missing.is_empty() {
                     missing.push(whole.checked_sub(1)?..whole);
                 }
-                if missing.last()?.end > whole || *missing.first()? == (0..whole) {
+                let is_valid = missing.last()?.end <= whole && missing.len() <= MAX_MISSING;
+                if !is_valid || *missing.first()? == (0..whole) {
                     return None;
                 }
                 (missing.first()?.start, Some(missing))
@@ -164,6 +167,51 @@ impl ContentRange {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A record with these ranges missing, of the content of a file of this length.
+    fn segmented(missing: Vec<Range<u64>>, length: u64) -> Option<(Vec<Range<u64>>, u64)> {
+        let mut record = Record {
+            length: Some(100),
+            missing: Some(missing),
+            ..Record::default()
+        };
+        record.set_validator(Validator::ETag(http::HeaderValue::from_static("\"a\"")));
+        let continuation = Continuation::of(record, "", length)?;
+        let there = continuation.there();
+        Some((continuation.missing?, there))
+    }
+
+    #[test]
+    #[expect(
+        clippy::single_range_in_vec_init,
+        reason = "one range may be all that is missing"
+    )]
+    fn what_is_missing_of_a_segmented_part_is_what_record_and_file_lack() {
+        for (missing, length, expected) in [
+            (vec![10..20, 40..50], 100, Some((vec![10..20, 40..50], 80))),
+            // It was not yet made as long as the whole, or cut off already.
+            (vec![10..20], 60, Some((vec![10..20, 60..100], 50))),
+            (vec![10..20], 15, Some((vec![10..100], 10))),
+            (vec![0..5], 100, Some((vec![0..5], 95))),
+            // It is complete; the server is asked whether it still has the same.
+            (vec![], 100, Some((vec![99..100], 99))),
+            (
+                vec![Range { start: 20, end: 10 }, 7..7],
+                100,
+                Some((vec![99..100], 99)),
+            ),
+            // Nothing is there, or it cannot be of this whole.
+            (vec![0..50, 50..100], 100, None),
+            (vec![], 0, None),
+            (vec![10..101], 100, None),
+            (vec![], 101, None),
+            (vec![0..u64::MAX], 100, None),
+            ((0..40).map(|n| 2 * n..2 * n + 1).collect(), 100, None),
+        ] {
+            let case = format!("{missing:?} of {length}");
+            assert_eq!(segmented(missing, length), expected, "{case}");
+        }
+    }
 
     #[test]
     fn only_ranges_of_bytes_are_understood() {

@@ -118,7 +118,7 @@ impl OpenFile {
     }
 
     /// The whole has this length, and its segments are written anywhere in it.
-    pub(super) fn has_segments(&mut self, whole: u64) {
+    pub(super) fn set_whole(&mut self, whole: u64) {
         self.whole = Some(whole);
     }
 
@@ -211,7 +211,7 @@ pub(crate) struct SegmentedFile {
 
 impl SegmentedFile {
     pub(super) fn new(mut file: OpenFile, segments: Segments) -> Self {
-        file.has_segments(segments.whole());
+        file.set_whole(segments.whole());
         Self { file, segments }
     }
 

@@ -21,9 +21,6 @@ const HEADING: &[u8] = b"reqwest-threaded 1";
 /// Records have at most two headers, a name, and [`MAX_MISSING`] ranges.
 const MAX_RECORD: u64 = 64 << 10;
 
-/// What a record ends with. What is cut off does not.
-const END: &[u8] = b"\nend: \n";
-
 /// The validator by which two parts belong to the same content, if a response has one.
 pub(super) fn strong(headers: &HeaderMap) -> Option<Validator> {
     let is_strong = |etag: &&HeaderValue| {
@@ -79,8 +76,7 @@ pub(super) struct Record {
     pub(super) modified: Option<Duration>,
     /// The name that the server gives the body, if it has a say in it.
     pub(super) name: Option<String>,
-    /// What is missing of a part that is received in segments. Its file has the length of the whole. `None` if all is there up to the
-    /// end of the file.
+    /// What is missing of a part that is received in segments, besides what is behind the end of its file. `None` if nothing else is.
     pub(super) missing: Option<Vec<Range<u64>>>,
 }
 
@@ -98,9 +94,15 @@ impl Record {
         }
     }
 
-    /// Writes it to a new file, in place of any other. That file stays open.
+    /// Writes it in place of any other, at once: whenever the process is killed, there is one of the two. The file stays open.
     pub(super) fn write(&self, path: &Path) -> io::Result<OpenRecord> {
         let mut text = HEADING.to_vec();
+        if let Some(missing) = &self.missing {
+            let missing = missing.iter().cloned().chain(std::iter::repeat(0..0));
+            for range in missing.take(MAX_MISSING) {
+                text.extend_from_slice(missing_line(&range).as_bytes());
+            }
+        }
         let mut line = |name: &str, value: &[u8]| {
             text.extend_from_slice(b"\n");
             text.extend_from_slice(name.as_bytes());
@@ -123,22 +125,16 @@ impl Record {
         if let Some(name) = &self.name {
             line("name", name.as_bytes());
         }
-        let first_missing = text.len();
-        if let Some(missing) = &self.missing {
-            let missing = missing.iter().cloned().chain(std::iter::repeat(0..0));
-            for range in missing.take(MAX_MISSING) {
-                text.extend_from_slice(missing_line(&range).as_bytes());
-            }
-        }
-        text.extend_from_slice(END);
-        let _ = fs::remove_file(path);
+        // What is cut off has no end.
+        line("end", b"\n");
+        let mut new = path.as_os_str().to_owned();
+        new.push(".new");
+        let _ = fs::remove_file(&new);
         // Follows no link.
-        let mut file = File::options().write(true).create_new(true).open(path)?;
+        let mut file = File::options().write(true).create_new(true).open(&new)?;
         file.write_all(&text)?;
-        Ok(OpenRecord {
-            file,
-            first_missing: first_missing as u64,
-        })
+        fs::rename(&new, path)?;
+        Ok(OpenRecord { file })
     }
 
     /// Reads one. `None` if there is none, or something else.
@@ -189,16 +185,15 @@ fn missing_line(range: &Range<u64>) -> String {
 /// A record whose missing ranges change.
 pub(super) struct OpenRecord {
     file: File,
-    /// Where the first of them stands.
-    first_missing: u64,
 }
 
 impl OpenRecord {
-    /// Replaces one of them. A process that is killed meanwhile leaves the old one or the new one.
+    /// Replaces one of them. All of them are at the beginning, in one page of memory: so a process that is killed meanwhile leaves the
+    /// old one or the new one.
     pub(super) fn set_missing(&mut self, index: usize, range: &Range<u64>) -> io::Result<()> {
         let line = missing_line(range);
-        let at = self.first_missing + (index * line.len()) as u64;
-        self.file.seek(SeekFrom::Start(at))?;
+        let at = HEADING.len() + index * line.len();
+        self.file.seek(SeekFrom::Start(at as u64))?;
         self.file.write_all(line.as_bytes())
     }
 }

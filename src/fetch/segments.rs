@@ -28,24 +28,29 @@ const MIN_GAIN: f64 = 1.05;
 /// How long a segment should take at least, so that its request is worth it.
 const MIN_TIME: Duration = Duration::from_millis(500);
 
+/// A response that is shorter than its segment and than this, in bytes, is of no use: each takes a request.
+const MIN_RESPONSE: u64 = 16 << 10;
+
+/// After how many events other attempts on the same thread go on.
+const EVENTS_PER_TURN: usize = 256;
+
 /// Receives all of a body into a file, or as much of it as can be. Returns the engine too.
 pub(super) async fn receive<'a, E: Engine + ?Sized>(
     incoming: Incoming<'a, '_, E>,
     mut file: SegmentedFile,
     source: Source<'_>,
-    content_length: Option<u64>,
 ) -> Result<(&'a mut E, SegmentedFile, Option<Error>), Error> {
     let Some(engine) = incoming.engine.fork() else {
         return Err(Error::panicked(
             "a bug in reqwest-threaded: segments on a blocking transport".to_owned(),
         ));
     };
-    let mut receiving = Receiving {
+    let mut receiver = Receiver {
         engine: incoming.engine,
-        deadline: incoming.deadline,
         meter: incoming.meter,
         source,
         connections: Vec::new(),
+        idle: 0,
         growth: Growth::new(),
         fault: None,
     };
@@ -54,24 +59,27 @@ pub(super) async fn receive<'a, E: Engine + ?Sized>(
         body: incoming.body,
     };
     // What was received in segments before goes on so.
-    while receiving.connections.len() + 1 < source.download.max_segments() {
+    while receiver.connections.len() + 1 < source.download.max_segments() {
         let claim = file.segments.claim(u64::MAX);
         let Some((claim, engine)) = claim.zip(first.engine.fork()) else {
             break;
         };
-        receiving.ask(engine, claim, false);
+        receiver.ask(engine, claim, false);
     }
+    let length = source.download.response_length().unwrap_or(u64::MAX);
+    let left = length.checked_sub(incoming.rest.len() as u64);
     let segment = Segment {
         index: 0,
-        left: content_length.unwrap_or(u64::MAX),
+        left: left.unwrap_or_default(),
         is_trial: false,
         buffer: Vec::new(),
     };
-    file = receiving
-        .take_in(file, first, segment, incoming.rest)
-        .await?;
-    let (file, fault) = receiving.receive_all(file).await?;
-    Ok((receiving.engine, file, fault))
+    file = match left {
+        Some(_) => receiver.take_in(file, first, segment, incoming.rest).await,
+        None => receiver.abandon(file, segment, too_long()).await,
+    }?;
+    let (file, fault) = receiver.receive_all(file).await?;
+    Ok((receiver.engine, file, fault))
 }
 
 /// Where segments are requested.
@@ -100,14 +108,15 @@ impl Source<'_> {
     }
 }
 
-struct Receiving<'a, 's, 'm, E: Engine + ?Sized> {
+struct Receiver<'a, 's, 'm, E: Engine + ?Sized> {
     engine: &'a mut E,
-    deadline: &'a Deadline,
     meter: &'a mut Meter<'m>,
     source: Source<'s>,
     connections: Vec<Connection<'s, E>>,
+    /// How many have received what they were to, and had nothing more to do.
+    idle: usize,
     growth: Growth,
-    /// That of the last connection that failed.
+    /// That of a connection that failed.
     fault: Option<Error>,
 }
 
@@ -124,6 +133,8 @@ enum State {
         is_trial: bool,
     },
     Receiving(Segment),
+    /// Something of it has come, and waits for bandwidth: what is taken in next, and what comes after that.
+    HeldBack(Segment, Bytes, Bytes),
     /// It has received its segment, and waits for the end of the response, after which it can be used again.
     Ending,
 }
@@ -141,6 +152,7 @@ struct Segment {
 enum Event<E: Engine + ?Sized> {
     Responded(Box<E>, Result<http::Response<E::Body>, Error>),
     Received(Stream<E>, Result<Bytes, Error>),
+    HasBandwidth(Stream<E>),
 }
 
 /// The body of a response, and the engine that it comes by.
@@ -149,20 +161,25 @@ struct Stream<E: Engine + ?Sized> {
     body: E::Body,
 }
 
-impl<'s, E: Engine + ?Sized + 's> Receiving<'_, 's, '_, E> {
+impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
     /// Receives what is missing, until all of it has come or no connection is left.
     async fn receive_all(
         &mut self,
         mut file: SegmentedFile,
     ) -> Result<(SegmentedFile, Option<Error>), Error> {
+        let mut events = 0;
         loop {
             let is_ending = |other: &Connection<'_, E>| matches!(other.state, State::Ending);
             if file.segments.is_complete() && !self.connections.iter().any(is_ending) {
                 return Ok((file, None));
             }
-            if let Err(error) = self.deadline.check(true) {
+            if let Err(error) = self.source.deadline.check(true) {
                 self.fault = Some(error);
                 break;
+            }
+            events += 1;
+            if events % EVENTS_PER_TURN == 0 {
+                self.engine.yield_now().await;
             }
             let Some((state, event)) = self.next_event().await else {
                 break;
@@ -170,7 +187,7 @@ impl<'s, E: Engine + ?Sized + 's> Receiving<'_, 's, '_, E> {
             file = self.handle(file, state, event).await?;
         }
         for connection in std::mem::take(&mut self.connections) {
-            if let State::Receiving(segment) = connection.state {
+            if let State::Receiving(segment) | State::HeldBack(segment, ..) = connection.state {
                 (file, _) = self.write(file, segment).await?;
             }
         }
@@ -207,39 +224,82 @@ impl<'s, E: Engine + ?Sized + 's> Receiving<'_, 's, '_, E> {
         event: Event<E>,
     ) -> Result<SegmentedFile, Error> {
         match (state, event) {
-            (State::Receiving(segment), Event::Received(stream, Ok(bytes)))
+            (State::Receiving(mut segment), Event::Received(stream, Ok(bytes)))
                 if !bytes.is_empty() =>
             {
                 self.meter.note(bytes.len());
-                file = self.take_in(file, stream, segment, bytes).await?;
-                file = self.adapt(file).await?;
-            }
-            (State::Receiving(segment), Event::Received(stream, end)) => {
-                let (returned, segment) = self.write(file, segment).await?;
-                file = returned;
-                file.segments.release(segment.index);
-                match end {
-                    // The response was shorter than what was requested.
-                    Ok(_) if segment.left == 0 => self.ask_for_next(&mut file, stream.engine),
-                    Ok(_) => self.fail(Error::body_truncated("a segment of it ends early")),
-                    Err(error) => self.fail(error),
+                self.growth.received += bytes.len() as u64;
+                if let Some(left) = segment.left.checked_sub(bytes.len() as u64) {
+                    segment.left = left;
+                    file = self.take_in(file, stream, segment, bytes).await?;
+                    file = self.adapt(file).await?;
+                } else {
+                    file = self.abandon(file, segment, too_long()).await?;
                 }
+            }
+            (State::Receiving(segment), Event::Received(_, Err(error))) => {
+                file = self.abandon(file, segment, error).await?;
+            }
+            (State::Receiving(segment), Event::Received(..)) if segment.left > 0 => {
+                let error = Error::body_truncated("a segment of it ends early");
+                file = self.abandon(file, segment, error).await?;
+            }
+            // The response was shorter than what was requested.
+            (State::Receiving(segment), Event::Received(stream, _)) => {
+                let is_trial = segment.is_trial;
+                file = self.release(file, segment).await?;
+                self.ask_for_next(&mut file, stream.engine, is_trial);
+            }
+            (State::HeldBack(segment, bytes, rest), Event::HasBandwidth(stream)) => {
+                let (returned, segment) = self.append(file, segment, &bytes).await?;
+                file = self.take_in(returned, stream, segment, rest).await?;
             }
             (State::Asking { claim, is_trial }, Event::Responded(engine, responded)) => {
                 file = self.begin(file, claim, is_trial, engine, responded).await?;
             }
-            (_, Event::Received(Stream { engine, .. }, _) | Event::Responded(engine, _)) => {
-                self.ask_for_next(&mut file, engine);
+            (_, Event::Received(Stream { engine, .. }, _) | Event::Responded(engine, _))
+            | (_, Event::HasBandwidth(Stream { engine, .. })) => {
+                self.ask_for_next(&mut file, engine, false);
             }
         }
         Ok(file)
     }
 
-    /// A connection has failed. Others may do without it.
-    fn fail(&mut self, error: Error) {
+    /// A connection has failed, which had received this segment.
+    async fn abandon(
+        &mut self,
+        file: SegmentedFile,
+        segment: Segment,
+        error: Error,
+    ) -> Result<SegmentedFile, Error> {
+        let mut file = self.release(file, segment).await?;
+        self.fail(&mut file, error);
+        Ok(file)
+    }
+
+    /// Writes what has come of a segment. The rest of it is for other connections.
+    async fn release(
+        &mut self,
+        file: SegmentedFile,
+        segment: Segment,
+    ) -> Result<SegmentedFile, Error> {
+        let (mut file, segment) = self.write(file, segment).await?;
+        file.segments.release(segment.index);
+        Ok(file)
+    }
+
+    /// A connection has failed. Others go on without it, and one that had nothing to do takes its place.
+    fn fail(&mut self, file: &mut SegmentedFile, error: Error) {
         log::debug!("one of the connections of a download has failed: {error}");
-        self.fault = Some(error);
+        // If all fail, the next attempt may succeed if one of them might.
+        if self.fault.is_none() || error.is_retryable() {
+            self.fault = Some(error);
+        }
         self.growth.is_over = true;
+        if let (Some(idle), Some(engine)) = (self.idle.checked_sub(1), self.engine.fork()) {
+            self.idle = idle;
+            self.ask_for_next(file, engine, false);
+        }
     }
 
     /// Requests what was claimed.
@@ -254,13 +314,16 @@ impl<'s, E: Engine + ?Sized + 's> Receiving<'_, 's, '_, E> {
         });
     }
 
-    /// A connection has nothing to do any more: requests what is left for it, if anything is.
-    fn ask_for_next(&mut self, file: &mut SegmentedFile, engine: Box<E>) {
+    /// A connection has received its segment: requests what is left for it, if anything is.
+    fn ask_for_next(&mut self, file: &mut SegmentedFile, engine: Box<E>, is_trial: bool) {
         let min = self.growth.min_segment(self.connections.len() + 1);
         match file.segments.claim(min) {
-            Some(claim) => self.ask(engine, claim, false),
-            // From now on, what comes is not to be compared with what came before.
-            None => self.growth.is_over = true,
+            Some(claim) => self.ask(engine, claim, is_trial),
+            None => {
+                self.idle += 1;
+                // From now on, what comes is not to be compared with what came before.
+                self.growth.is_over = true;
+            }
         }
     }
 
@@ -273,12 +336,16 @@ impl<'s, E: Engine + ?Sized + 's> Receiving<'_, 's, '_, E> {
         engine: Box<E>,
         responded: Result<http::Response<E::Body>, Error>,
     ) -> Result<SegmentedFile, Error> {
-        self.growth.restart();
+        if is_trial && std::mem::take(&mut self.growth.is_trial_asked) {
+            self.growth.restart();
+        }
         let range = claim.range.clone();
         let fitting = responded.and_then(|response| {
             check_framing(response.headers())?;
             let (status, fields) = (response.status(), response.headers());
-            match self.source.download.fits_segment(status, fields, &range) {
+            let end = self.source.download.fits_segment(status, fields, &range);
+            let least = range.end.min(range.start.saturating_add(MIN_RESPONSE));
+            match end.filter(|end| *end >= least) {
                 Some(end) => Ok((response, end)),
                 None => Err(Error::body_truncated(format!(
                     "bytes {} to {} are missing, and the server does not send them as a part of the same content: it \
@@ -291,14 +358,14 @@ impl<'s, E: Engine + ?Sized + 's> Receiving<'_, 's, '_, E> {
             Ok(fitting) => fitting,
             Err(error) => {
                 file.segments.refuse(&claim);
-                self.fail(error);
+                self.fail(&mut file, error);
                 return Ok(file);
             }
         };
         let confirming = self.engine.unblock(move || file.confirm(&claim));
         let (mut file, index) = confirming.await??;
         let Some(index) = index else {
-            self.ask_for_next(&mut file, engine);
+            self.ask_for_next(&mut file, engine, is_trial);
             return Ok(file);
         };
         let body = response.into_body();
@@ -323,7 +390,7 @@ impl<'s, E: Engine + ?Sized + 's> Receiving<'_, 's, '_, E> {
         });
     }
 
-    /// Takes in what has come of a segment. What comes behind its end belongs to another one.
+    /// Takes in what has come of a segment, as far as there is bandwidth for it.
     async fn take_in(
         &mut self,
         mut file: SegmentedFile,
@@ -331,20 +398,20 @@ impl<'s, E: Engine + ?Sized + 's> Receiving<'_, 's, '_, E> {
         mut segment: Segment,
         mut bytes: Bytes,
     ) -> Result<SegmentedFile, Error> {
-        self.growth.received += bytes.len() as u64;
-        segment.left = segment.left.saturating_sub(bytes.len() as u64);
         while !bytes.is_empty() {
-            let (mut step, wait) = self.meter.next_step(&mut bytes);
+            let (step, wait) = self.meter.next_step(&mut bytes);
             if let Some(until) = wait {
-                Box::pin(self.engine.pause(self.deadline, until)).await;
+                let deadline = self.source.deadline;
+                self.connections.push(Connection {
+                    state: State::HeldBack(segment, step, bytes),
+                    next: Box::pin(async move {
+                        stream.engine.pause(deadline, until).await;
+                        Event::HasBandwidth(stream)
+                    }),
+                });
+                return Ok(file);
             }
-            let missing = file.segments.range(segment.index);
-            let room = (missing.end - missing.start).saturating_sub(segment.buffer.len() as u64);
-            step.truncate(usize::try_from(room).unwrap_or(usize::MAX));
-            segment.buffer.extend_from_slice(&step);
-            if segment.buffer.len() >= BUFFER || step.len() as u64 == room {
-                (file, segment) = self.write(file, segment).await?;
-            }
+            (file, segment) = self.append(file, segment, &step).await?;
         }
         if !file.segments.range(segment.index).is_empty() {
             self.wait(State::Receiving(segment), stream);
@@ -354,9 +421,27 @@ impl<'s, E: Engine + ?Sized + 's> Receiving<'_, 's, '_, E> {
         } else {
             // Closes the connection, as more of the response would come.
             drop(stream.body);
-            self.ask_for_next(&mut file, stream.engine);
+            self.ask_for_next(&mut file, stream.engine, segment.is_trial);
         }
         Ok(file)
+    }
+
+    /// Adds to what has come of a segment. What is behind its end belongs to another one.
+    async fn append(
+        &mut self,
+        file: SegmentedFile,
+        mut segment: Segment,
+        bytes: &[u8],
+    ) -> Result<(SegmentedFile, Segment), Error> {
+        let missing = file.segments.range(segment.index);
+        let room = (missing.end - missing.start).saturating_sub(segment.buffer.len() as u64);
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        let needed = bytes.get(..room).unwrap_or(bytes);
+        segment.buffer.extend_from_slice(needed);
+        if segment.buffer.len() >= BUFFER || needed.len() == room {
+            return self.write(file, segment).await;
+        }
+        Ok((file, segment))
     }
 
     /// Writes what has come of a segment.
@@ -376,27 +461,29 @@ impl<'s, E: Engine + ?Sized + 's> Receiving<'_, 's, '_, E> {
 
     /// Now and then, adds a connection, or closes the last one if it has brought nothing.
     async fn adapt(&mut self, mut file: SegmentedFile) -> Result<SegmentedFile, Error> {
-        let is_asking = |other: &Connection<'_, E>| matches!(other.state, State::Asking { .. });
-        if self.growth.is_over || self.connections.iter().any(is_asking) {
+        if self.growth.is_over || self.growth.is_trial_asked {
             return Ok(file);
         }
         let Some(rate) = self.growth.measured() else {
             return Ok(file);
         };
-        let trial =
-            self.connections
-                .iter_mut()
-                .position(|connection| match &mut connection.state {
-                    State::Receiving(segment) => std::mem::take(&mut segment.is_trial),
-                    _ => false,
-                });
+        let mut connections = self.connections.iter_mut();
+        let trial = connections.position(|connection| match &mut connection.state {
+            State::Asking { is_trial, .. } => std::mem::take(is_trial),
+            State::Receiving(segment) | State::HeldBack(segment, ..) => {
+                std::mem::take(&mut segment.is_trial)
+            }
+            State::Ending => false,
+        });
         if let Some(index) = trial.filter(|_| rate < self.growth.rate * MIN_GAIN) {
             log::debug!("a further connection of a download brings nothing, and is closed");
             self.growth.is_over = true;
-            if let State::Receiving(segment) = self.connections.remove(index).state {
-                let index = segment.index;
-                (file, _) = self.write(file, segment).await?;
-                file.segments.release(index);
+            match self.connections.remove(index).state {
+                State::Asking { claim, .. } => file.segments.refuse(&claim),
+                State::Receiving(segment) | State::HeldBack(segment, ..) => {
+                    file = self.release(file, segment).await?;
+                }
+                State::Ending => {}
             }
             return Ok(file);
         }
@@ -407,11 +494,16 @@ impl<'s, E: Engine + ?Sized + 's> Receiving<'_, 's, '_, E> {
                 .segments
                 .claim(self.growth.min_segment(connections + 1));
             if let Some((claim, engine)) = claim.zip(self.engine.fork()) {
+                self.growth.is_trial_asked = true;
                 self.ask(engine, claim, true);
             }
         }
         Ok(file)
     }
+}
+
+fn too_long() -> Error {
+    Error::protocol("a part of it (206) is longer than its Content-Range")
 }
 
 /// How much comes, and whether further connections are tried.
@@ -420,6 +512,8 @@ struct Growth {
     received: u64,
     /// In bytes per second, before the last connection was added.
     rate: f64,
+    /// Whether a further connection has requested its first segment.
+    is_trial_asked: bool,
     is_over: bool,
 }
 
@@ -429,6 +523,7 @@ impl Growth {
             since: Instant::now(),
             received: 0,
             rate: 0.0,
+            is_trial_asked: false,
             is_over: false,
         }
     }

@@ -126,11 +126,12 @@ impl<E: Engine + ?Sized> Incoming<'_, '_, E> {
         download.note(head, !decoders.is_empty());
         let stall_timeout = self.deadline.stall_timeout();
         let until = stall_timeout.and_then(|limit| Instant::now().checked_add(limit));
+        let (max_body, deadline) = (max_body.unwrap_or(u64::MAX), self.deadline);
         let opened = loop {
             let is_in_time = until.is_none_or(|until| Instant::now() < until);
             let digests = digests.to_vec();
             let opening = self.engine.unblock(move || {
-                let opened = download.open(&digests);
+                let opened = download.open(&digests, max_body);
                 (download, opened)
             });
             let (returned, opened) = opening.await?;
@@ -146,7 +147,6 @@ impl<E: Engine + ?Sized> Incoming<'_, '_, E> {
                 opened => break opened?,
             }
         };
-        let (max_body, deadline) = (max_body.unwrap_or(u64::MAX), self.deadline);
         match opened {
             Opened::Whole(file) => {
                 let (file, fault) = self.write_whole(file, decoders, max_body).await?;
@@ -156,17 +156,13 @@ impl<E: Engine + ?Sized> Incoming<'_, '_, E> {
                 }
                 saved
             }
-            Opened::Segmented(file) if file.segments.whole() > max_body => {
-                let fault = Some(Error::body_too_large(max_body));
-                complete(self.engine, deadline, download, file.into_file(), fault).await
-            }
             Opened::Segmented(file) => {
                 let source = segments::Source {
                     download: &download,
                     url: &head.url,
                     deadline,
                 };
-                let receiving = segments::receive(self, file, source, head.content_length);
+                let receiving = segments::receive(self, file, source);
                 let (engine, file, fault) = Box::pin(receiving).await?;
                 complete(engine, deadline, download, file.into_file(), fault).await
             }

@@ -106,19 +106,19 @@ impl RequestSpec {
     ///
     /// It pays where a server limits each connection, or the line is long; where one connection fills the line, there will be one.
     /// It begins with one. After each second, another one is opened, which receives the second half of the longest segment; it stays if
-    /// more than 5 % more bytes have come in its second than in the one before, otherwise it is closed and no more are tried. A segment
+    /// at least 5 % more bytes have come in its second than in the one before, otherwise it is closed and no more are tried. A segment
     /// has a MiB at least.
     ///
     /// The server has to state a length, `Accept-Ranges: bytes` and a validator as for [`resume`](Self::resume), and each segment must
     /// be of the same content. With whatever else it responds to the request for a further segment, the connections that there are
     /// receive all of it. If one of them fails, the others take over what is left of its segment; the attempt fails with the last one.
-    /// The file takes its whole length from the beginning on, with holes. With `resume`, a part that was received in
+    /// The file has its whole length from the beginning on, with holes where its file system has them. With `resume`, a part that was received in
     /// segments is continued in as many, and the response is that to the first of them; on a transport that blocks, only what has come
     /// without a gap is continued. A digest is computed of what has come without a gap while it comes, and of the rest at the end.
     ///
     /// [`Limits`](crate::Limits) on requests count jobs, not connections; `bandwidth` counts the bytes of all segments. With HTTP/2,
-    /// segments share one connection. Applies to GET requests with [`save_to`](Self::save_to) or [`save_into`](Self::save_into), whose
-    /// bodies are then asked for without encodings, as with `resume`.
+    /// segments share one connection. Applies to GET requests without a body, with [`save_to`](Self::save_to) or
+    /// [`save_into`](Self::save_into). Bodies are asked for without encodings, as with `resume`.
     pub fn segments(mut self, max: usize) -> Self {
         let max = u8::try_from(max).unwrap_or(MAX_SEGMENTS);
         self.options_mut().saving.segments = max.min(MAX_SEGMENTS);

@@ -56,6 +56,8 @@ struct Reply {
     body: Vec<u8>,
     /// How much of the body is sent before the connection is closed.
     until: usize,
+    /// Whether that, or the head if nothing is sent, waits until all other responses are sent.
+    is_last: bool,
 }
 
 impl Reply {
@@ -106,6 +108,7 @@ impl Reply {
             headers,
             until: body.len(),
             body,
+            is_last: false,
         }
     }
 
@@ -156,11 +159,23 @@ impl SlowServer {
                     headers,
                     body,
                     until,
+                    is_last,
                 } = reply(&request);
-                let head = format!(
-                    "HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n",
-                    body.len()
-                );
+                let wait_for_others = |others| {
+                    eventually("the others are sent", || {
+                        ours.open.load(Ordering::SeqCst) <= others
+                    });
+                };
+                if is_last && until == 0 {
+                    wait_for_others(0);
+                }
+                let ends_with_connection = headers.contains("Connection: close");
+                let length = if ends_with_connection {
+                    String::new()
+                } else {
+                    format!("Content-Length: {}\r\n", body.len())
+                };
+                let head = format!("HTTP/1.1 {status}\r\n{headers}{length}\r\n");
                 let open = ours.open.fetch_add(1, Ordering::SeqCst) + 1;
                 ours.most_open.fetch_max(open, Ordering::SeqCst);
                 let mut sent = stream.write_all(head.as_bytes());
@@ -172,8 +187,11 @@ impl SlowServer {
                     }
                     ours.sent.fetch_add(piece.len(), Ordering::SeqCst);
                 }
+                if is_last {
+                    wait_for_others(1);
+                }
                 ours.open.fetch_sub(1, Ordering::SeqCst);
-                if sent.is_err() || until < body.len() {
+                if sent.is_err() || until < body.len() || length.is_empty() {
                     return;
                 }
             }
@@ -252,7 +270,7 @@ fn a_slow_file_comes_over_several_connections() {
 #[test]
 fn a_further_segment_that_is_refused_does_no_harm() {
     type Refusal = fn(&Request) -> Reply;
-    let cases: [(&str, Refusal); 12] = [
+    let cases: [(&str, Refusal); 13] = [
         ("the whole", |_| {
             Reply::new("200 OK", "ETag: \"v1\"\r\n".to_owned(), content(1))
         }),
@@ -284,6 +302,10 @@ fn a_further_segment_that_is_refused_does_no_harm() {
         ("too many requests", |_| {
             let headers = "Retry-After: 0\r\n".to_owned();
             Reply::new("429 Too Many Requests", headers, b"too many".to_vec())
+        }),
+        ("a byte", |request| {
+            let start = request.range.clone().unwrap().start;
+            Reply::part_of(start..start + 1, LENGTH, 1)
         }),
         ("nothing", |_| Reply::new("", String::new(), Vec::new())),
     ];
@@ -350,31 +372,56 @@ fn what_cannot_be_split_is_requested_once() {
     });
 }
 
-/// Where the connections share a line, a further one brings nothing.
+/// Segments of a body that was asked for with one would have to be, too.
 #[test]
-fn a_connection_that_brings_nothing_is_closed() {
-    let next = Mutex::new(Instant::now());
-    let share = move || {
-        let mut next = next.lock().unwrap();
-        let turn = (*next).max(Instant::now());
-        *next = turn + Duration::from_millis(10);
-        drop(next);
-        thread::sleep(turn.saturating_duration_since(Instant::now()));
-    };
-    let server = SlowServer::sending(|request| Reply::right(request, 1), share);
+fn a_request_with_a_body_is_sent_once() {
+    let server = SlowServer::start(|request| Reply::right(request, 1));
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("target");
-    outcome(server.get(&target)).unwrap();
-    assert!(fs::read(&target).unwrap() == content(1));
-    assert_eq!(server.log.most_open.load(Ordering::SeqCst), 2);
-    let ranges = server.ranges();
-    let [None, Some(closed), Some(rest)] = &*ranges else {
-        panic!("{ranges:?}");
-    };
-    assert!(
-        rest.start > closed.start && rest.end == closed.end,
-        "{ranges:?}"
-    );
+    outcome(server.get(&target).body("query")).unwrap();
+    assert_eq!(server.ranges(), [None]);
+}
+
+/// Where the connections share a line, a further one brings nothing, however short its responses are.
+#[test]
+fn a_connection_that_brings_nothing_is_closed() {
+    thread::scope(|scope| {
+        for most in [LENGTH, 200_000] {
+            scope.spawn(move || {
+                let next = Mutex::new(Instant::now());
+                let share = move || {
+                    let mut next = next.lock().unwrap();
+                    let turn = (*next).max(Instant::now());
+                    *next = turn + Duration::from_millis(10);
+                    drop(next);
+                    thread::sleep(turn.saturating_duration_since(Instant::now()));
+                };
+                let reply = move |request: &Request| match &request.range {
+                    Some(range) if range.len() > most => {
+                        Reply::part_of(range.start..range.start + most, LENGTH, 1)
+                    }
+                    _ => Reply::right(request, 1),
+                };
+                let server = SlowServer::sending(reply, share);
+                let folder = tempfile::tempdir().unwrap();
+                let target = folder.path().join("target");
+                outcome(server.get(&target)).unwrap();
+                assert!(fs::read(&target).unwrap() == content(1));
+                assert_eq!(server.log.most_open.load(Ordering::SeqCst), 2);
+                let ranges = server.ranges();
+                if most < LENGTH {
+                    return;
+                }
+                let [None, Some(closed), Some(rest)] = &*ranges else {
+                    panic!("{ranges:?}");
+                };
+                assert!(
+                    rest.start > closed.start && rest.end == closed.end,
+                    "{ranges:?}"
+                );
+            });
+        }
+    });
 }
 
 #[test]
@@ -401,14 +448,60 @@ fn connections_that_fail_are_made_up_for_by_the_others() {
     });
 }
 
+/// A connection that has nothing to do any more takes over from one that fails.
+#[test]
+fn a_connection_that_fails_last_is_made_up_for() {
+    let server = SlowServer::start(|request| {
+        let mut reply = Reply::right(request, 1);
+        if request.number == 1 {
+            reply.is_last = true;
+            let until = reply.body.len() / 2;
+            return reply.cut(until);
+        }
+        reply
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    outcome(server.get(&target)).unwrap();
+    assert!(fs::read(&target).unwrap() == content(1));
+    let ranges = server.ranges();
+    assert_eq!(ranges.len(), 3, "{ranges:?}");
+}
+
+/// What comes behind the end of the range that a response states is not taken for content.
+#[test]
+fn a_segment_that_is_longer_than_its_range_is_cut_off() {
+    let server = SlowServer::start(|request| {
+        let mut reply = Reply::right(request, 1);
+        if let (1, Some(range)) = (request.number, &request.range) {
+            let stated = range.start..range.start + range.len() / 3;
+            let headers = "ETag: \"v1\"\r\nConnection: close\r\n";
+            reply.headers = format!("{headers}{}", content_range(&stated, LENGTH));
+            reply.body = content(2)[range.clone()].to_vec();
+            reply.body[..stated.len()].copy_from_slice(&content(1)[stated]);
+        }
+        reply
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    outcome(server.get(&target)).unwrap();
+    assert!(fs::read(&target).unwrap() == content(1));
+}
+
 /// All connections fail, so the attempt does; the next one continues all of its segments.
 #[test]
 fn what_was_received_in_segments_is_continued_in_as_many() {
     let server = SlowServer::start(|request| {
-        let reply = Reply::right(request, 1);
+        let mut reply = Reply::right(request, 1);
         match request.number {
             0 => reply.cut(LENGTH / 2),
             1 => reply.cut(LENGTH / 10),
+            // Refused when the other segment is complete. Then its connection asks for it.
+            3 => {
+                reply = Reply::new("503 Service Unavailable", String::new(), Vec::new());
+                reply.is_last = true;
+                reply
+            }
             _ => reply,
         }
     });
@@ -424,9 +517,10 @@ fn what_was_received_in_segments_is_continued_in_as_many() {
     assert_eq!(names(folder.path()), ["target"]);
     let ranges = server.ranges();
     let ranges: Vec<_> = ranges.into_iter().flatten().collect();
-    let [second, rest_of_first, rest_of_second, ..] = &*ranges else {
+    let [second, rest_of_first, rest_of_second, again] = &*ranges else {
         panic!("{ranges:?}");
     };
+    assert_eq!(rest_of_second, again);
     assert!(
         rest_of_first.start > LENGTH / 3 && rest_of_first.end == second.start,
         "{ranges:?}"
@@ -515,14 +609,17 @@ fn digests_are_those_of_the_whole() {
                     let server = SlowServer::start(|request| Reply::right(request, 1));
                     let folder = tempfile::tempdir().unwrap();
                     let target = folder.path().join("target");
-                    let outcome = outcome(server.get(&target).resume(resumes).sha256(digest));
+                    let get = server.get(&target).resume(resumes).sha256(digest);
+                    let outcome = outcome_of(pool().retry(at_once(1)), get);
                     assert!(server.ranges().len() > 1);
                     if is_right {
                         outcome.unwrap();
                         assert!(fs::read(&target).unwrap() == content(1));
                         assert_eq!(names(folder.path()), ["target"]);
                     } else {
-                        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::DigestMismatch);
+                        let exception = outcome.unwrap_err();
+                        assert_eq!(exception.kind(), ErrorKind::DigestMismatch);
+                        assert_eq!(exception.attempts(), 1);
                         assert!(names(folder.path()).is_empty());
                     }
                 });
@@ -550,6 +647,59 @@ fn a_body_that_is_too_large_is_not_begun() {
         assert_eq!(error.limit(), Some(LENGTH as u64 - 1));
         assert!(names(folder.path()).is_empty());
     }
+}
+
+/// The announced length is not trusted to be there.
+#[test]
+fn a_length_that_no_file_can_have_is_that_of_a_body_that_is_cut() {
+    let head = "HTTP/1.1 200 OK\r\nETag: \"a\"\r\nAccept-Ranges: bytes\r\n";
+    let server = RawServer::responding(format!(
+        "{head}Content-Length: {}\r\n\r\nbegun",
+        i64::MAX as u64 + 1
+    ));
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    for resumes in [false, true] {
+        let get = RequestSpec::get(server.url("/"))
+            .save_to(&target)
+            .segments(2);
+        let get = get.resume(resumes);
+        for (get, kind) in [
+            (get.clone().max_body(1 << 40), ErrorKind::BodyTruncated),
+            (get.clone().max_body(4), ErrorKind::BodyTooLarge),
+            (get, ErrorKind::BodyTruncated),
+        ] {
+            assert_eq!(outcome(get).unwrap_err().kind(), kind);
+        }
+    }
+}
+
+/// What cannot be recorded is an error, and what has come before is still there.
+#[test]
+fn a_part_whose_record_cannot_be_written_is_not_lost() {
+    let server = SlowServer::start(|request| {
+        let reply = Reply::right(request, 1);
+        let until = reply.body.len() / 2;
+        reply.cut(if request.number < 2 {
+            until
+        } else {
+            usize::MAX
+        })
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    let get = || server.get(&target).resume(true);
+    outcome(get()).unwrap_err();
+    let mut names = names(folder.path());
+    names.sort();
+    let obstacle = folder.path().join(format!("{}.new", names[1]));
+    fs::create_dir(&obstacle).unwrap();
+    assert_eq!(outcome(get()).unwrap_err().kind(), ErrorKind::Sink);
+    fs::remove_dir(&obstacle).unwrap();
+    assert_eq!(outcome(get()).unwrap().status().as_u16(), 206);
+    assert!(fs::read(&target).unwrap() == content(1));
+    let again = server.log.sent.load(Ordering::SeqCst) - LENGTH;
+    assert!(again < LENGTH / 4, "{again}");
 }
 
 #[test]
