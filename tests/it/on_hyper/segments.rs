@@ -20,20 +20,21 @@ use crate::support::raw::{RawServer, read_request};
 use crate::support::server::Server;
 use crate::support::subprocess::start_child;
 
-/// Takes three seconds over one connection of [`SLOW`].
-const LENGTH: usize = 6 << 20;
+/// Takes four seconds over one connection of a slow server.
+const LENGTH: usize = 4 << 20;
 
-/// What a connection of a slow server sends in 10 ms.
-const SLOW: usize = 20 << 10;
+/// What a connection of a slow server sends in [`PAUSE`].
+const PIECE: usize = 10 << 10;
 
-/// A version of the content, each of whose bytes differs from that of any other.
-fn content(version: u8) -> Vec<u8> {
-    static FIRST: OnceLock<Vec<u8>> = OnceLock::new();
-    let first = FIRST.get_or_init(|| {
-        let bytes = (0..LENGTH).map(|n| ((n * 31 + n / 251) % 251) as u8);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A version of the content, each of whose bytes differs from that of the other.
+fn content(version: u8) -> &'static [u8] {
+    static VERSIONS: [OnceLock<Vec<u8>>; 2] = [const { OnceLock::new() }; 2];
+    VERSIONS[usize::from(version) - 1].get_or_init(|| {
+        let bytes = (0..LENGTH).map(|n| ((n * 31 + n / 251) % 251) as u8 ^ version);
         bytes.collect()
-    });
-    first.iter().map(|byte| byte ^ version).collect()
+    })
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -75,7 +76,7 @@ impl Reply {
             None => Self::new(
                 "200 OK",
                 format!("{validator}Accept-Ranges: bytes\r\n"),
-                body,
+                body.to_vec(),
             ),
             Some(range) => Self::new(
                 "206 Partial Content",
@@ -142,13 +143,13 @@ struct Log {
 
 impl SlowServer {
     fn start(reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        Self::sending(reply, || thread::sleep(Duration::from_millis(10)))
+        Self::sending(reply, |due| due)
     }
 
-    /// `pause` is called before each piece.
+    /// `turn` says when a piece may be sent that is due then.
     fn sending(
         reply: impl Fn(&Request) -> Reply + Send + Sync + 'static,
-        pause: impl Fn() + Send + Sync + 'static,
+        turn: impl Fn(Instant) -> Instant + Send + Sync + 'static,
     ) -> Self {
         let log = Arc::<Log>::default();
         let ours = Arc::clone(&log);
@@ -179,8 +180,11 @@ impl SlowServer {
                 let open = ours.open.fetch_add(1, Ordering::SeqCst) + 1;
                 ours.most_open.fetch_max(open, Ordering::SeqCst);
                 let mut sent = stream.write_all(head.as_bytes());
-                for piece in body[..until].chunks(SLOW) {
-                    pause();
+                let mut due = Instant::now();
+                for piece in body[..until].chunks(PIECE) {
+                    // What was missed is made up for, so that the rate does not depend on how busy the machine is.
+                    due += PAUSE;
+                    thread::sleep(turn(due).saturating_duration_since(Instant::now()));
                     sent = sent.and_then(|()| stream.write_all(piece));
                     if sent.is_err() {
                         break;
@@ -272,7 +276,7 @@ fn a_further_segment_that_is_refused_does_no_harm() {
     type Refusal = fn(&Request) -> Reply;
     let cases: [(&str, Refusal); 13] = [
         ("the whole", |_| {
-            Reply::new("200 OK", "ETag: \"v1\"\r\n".to_owned(), content(1))
+            Reply::new("200 OK", "ETag: \"v1\"\r\n".to_owned(), content(1).to_vec())
         }),
         ("another version", |request| Reply::right(request, 2)),
         ("another version as a part", |request| {
@@ -333,7 +337,7 @@ fn a_further_segment_that_is_refused_does_no_harm() {
 fn what_cannot_be_split_is_requested_once() {
     const RANGES: &str = "Accept-Ranges: bytes\r\n";
     const ETAG: &str = "ETag: \"v1\"\r\n";
-    let long = || content(1)[..LENGTH / 2].to_vec();
+    let long = || content(1).to_vec();
     let whole = |headers: &[&str], body| Reply::new("200 OK", headers.concat(), body);
     let cases: Vec<(&str, Reply)> = vec![
         ("no ranges", whole(&[ETAG], long())),
@@ -388,13 +392,11 @@ fn a_connection_that_brings_nothing_is_closed() {
     thread::scope(|scope| {
         for most in [LENGTH, 200_000] {
             scope.spawn(move || {
-                let next = Mutex::new(Instant::now());
-                let share = move || {
-                    let mut next = next.lock().unwrap();
-                    let turn = (*next).max(Instant::now());
-                    *next = turn + Duration::from_millis(10);
-                    drop(next);
-                    thread::sleep(turn.saturating_duration_since(Instant::now()));
+                let line = Mutex::new(Instant::now());
+                let share = move |_| {
+                    let mut line = line.lock().unwrap();
+                    *line += PAUSE;
+                    *line
                 };
                 let reply = move |request: &Request| match &request.range {
                     Some(range) if range.len() > most => {
@@ -599,8 +601,8 @@ fn responses_may_be_shorter_than_the_segment() {
 
 #[test]
 fn digests_are_those_of_the_whole() {
-    let right = sha256(&content(1));
-    let wrong = sha256(&content(2));
+    let right = sha256(content(1));
+    let wrong = sha256(content(2));
     thread::scope(|scope| {
         for resumes in [false, true] {
             for digest in [&right, &wrong] {
@@ -789,7 +791,7 @@ fn segments_are_continued_by_what_knows_none_of_them() {
                 });
                 let folder = tempfile::tempdir().unwrap();
                 let target = folder.path().join("target");
-                let get = || server.get(&target).resume(true).sha256(sha256(&content(1)));
+                let get = || server.get(&target).resume(true).sha256(sha256(content(1)));
                 outcome(get()).unwrap_err();
                 let response = if is_blocking {
                     outcome_of(crate::on_reqwest::pool(), get())
@@ -875,7 +877,7 @@ fn segments_of_killed_processes_are_continued() {
 fn segments_over_http2_share_a_connection() {
     let certificate = crate::support::tls::certificate_for(&["localhost"]);
     let server = Server::start_tls(Arc::clone(&certificate.config), |request| {
-        let body = bytes::Bytes::from(content(1));
+        let body = bytes::Bytes::from_static(content(1));
         let range = request.headers().get(http::header::RANGE);
         let range = range.map(|range| parse_range(range.to_str().unwrap()));
         let response = http::Response::builder()
