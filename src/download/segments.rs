@@ -246,7 +246,10 @@ mod tests {
                     0 => claims.extend(segments.claim(amount)),
                     1 if !claims.is_empty() => {
                         let claim = claims.swap_remove(which % claims.len());
-                        open.extend(segments.confirm(&claim).expect("it is written"));
+                        if let Some(index) = segments.confirm(&claim).expect("it is written") {
+                            prop_assert!(!open.contains(&index), "{index} is received twice");
+                            open.push(index);
+                        }
                     }
                     2 if !claims.is_empty() => {
                         segments.refuse(&claims.swap_remove(which % claims.len()));
@@ -295,6 +298,25 @@ mod tests {
             }
             prop_assert!(segments.is_complete());
         }
+    }
+
+    #[test]
+    fn what_was_refused_can_be_claimed_again() {
+        let mut segments = Segments::new(WHOLE, [0..WHOLE], None);
+        for _ in 0..2 {
+            let claim = segments.claim(1).expect("it is long");
+            assert_eq!(claim.range, WHOLE / 2..WHOLE);
+            // It is split by one at a time.
+            assert!(segments.claim(1).is_none());
+            segments.refuse(&claim);
+        }
+        let claim = segments.claim(1).expect("it is long");
+        segments.confirm(&claim).expect("it has no record");
+        segments.release(0);
+        assert_eq!(
+            segments.claim(u64::MAX).expect("it is free").range,
+            0..WHOLE / 2
+        );
     }
 
     #[test]

@@ -185,6 +185,7 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
                 break;
             };
             file = self.handle(file, state, event).await?;
+            file = self.adapt(file).await?;
         }
         for connection in std::mem::take(&mut self.connections) {
             if let State::Receiving(segment) | State::HeldBack(segment, ..) = connection.state {
@@ -228,11 +229,9 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
                 if !bytes.is_empty() =>
             {
                 self.meter.note(bytes.len());
-                self.growth.received += bytes.len() as u64;
                 if let Some(left) = segment.left.checked_sub(bytes.len() as u64) {
                     segment.left = left;
                     file = self.take_in(file, stream, segment, bytes).await?;
-                    file = self.adapt(file).await?;
                 } else {
                     file = self.abandon(file, segment, too_long()).await?;
                 }
@@ -426,33 +425,29 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
         Ok(file)
     }
 
-    /// Adds to what has come of a segment. What is behind its end belongs to another one.
+    /// Adds to what has come of a segment.
     async fn append(
         &mut self,
         file: SegmentedFile,
         mut segment: Segment,
         bytes: &[u8],
     ) -> Result<(SegmentedFile, Segment), Error> {
-        let missing = file.segments.range(segment.index);
-        let room = (missing.end - missing.start).saturating_sub(segment.buffer.len() as u64);
-        let room = usize::try_from(room).unwrap_or(usize::MAX);
-        let needed = bytes.get(..room).unwrap_or(bytes);
-        segment.buffer.extend_from_slice(needed);
-        if segment.buffer.len() >= BUFFER || needed.len() == room {
+        self.growth.received += bytes.len() as u64;
+        segment.buffer.extend_from_slice(bytes);
+        let room = room(&file, &segment);
+        if segment.buffer.len() >= room.min(BUFFER) {
             return self.write(file, segment).await;
         }
         Ok((file, segment))
     }
 
-    /// Writes what has come of a segment.
+    /// Writes what has come of a segment. What is behind its end belongs to another one.
     async fn write(
         &mut self,
         file: SegmentedFile,
         mut segment: Segment,
     ) -> Result<(SegmentedFile, Segment), Error> {
-        let missing = file.segments.range(segment.index);
-        let room = usize::try_from(missing.end - missing.start).unwrap_or(usize::MAX);
-        segment.buffer.truncate(room);
+        segment.buffer.truncate(room(&file, &segment));
         let (index, content) = (segment.index, segment.buffer);
         let writing = self.engine.unblock(move || file.write(index, content));
         let (file, buffer) = writing.await??;
@@ -500,6 +495,12 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
         }
         Ok(file)
     }
+}
+
+/// How much is missing of a segment.
+fn room(file: &SegmentedFile, segment: &Segment) -> usize {
+    let missing = file.segments.range(segment.index);
+    usize::try_from(missing.end - missing.start).unwrap_or(usize::MAX)
 }
 
 fn too_long() -> Error {
