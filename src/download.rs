@@ -59,7 +59,9 @@ pub(crate) struct Download {
     digested: Option<Verifier>,
     /// Whether a response was of no use, so that the request was sent again.
     is_repeated: bool,
-    /// The headers of the request, without those that are about a file; if segments of it may be requested.
+    /// Whether segments of the body can be requested, over one connection at least.
+    can_split: bool,
+    /// The headers of the request, without those that are about a file; if segments may be requested.
     sent: HeaderMap,
     /// What the response says of the body.
     body: BodyInfo,
@@ -110,9 +112,6 @@ impl Download {
         let if_modified = if_modified.filter(|_| is_get && !has_conditions).cloned();
         let mut options = spec.save_options();
         options.resume &= is_get && !has_conditions;
-        if !is_get || has_conditions || spec.request_body().is_some() {
-            options.segments = 1;
-        }
         Some(Box::new(Self {
             place,
             options,
@@ -128,6 +127,7 @@ impl Download {
             asked: None,
             digested: None,
             is_repeated: false,
+            can_split: is_get && !has_conditions && spec.request_body().is_none(),
             sent: HeaderMap::new(),
             body: BodyInfo::default(),
         }))
@@ -140,9 +140,7 @@ impl Download {
         can_split: bool,
         check: &dyn Fn() -> Result<(), Error>,
     ) -> Result<Box<Self>, Error> {
-        if !can_split {
-            self.options.segments = 1;
-        }
+        self.can_split &= can_split;
         let SaveOptions {
             create_dirs,
             overwrite,
@@ -175,7 +173,7 @@ impl Download {
         let record = Record::read(&part::record_of_part(&path));
         let length = file.as_file().metadata().map_or(0, |there| there.len());
         let mut asked = record.and_then(|record| Continuation::of(record, &self.request, length));
-        if !self.may_split() {
+        if !self.can_split {
             asked = asked.and_then(|asked| reduce(asked, file.as_file(), &path));
         }
         self.asked = asked;
@@ -185,13 +183,18 @@ impl Download {
     /// How many connections may receive the body at once.
     pub(crate) fn max_segments(&self) -> usize {
         match self.place {
-            Some(_) => self.options.segments.into(),
-            None => 1,
+            Some(_) if self.can_split => self.options.segments.into(),
+            _ => 1,
         }
     }
 
     fn may_split(&self) -> bool {
         self.max_segments() > 1
+    }
+
+    /// Whether the request continues a part that was received in segments.
+    fn continues_segments(&self) -> bool {
+        (self.asked.as_ref()).is_some_and(|asked| asked.missing.is_some())
     }
 
     /// Computes what a part amounts to for the digests. That is done before anything is sent, since a server does not wait as long
@@ -220,7 +223,7 @@ impl Download {
 
     /// What the request has to say about the file.
     pub(crate) fn add_headers(&mut self, headers: &mut HeaderMap) {
-        if self.may_split() {
+        if self.may_split() || self.continues_segments() {
             self.sent = headers.clone();
         }
         let conditions = self.conditions.iter();
@@ -360,7 +363,8 @@ impl Download {
         self.body = body;
     }
 
-    /// Opens the file that the body is written to, and decides whether it comes in segments.
+    /// Opens the file that the body is written to, and decides whether it comes in segments. Fails if it is known to be longer than
+    /// `max_body`.
     pub(crate) fn open(
         &mut self,
         digests: &[ExpectedDigest],
@@ -375,11 +379,17 @@ impl Download {
             Some(Place::File(path)) => (Arc::clone(path), part::behind_links(path)),
             None => return Err(Error::invalid_request("there is no file to save it to")),
         };
+        if self.whole().is_some_and(|whole| whole > max_body) {
+            if let Some(part) = self.part_path() {
+                part::delete_kept(&part, self.kept.take());
+            }
+            return Err(Error::body_too_large(max_body));
+        }
         let opened = target.and_then(|target| {
             if self.options.create_dirs {
                 part::create_folder(part::folder(&target), self.options.sync)?;
             }
-            Ok((self.open_part(&target, max_body)?, target))
+            Ok((self.open_part(&target)?, target))
         });
         let (part, target) = opened.map_err(|error| Error::file(&path, error))?;
         // What is there of a part has been computed with.
@@ -403,9 +413,9 @@ impl Download {
     }
 
     /// What is missing of a body that is to be received in segments, before any of it has come, and how long all of it is.
-    fn missing_at_first(&self, max_body: u64) -> Option<(Vec<Range<u64>>, u64)> {
-        self.body.validator.as_ref().filter(|_| self.may_split())?;
-        let whole = self.whole().filter(|whole| *whole <= max_body)?;
+    fn missing_at_first(&self) -> Option<(Vec<Range<u64>>, u64)> {
+        self.body.validator.as_ref()?;
+        let whole = self.whole()?;
         let (missing, has_ranges) = match &self.asked {
             Some(asked) => match &asked.missing {
                 Some(missing) => return Some((missing.clone(), whole)),
@@ -414,12 +424,13 @@ impl Download {
             None => (0..whole, self.body.has_ranges),
         };
         let is_long = missing.end.saturating_sub(missing.start) >= 2 * MIN_SEGMENT;
-        (is_long && has_ranges).then(|| (vec![missing], whole))
+        let splits = self.may_split() && has_ranges && is_long;
+        splits.then(|| (vec![missing], whole))
     }
 
     /// Returns the part that the body is written to. If that fails, one that is kept can be opened again.
-    fn open_part(&mut self, target: &Path, max_body: u64) -> io::Result<Part> {
-        let missing = self.missing_at_first(max_body);
+    fn open_part(&mut self, target: &Path) -> io::Result<Part> {
+        let missing = self.missing_at_first();
         let path = match &self.place {
             Some(Place::Folder(_)) => self.part_path(),
             _ => Some(part::kept_of(target)),
@@ -441,7 +452,8 @@ impl Download {
             });
         };
         let file = kept.as_file();
-        if !self.continues() {
+        part::delete_abandoned(target);
+        if !self.continues() && !part::is_empty(file) {
             // In this order: what a record says is never said of what is left of another version.
             file.set_len(0)?;
         }

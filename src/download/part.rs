@@ -107,18 +107,13 @@ const MAX_PARTS: u32 = 10_000;
 /// the lock of a process that is killed. Only parts that can be locked are deleted. (Where the locks of a network file
 /// system are those of one machine only, another one may delete a part, and saving it ends in an error.)
 pub(super) fn create(target: &Path) -> io::Result<NamedTempFile> {
-    let folder = folder(target);
-    let hash = hash(name_of(target));
-    let name = |number| format!(".threaded-{hash:016x}-{number}.part");
+    let name = numbered(target);
     for number in 0..MAX_PARTS {
-        let path = folder.join(name(number));
+        let path = folder(target).join(name(number));
         delete_if_abandoned(&path);
-        match new_file(folder, &name(number)) {
+        match new_file(folder(target), &name(number)) {
             Ok(file) if claim(file.as_file()) => {
-                let further = (number + 1..).map(|number| folder.join(name(number)));
-                further
-                    .take_while(|path| fs::symlink_metadata(path).is_ok())
-                    .for_each(|path| delete_if_abandoned(&path));
+                delete_abandoned_from(number + 1, target);
                 return Ok(file);
             }
             // Another thread took it for abandoned, before it was locked, and deletes it.
@@ -129,6 +124,25 @@ pub(super) fn create(target: &Path) -> io::Result<NamedTempFile> {
     }
     let message = "too many of it are being saved at once";
     Err(io::Error::new(io::ErrorKind::AlreadyExists, message))
+}
+
+/// The names of its parts that are not kept.
+fn numbered(target: &Path) -> impl Fn(u32) -> String + use<> {
+    let hash = hash(name_of(target));
+    move |number| format!(".threaded-{hash:016x}-{number}.part")
+}
+
+/// Deletes the parts that killed processes have left of the target. Those that are kept are none of them.
+pub(super) fn delete_abandoned(target: &Path) {
+    delete_abandoned_from(0, target);
+}
+
+fn delete_abandoned_from(first: u32, target: &Path) {
+    let name = numbered(target);
+    let paths = (first..MAX_PARTS).map(|number| folder(target).join(name(number)));
+    paths
+        .take_while(|path| fs::symlink_metadata(path).is_ok())
+        .for_each(|path| delete_if_abandoned(&path));
 }
 
 fn name_of(target: &Path) -> &[u8] {

@@ -320,6 +320,15 @@ mod tests {
     }
 
     #[test]
+    fn a_range_that_was_reached_meanwhile_is_not_split_off() {
+        let mut segments = Segments::new(WHOLE, [0..WHOLE], None);
+        let claim = segments.claim(1).expect("it is long");
+        segments.advance(0, WHOLE / 2).expect("it has no record");
+        assert_eq!(segments.confirm(&claim).expect("it has no record"), None);
+        assert_eq!(segments.range(0), WHOLE / 2..WHOLE);
+    }
+
+    #[test]
     fn what_a_killed_process_leaves_is_put_in_order() {
         for (missing, ordered) in [
             (vec![], vec![]),

@@ -207,7 +207,9 @@ impl fmt::Debug for Attempt<'_> {
 
 /// How much has arrived of the body of a response.
 ///
-/// A progress bar shows [`received`](Self::received) of [`length`](Self::length).
+/// A progress bar shows [`received`](Self::received) of [`length`](Self::length). The last one may be of less than all of the body,
+/// and nothing is told while digests are computed: that the body is complete is told by
+/// [`Event::Response`](crate::Event::Response).
 #[derive(Debug)]
 pub struct Progress<'a> {
     pub(crate) attempt: &'a Attempt<'a>,

@@ -270,7 +270,20 @@ impl Serialize for Described<'_> {
     }
 }
 
-/// A URL alone, as a string, is a GET. In the object, only `url` is required.
+/// A URL alone, as a string, is a GET. In the object, only `url` is required. Most fields are the setter of the same name:
+///
+/// | field | value |
+/// |---|---|
+/// | `v` | the version of the form: 1 |
+/// | `url`, `method`, `proxy`, `auth` ([`auth_named`](RequestSpec::auth_named)), `handler` | a string |
+/// | `headers` | an array of names and values: `[["accept", "text/plain"]]`; a value that is no UTF-8 is `{"base64": "…"}` |
+/// | `body` | one of `{"utf8": "…"}`, `{"base64": "…"}`, `{"file": "path"}` and `{"parts": […]}`, an array of the former; beside it, `content_type` |
+/// | `gzip`, `max_redirects`, `max_body`, `segments` | a number; `max_body` may be `null` |
+/// | `timeout_ms` ([`timeout`](RequestSpec::timeout)) | milliseconds, or `null` |
+/// | `decode`, `idempotent`, `create_dirs`, `overwrite`, `resume`, `remote_time`, `sync`, `verify_digest_headers` | `true` or `false` |
+/// | `save_to`, `save_into`, `if_modified` | a path |
+/// | `sha256`, `sha512`, `md5` | hexadecimal digits |
+/// | `tag` | any JSON value |
 ///
 /// # Errors
 ///

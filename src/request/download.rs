@@ -113,8 +113,8 @@ impl RequestSpec {
     /// be of the same content. With whatever else it responds to the request for a further segment, the connections that there are
     /// receive all of it. If one of them fails, the others take over what is left of its segment; the attempt fails with the last one.
     /// The file has its whole length from the beginning on, with holes where its file system has them. With `resume`, a part that was received in
-    /// segments is continued in as many, and the response is that to the first of them; on a transport that blocks, only what has come
-    /// without a gap is continued. A digest is computed of what has come without a gap while it comes, and of the rest at the end.
+    /// segments is continued in as many at once, and the response is that to the first of them; on a transport that blocks, only what
+    /// has come without a gap is continued. A digest is computed of what has come without a gap while it comes, and of the rest at the end.
     ///
     /// [`Limits`](crate::Limits) on requests count jobs, not connections; `bandwidth` counts the bytes of all segments. With HTTP/2,
     /// segments share one connection. Applies to GET requests without a body, with [`save_to`](Self::save_to) or

@@ -295,7 +295,8 @@ impl RequestSpec {
 
     /// Sets the maximum size of the response body, in bytes after decoding. With a larger one, the job fails with
     /// [`ErrorKind::BodyTooLarge`](crate::ErrorKind::BodyTooLarge). `None` lifts the limit. Defaults to the pool's
-    /// [`max_body`](crate::PoolBuilder::max_body).
+    /// [`max_body`](crate::PoolBuilder::max_body). A body that is announced to be longer, and is not encoded, is not received, unless
+    /// it goes to a handler.
     pub fn max_body(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.options_mut().max_body = Some(bytes.into());
         self

@@ -734,6 +734,12 @@ fn a_body_that_is_too_large_is_not_begun() {
     let target = folder.path().join("target");
     for resumes in [false, true] {
         let get = server.get(&target).resume(resumes);
+        if resumes {
+            // There is a part in segments.
+            let cut = get.clone().timeout(Duration::from_millis(2_500));
+            assert_eq!(outcome(cut).unwrap_err().kind(), ErrorKind::Timeout);
+            assert!(server.ranges().len() > 2);
+        }
         let error = outcome(get.max_body(LENGTH as u64 - 1)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BodyTooLarge);
         assert_eq!(error.limit(), Some(LENGTH as u64 - 1));
@@ -757,7 +763,7 @@ fn a_length_that_no_file_can_have_is_that_of_a_body_that_is_cut() {
             .segments(2);
         let get = get.resume(resumes);
         for (get, kind) in [
-            (get.clone().max_body(1 << 40), ErrorKind::BodyTruncated),
+            (get.clone().max_body(1 << 40), ErrorKind::BodyTooLarge),
             (get.clone().max_body(4), ErrorKind::BodyTooLarge),
             (get, ErrorKind::BodyTruncated),
         ] {
@@ -864,44 +870,45 @@ fn the_bandwidth_is_shared_by_segments() {
     assert!(fs::read(&target).unwrap() == content(1));
 }
 
-/// Over one connection, only what there is without a gap can be continued.
+/// A part in segments, each of which is half there, and what continues it.
+fn continue_halves(get: impl FnOnce(RequestSpec) -> Outcome) -> Vec<Option<Range<usize>>> {
+    let server = SlowServer::start(|request| {
+        let reply = Reply::right(request, 1);
+        let until = reply.body.len() / 2;
+        reply.cut(if request.number < 2 {
+            until
+        } else {
+            usize::MAX
+        })
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    let spec = server.get(&target).resume(true).sha256(sha256(content(1)));
+    outcome(spec.clone()).unwrap_err();
+    assert_eq!(get(spec).unwrap().status().as_u16(), 206);
+    assert!(fs::read(&target).unwrap() == content(1));
+    assert_eq!(names(folder.path()), ["target"]);
+    server.ranges()
+}
+
+#[test]
+fn segments_are_continued_over_one_connection_after_the_other() {
+    let ranges = continue_halves(|get| outcome(get.segments(1)));
+    let [None, Some(second), Some(first_rest), Some(second_rest)] = &*ranges else {
+        panic!("{ranges:?}");
+    };
+    assert!(first_rest.start > LENGTH / 3 && first_rest.end == second.start);
+    assert!(second_rest.start > second.start && second_rest.end == LENGTH);
+}
+
+/// On a transport that blocks, only what there is without a gap is continued.
 #[test]
 fn segments_are_continued_by_what_knows_none_of_them() {
-    thread::scope(|scope| {
-        for is_blocking in [false, true] {
-            scope.spawn(move || {
-                let server = SlowServer::start(|request| {
-                    let reply = Reply::right(request, 1);
-                    let until = reply.body.len() / 2;
-                    reply.cut(if request.number < 2 {
-                        until
-                    } else {
-                        usize::MAX
-                    })
-                });
-                let folder = tempfile::tempdir().unwrap();
-                let target = folder.path().join("target");
-                let get = || server.get(&target).resume(true).sha256(sha256(content(1)));
-                outcome(get()).unwrap_err();
-                let response = if is_blocking {
-                    outcome_of(crate::on_reqwest::pool(), get())
-                } else {
-                    outcome(get().segments(1))
-                };
-                assert_eq!(response.unwrap().status().as_u16(), 206);
-                assert!(fs::read(&target).unwrap() == content(1));
-                assert_eq!(names(folder.path()), ["target"]);
-                let ranges = server.ranges();
-                let [None, Some(second), Some(rest)] = &*ranges else {
-                    panic!("{ranges:?}");
-                };
-                assert!(
-                    rest.start < second.start && rest.end == LENGTH,
-                    "{ranges:?}"
-                );
-            });
-        }
-    });
+    let ranges = continue_halves(|get| outcome_of(crate::on_reqwest::pool(), get));
+    let [None, Some(second), Some(rest)] = &*ranges else {
+        panic!("{ranges:?}");
+    };
+    assert!(rest.start > LENGTH / 3 && rest.start < second.start && rest.end == LENGTH);
 }
 
 /// A process that is killed at any point, and started again, continues each segment.

@@ -83,6 +83,16 @@ fn what_a_killed_process_leaves_is_deleted_when_the_same_file_is_saved() {
     save(&target);
     assert_eq!(names(folder.path()), ["other", "target"]);
     assert_eq!(fs::read(&target).unwrap(), b"hello");
+
+    // Those that could have been continued are others.
+    fs::remove_file(folder.path().join("other")).unwrap();
+    fs::remove_file(&target).unwrap();
+    leave_parts(test, &target);
+    let response = raw_response(FRAMINGS[0], "ETag: \"v1\"\r\n", b"hello");
+    let server = RawServer::responding(response);
+    let get = RequestSpec::get(server.url("/")).resume(true);
+    outcome(get.save_to(&target)).unwrap();
+    assert_eq!(names(folder.path()), ["target"]);
 }
 
 #[test]
