@@ -31,7 +31,7 @@ pub(crate) use self::segments::Claim;
 use self::segments::{MIN_SEGMENT, Segments};
 use self::validators::{OpenRecord, Record, Validator};
 use crate::digest::{ExpectedDigest, Verifier};
-use crate::error::Error;
+use crate::error::{Error, is_out_of_resources};
 use crate::headers;
 use crate::request::{BodyDestination, RequestSpec, SaveOptions};
 use crate::response::ResponseHead;
@@ -110,13 +110,14 @@ impl Download {
         .iter()
         .any(|name| fields.contains_key(name) || defaults.contains_key(name));
         let if_modified = if_modified.filter(|_| is_get && !has_conditions).cloned();
+        let is_folder = matches!(place, Some(Place::Folder(_)));
         let mut options = spec.save_options();
         options.resume &= is_get && !has_conditions;
         Some(Box::new(Self {
             place,
             options,
             digests: spec.digests().into(),
-            request: if options.resume || if_modified.is_some() {
+            request: if options.resume || if_modified.is_some() || is_folder {
                 identity(url, fields, defaults)
             } else {
                 String::new()
@@ -134,12 +135,13 @@ impl Download {
     }
 
     /// Looks at what is there, before anything is sent. Fails if the body could not be saved, or if `check`, which is called now
-    /// and then, says that there is no time for more. `can_split` is whether several exchanges are possible at once.
+    /// and then, says that there is no time for more. `can_split` is whether several exchanges are possible at once. If it fails for
+    /// lack of resources, it can be called again.
     pub(crate) fn prepare(
-        mut self: Box<Self>,
+        &mut self,
         can_split: bool,
         check: &dyn Fn() -> Result<(), Error>,
-    ) -> Result<Box<Self>, Error> {
+    ) -> Result<(), Error> {
         self.can_split &= can_split;
         let SaveOptions {
             create_dirs,
@@ -153,31 +155,35 @@ impl Download {
             None => {}
         }
         if resume {
-            self.find_part();
+            if let Some(path) = self.part_path() {
+                let found = self.find_part(&path);
+                found.map_err(|error| Error::file(&path, error).sent(false))?;
+            }
             self.digest_part(check)?;
         }
         if let Some(path) = self.if_modified.clone() {
             self.conditions = self.conditions_of(&path, check)?.unwrap_or_default();
         }
-        Ok(self)
+        Ok(())
     }
 
-    /// Finds what an earlier attempt has left. What is wrong with it only means that the body is received from its beginning.
-    fn find_part(&mut self) {
-        let Some(path) = self.part_path() else {
-            return;
+    /// Finds what an earlier attempt has left. What is wrong with it only means that the body is received from its beginning, but not
+    /// that there are no descriptors to look at it.
+    fn find_part(&mut self, path: &Path) -> io::Result<()> {
+        let file = match part::open_kept(path, false) {
+            Ok(Some(file)) => file,
+            Err(error) if is_out_of_resources(&error) => return Err(error),
+            _ => return Ok(()),
         };
-        let Ok(Some(file)) = part::open_kept(&path, false) else {
-            return;
-        };
-        let record = Record::read(&part::record_of_part(&path));
+        let record = Record::read(&part::record_of_part(path))?;
         let length = file.as_file().metadata().map_or(0, |there| there.len());
         let mut asked = record.and_then(|record| Continuation::of(record, &self.request, length));
         if !self.can_split {
-            asked = asked.and_then(|asked| reduce(asked, file.as_file(), &path));
+            asked = asked.and_then(|asked| reduce(asked, file.as_file(), path));
         }
         self.asked = asked;
         self.kept = Some(file);
+        Ok(())
     }
 
     /// How many connections may receive the body at once.
@@ -544,9 +550,9 @@ fn reduce(asked: Continuation, part: &fs::File, path: &Path) -> Option<Continuat
         from, mut record, ..
     } = asked;
     record.missing = None;
-    // In this order: by its length alone, it is not complete.
+    // In this order: by its length alone, it is not complete. The other record, if it stays, says no more than is there.
     part.set_len(from).ok()?;
-    record.write(&part::record_of_part(path)).ok()?;
+    let _ = record.write(&part::record_of_part(path));
     let request = record.request.clone();
     Continuation::of(record, &request, from)
 }

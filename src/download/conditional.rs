@@ -49,7 +49,7 @@ impl Download {
         };
         let mut conditions = HeaderMap::new();
         let path = part::record_of_file(&target);
-        match Record::read(&path) {
+        match Record::read(&path).ok()? {
             Some(record) if is_of_file(&record) => {
                 let etag = record.etag.map(|etag| (IF_NONE_MATCH, etag));
                 let modified = record.last_modified.map(|date| (IF_MODIFIED_SINCE, date));

@@ -14,7 +14,7 @@ pub(super) const MIN_SEGMENT: u64 = 1 << 20;
 /// What is missing of a part, and which of it is being received.
 pub(crate) struct Segments {
     whole: u64,
-    /// One that is empty can be replaced by another.
+    /// One that is empty and not taken can be replaced by another.
     missing: Box<[Missing; MAX_MISSING]>,
     /// Says the same, for a later attempt. `None` if the part is not kept.
     record: Option<OpenRecord>,
@@ -26,6 +26,12 @@ struct Missing {
     is_taken: bool,
     /// Whether the end of it was claimed.
     is_being_split: bool,
+}
+
+impl Missing {
+    fn is_unused(&self) -> bool {
+        self.range.is_empty() && !self.is_taken
+    }
 }
 
 /// A range that was chosen to be requested. It is only received, or split off from another one, once the server has agreed.
@@ -90,9 +96,7 @@ impl Segments {
                 splits: false,
             });
         }
-        self.missing
-            .iter()
-            .position(|missing| missing.range.is_empty())?;
+        self.missing.iter().position(Missing::is_unused)?;
         let length = |missing: &Missing| missing.range.end - missing.range.start;
         let (index, longest) = (self.missing.iter_mut().enumerate())
             .filter(|(_, missing)| !missing.is_being_split)
@@ -114,9 +118,8 @@ impl Segments {
         if !claim.splits {
             return Ok(Some(claim.index));
         }
-        let is_free = |missing: &Missing| missing.range.is_empty();
         let (Some(index), Some(split)) = (
-            self.missing.iter().position(is_free),
+            self.missing.iter().position(Missing::is_unused),
             self.split_by(claim)
                 .filter(|split| split.range.start < claim.range.start),
         ) else {
@@ -154,18 +157,20 @@ impl Segments {
         is_it.then_some(split)
     }
 
+    /// Whether another response may be needed, so that more can be claimed afterwards.
+    pub(crate) fn is_being_split(&self) -> bool {
+        self.missing.iter().any(|missing| missing.is_being_split)
+    }
+
     /// So many bytes more of a segment are in the file.
     pub(super) fn advance(&mut self, index: usize, bytes: u64) -> io::Result<()> {
         if let Some(missing) = self.missing.get_mut(index) {
             missing.range.start += bytes;
-            if missing.range.is_empty() {
-                *missing = Missing::default();
-            }
         }
         self.note(index)
     }
 
-    /// What is missing of a segment is no longer received.
+    /// What is missing of a segment is no longer received, if anything is. It must not be written to from now on.
     pub(crate) fn release(&mut self, index: usize) {
         if let Some(missing) = self.missing.get_mut(index) {
             missing.is_taken = false;
@@ -213,7 +218,8 @@ mod tests {
     }
 
     fn missing_of(record: &std::path::Path) -> Vec<Range<u64>> {
-        let record = Record::read(record).expect("it can be read at any time");
+        let record = Record::read(record).expect("there are resources");
+        let record = record.expect("it can be read at any time");
         in_order(record.missing.expect("it has ranges"))
     }
 
@@ -267,9 +273,6 @@ mod tests {
                         let length = up_to.min(range.end - range.start);
                         segments.advance(index, length).expect("it is written");
                         remove(&mut expected, range.start..range.start + length);
-                        if segments.range(index).is_empty() {
-                            open.retain(|other| *other != index);
-                        }
                     }
                     4 if !open.is_empty() => {
                         segments.release(open.swap_remove(which % open.len()));

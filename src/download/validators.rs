@@ -8,6 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::part;
 use super::segments::MAX_MISSING;
+use crate::error::is_out_of_resources;
 use http::header::{DATE, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue};
 
@@ -132,16 +133,26 @@ impl Record {
         let _ = fs::remove_file(&new);
         // Follows no link.
         let mut file = File::options().write(true).create_new(true).open(&new)?;
-        file.write_all(&text)?;
-        fs::rename(&new, path)?;
+        let written = file.write_all(&text).and_then(|()| fs::rename(&new, path));
+        if let Err(error) = written {
+            let _ = fs::remove_file(&new);
+            return Err(error);
+        }
         Ok(OpenRecord { file })
     }
 
-    /// Reads one. `None` if there is none, or something else.
-    pub(super) fn read(path: &Path) -> Option<Self> {
+    /// Reads one. `None` if there is none, or something else. Fails if it cannot be known for lack of resources.
+    pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
         let mut text = Vec::new();
-        let file = part::open_to_read(path).ok()?;
-        file.take(MAX_RECORD).read_to_end(&mut text).ok()?;
+        let read = match part::open_to_read(path) {
+            Err(error) if is_out_of_resources(&error) => return Err(error),
+            Err(_) => return Ok(None),
+            Ok(file) => file.take(MAX_RECORD).read_to_end(&mut text),
+        };
+        Ok(read.ok().and_then(|_| Self::parse(&text)))
+    }
+
+    fn parse(text: &[u8]) -> Option<Self> {
         let mut lines = text.split(|byte| *byte == b'\n');
         if lines.next()? != HEADING {
             return None;
@@ -281,11 +292,12 @@ mod tests {
         };
         for record in [full, Record::default()] {
             record.write(&path).expect("it is written");
-            assert_eq!(Record::read(&path).as_ref(), Some(&record));
+            let read = |path| Record::read(path).expect("there are resources");
+            assert_eq!(read(&path).as_ref(), Some(&record));
             let text = fs::read(&path).expect("it is there");
             for length in 0..text.len() - 2 {
                 fs::write(&path, &text[..length]).expect("it is written");
-                assert_eq!(Record::read(&path), None, "{length}");
+                assert_eq!(read(&path), None, "{length}");
             }
             record.write(&path).expect("it replaces another");
         }
@@ -301,9 +313,10 @@ mod tests {
         missing[0] = 3..5;
         missing[MAX_MISSING - 1] = 1..2;
         record.missing = Some(missing);
-        assert_eq!(Record::read(&path), Some(record));
+        let read = |path| Record::read(path).expect("there are resources");
+        assert_eq!(read(&path), Some(record));
         fs::write(&path, "reqwest-threaded 2\nend: \n").expect("it is written");
-        assert_eq!(Record::read(&path), None);
-        assert_eq!(Record::read(folder.path()), None);
+        assert_eq!(read(&path), None);
+        assert_eq!(read(folder.path()), None);
     }
 }

@@ -136,7 +136,9 @@ enum State {
     /// Something of it has come, and waits for bandwidth: what is taken in next, and what comes after that.
     HeldBack(Segment, Bytes, Bytes),
     /// It has received its segment, and waits for the end of the response, after which it can be used again.
-    Ending,
+    Ending {
+        is_trial: bool,
+    },
 }
 
 struct Segment {
@@ -169,7 +171,7 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
     ) -> Result<(SegmentedFile, Option<Error>), Error> {
         let mut events = 0;
         loop {
-            let is_ending = |other: &Connection<'_, E>| matches!(other.state, State::Ending);
+            let is_ending = |other: &Connection<'_, E>| matches!(other.state, State::Ending { .. });
             if file.segments.is_complete() && !self.connections.iter().any(is_ending) {
                 return Ok((file, None));
             }
@@ -256,6 +258,10 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
             (State::Asking { claim, is_trial }, Event::Responded(engine, responded)) => {
                 file = self.begin(file, claim, is_trial, engine, responded).await?;
             }
+            (State::Ending { is_trial }, Event::Received(stream, _)) => {
+                self.ask_for_next(&mut file, stream.engine, is_trial);
+            }
+            // Others do not occur.
             (_, Event::Received(Stream { engine, .. }, _) | Event::Responded(engine, _))
             | (_, Event::HasBandwidth(Stream { engine, .. })) => {
                 self.ask_for_next(&mut file, engine, false);
@@ -287,7 +293,7 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
         Ok(file)
     }
 
-    /// A connection has failed. Others go on without it, and one that had nothing to do takes its place.
+    /// A connection has failed. Others go on without it.
     fn fail(&mut self, file: &mut SegmentedFile, error: Error) {
         log::debug!("one of the connections of a download has failed: {error}");
         // If all fail, the next attempt may succeed if one of them might.
@@ -295,9 +301,18 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
             self.fault = Some(error);
         }
         self.growth.is_over = true;
-        if let (Some(idle), Some(engine)) = (self.idle.checked_sub(1), self.engine.fork()) {
+        self.wake_idle(file);
+    }
+
+    /// There may be something to do for connections that had nothing to do any more.
+    fn wake_idle(&mut self, file: &mut SegmentedFile) {
+        while let Some(idle) = self.idle.checked_sub(1) {
+            let min = self.growth.min_segment(self.connections.len() + 1);
+            let Some((claim, engine)) = file.segments.claim(min).zip(self.engine.fork()) else {
+                return;
+            };
             self.idle = idle;
-            self.ask_for_next(file, engine, false);
+            self.ask(engine, claim, false);
         }
     }
 
@@ -320,8 +335,9 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
             Some(claim) => self.ask(engine, claim, is_trial),
             None => {
                 self.idle += 1;
-                // From now on, what comes is not to be compared with what came before.
-                self.growth.is_over = true;
+                // What comes is not to be compared with what came before.
+                self.growth.restart();
+                self.growth.is_over |= !file.segments.is_being_split();
             }
         }
     }
@@ -375,6 +391,7 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
             buffer: Vec::new(),
         };
         self.wait(State::Receiving(segment), Stream { engine, body });
+        self.wake_idle(&mut file);
         Ok(file)
     }
 
@@ -397,7 +414,8 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
         mut segment: Segment,
         mut bytes: Bytes,
     ) -> Result<SegmentedFile, Error> {
-        while !bytes.is_empty() {
+        let is_missing = |file: &SegmentedFile, segment: &Segment| room(file, segment) > 0;
+        while !bytes.is_empty() && is_missing(&file, &segment) {
             let (step, wait) = self.meter.next_step(&mut bytes);
             if let Some(until) = wait {
                 let deadline = self.source.deadline;
@@ -412,15 +430,19 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
             }
             (file, segment) = self.append(file, segment, &step).await?;
         }
-        if !file.segments.range(segment.index).is_empty() {
+        if is_missing(&file, &segment) {
             self.wait(State::Receiving(segment), stream);
-        } else if segment.left == 0 {
+            return Ok(file);
+        }
+        file.segments.release(segment.index);
+        let is_trial = segment.is_trial;
+        if segment.left == 0 {
             E::end_by(&mut stream.body, Instant::now() + DRAIN_TIME);
-            self.wait(State::Ending, stream);
+            self.wait(State::Ending { is_trial }, stream);
         } else {
             // Closes the connection, as more of the response would come.
             drop(stream.body);
-            self.ask_for_next(&mut file, stream.engine, segment.is_trial);
+            self.ask_for_next(&mut file, stream.engine, is_trial);
         }
         Ok(file)
     }
@@ -464,11 +486,10 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
         };
         let mut connections = self.connections.iter_mut();
         let trial = connections.position(|connection| match &mut connection.state {
-            State::Asking { is_trial, .. } => std::mem::take(is_trial),
+            State::Asking { is_trial, .. } | State::Ending { is_trial } => std::mem::take(is_trial),
             State::Receiving(segment) | State::HeldBack(segment, ..) => {
                 std::mem::take(&mut segment.is_trial)
             }
-            State::Ending => false,
         });
         if let Some(index) = trial.filter(|_| rate < self.growth.rate * MIN_GAIN) {
             log::debug!("a further connection of a download brings nothing, and is closed");
@@ -478,7 +499,7 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
                 State::Receiving(segment) | State::HeldBack(segment, ..) => {
                     file = self.release(file, segment).await?;
                 }
-                State::Ending => {}
+                State::Ending { .. } => {}
             }
             return Ok(file);
         }
