@@ -298,6 +298,11 @@ impl Download {
         self.asked.as_ref()?.rest.as_ref()
     }
 
+    /// The part that the response continues.
+    fn continued(&self) -> Option<&Continuation> {
+        self.asked.as_ref().filter(|asked| asked.rest.is_some())
+    }
+
     /// Whether a response was of no use, so that the request was sent again.
     pub(crate) fn is_repeated(&self) -> bool {
         self.is_repeated
@@ -305,8 +310,7 @@ impl Download {
 
     /// How much of the body was there before.
     pub(crate) fn resumed_from(&self) -> u64 {
-        let asked = self.asked.as_ref().filter(|asked| asked.rest.is_some());
-        asked.map_or(0, Continuation::there)
+        self.continued().map_or(0, Continuation::there)
     }
 
     /// The length of all of the body, if it is known of one that is continued.
@@ -345,7 +349,7 @@ impl Download {
             etag: fields.get(ETAG).cloned(),
             last_modified: fields.get(LAST_MODIFIED).cloned(),
             length: head.content_length.filter(|_| !is_encoded),
-            validator: match self.asked.as_ref().filter(|asked| asked.rest.is_some()) {
+            validator: match self.continued() {
                 Some(asked) => Some(asked.validator.clone()),
                 None => {
                     validators::strong(fields).filter(|_| self.needs_validator() && !is_encoded)
@@ -403,8 +407,7 @@ impl Download {
         let begun = begun.unwrap_or_default();
         let verifier = Verifier::new(digests.get(begun.len()..).unwrap_or_default());
         let mut open = OpenFile::new(part.file, part.is_kept, path, target, verifier);
-        if self.continues() {
-            let from = self.asked.as_ref().map_or(0, |asked| asked.from);
+        if let Some(from) = self.continued().map(|asked| asked.from) {
             let continued = match &part.segments {
                 Some(_) => open.continue_behind(from),
                 None => open.continue_from(from),

@@ -18,7 +18,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
@@ -34,7 +34,7 @@ pub(crate) use self::meter::Meter;
 use crate::addresses::{AddressFilter, NotPublic};
 use crate::digest::{ExpectedDigest, Verifier};
 use crate::download::Download;
-use crate::error::{Error, ErrorKind, Wait, chain, is_out_of_resources};
+use crate::error::{Error, ErrorKind, Wait, chain};
 use crate::history::RedirectHop;
 use crate::request::{BodyDestination, BodySourceError, Handlers, RequestSpec};
 use crate::response::{Response, ResponseHead};
@@ -208,34 +208,6 @@ impl Context {
         }
     }
 
-    /// Lets the download look at what is there. Waits if there are no descriptors for that.
-    async fn prepare<E: Engine + ?Sized>(
-        &self,
-        engine: &mut E,
-        mut download: Box<Download>,
-    ) -> Result<Box<Download>, Error> {
-        let stall_timeout = self.deadline.stall_timeout();
-        let until = stall_timeout.and_then(|limit| Instant::now().checked_add(limit));
-        loop {
-            let is_in_time = until.is_none_or(|until| Instant::now() < until);
-            let (deadline, can_split) = (self.deadline.clone(), engine.fork().is_some());
-            let preparing = engine.unblock(move || {
-                let prepared = download.prepare(can_split, &|| deadline.check(false));
-                (download, prepared)
-            });
-            let (returned, prepared) = preparing.await?;
-            download = returned;
-            match prepared {
-                Err(error)
-                    if is_out_of_resources(&error) && is_in_time && engine.relieved().await =>
-                {
-                    self.deadline.check(false)?;
-                }
-                prepared => return prepared.map(|()| download),
-            }
-        }
-    }
-
     /// Sends the request and follows redirects, up to the head of the last response.
     async fn follow<E: Engine + ?Sized>(
         &self,
@@ -246,8 +218,13 @@ impl Context {
         meter: &mut Meter<'_>,
     ) -> Result<http::Response<E::Body>, Error> {
         if let Some(unprepared) = download.take() {
-            let preparing = self.prepare(engine, unprepared);
-            *download = Some(Box::pin(preparing).await?);
+            let (deadline, can_split) = (self.deadline.clone(), engine.fork().is_some());
+            let prepare = move |download: &mut Download| {
+                download.prepare(can_split, &|| deadline.check(false))
+            };
+            let preparing = sink::with_files(engine, &self.deadline, false, unprepared, prepare);
+            let (prepared, ()) = Box::pin(preparing).await?;
+            *download = Some(prepared);
         }
         #[cfg(feature = "gzip")]
         hop.compress(engine).await?;

@@ -157,7 +157,7 @@ impl Segments {
         is_it.then_some(split)
     }
 
-    /// Whether another response may be needed, so that more can be claimed afterwards.
+    /// Whether the end of a range is claimed, so that more can be claimed once the server has agreed or not.
     pub(crate) fn is_being_split(&self) -> bool {
         self.missing.iter().any(|missing| missing.is_being_split)
     }

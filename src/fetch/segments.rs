@@ -31,8 +31,8 @@ const MIN_TIME: Duration = Duration::from_millis(500);
 /// A response that is shorter than its segment and than this, in bytes, is of no use: each takes a request.
 const MIN_RESPONSE: u64 = 16 << 10;
 
-/// After how many events other attempts on the same thread go on.
-const EVENTS_PER_TURN: usize = 256;
+/// After how many arrivals other attempts on the same thread go on.
+const ARRIVALS_PER_TURN: usize = 256;
 
 /// Receives all of a body into a file, or as much of it as can be. Returns the engine too.
 pub(super) async fn receive<'a, E: Engine + ?Sized>(
@@ -123,7 +123,7 @@ struct Receiver<'a, 's, 'm, E: Engine + ?Sized> {
 /// One of the connections, and what it waits for.
 struct Connection<'a, E: Engine + ?Sized> {
     state: State,
-    next: Pin<Box<dyn Future<Output = Event<E>> + 'a>>,
+    next: Pin<Box<dyn Future<Output = Arrival<E>> + 'a>>,
 }
 
 enum State {
@@ -151,7 +151,8 @@ struct Segment {
     buffer: Vec<u8>,
 }
 
-enum Event<E: Engine + ?Sized> {
+/// What a connection has waited for.
+enum Arrival<E: Engine + ?Sized> {
     Responded(Box<E>, Result<http::Response<E::Body>, Error>),
     Received(Stream<E>, Result<Bytes, Error>),
     HasBandwidth(Stream<E>),
@@ -169,7 +170,7 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
         &mut self,
         mut file: SegmentedFile,
     ) -> Result<(SegmentedFile, Option<Error>), Error> {
-        let mut events = 0;
+        let mut arrivals = 0;
         loop {
             let is_ending = |other: &Connection<'_, E>| matches!(other.state, State::Ending { .. });
             if file.segments.is_complete() && !self.connections.iter().any(is_ending) {
@@ -179,14 +180,14 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
                 self.fault = Some(error);
                 break;
             }
-            events += 1;
-            if events % EVENTS_PER_TURN == 0 {
+            arrivals += 1;
+            if arrivals % ARRIVALS_PER_TURN == 0 {
                 self.engine.yield_now().await;
             }
-            let Some((state, event)) = self.next_event().await else {
+            let Some((state, arrival)) = self.next_arrival().await else {
                 break;
             };
-            file = self.handle(file, state, event).await?;
+            file = self.handle(file, state, arrival).await?;
             file = self.adapt(file).await?;
         }
         for connection in std::mem::take(&mut self.connections) {
@@ -201,15 +202,15 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
     }
 
     /// Waits for any of the connections. `None` if there is none.
-    async fn next_event(&mut self) -> Option<(State, Event<E>)> {
-        let (index, event) = poll_fn(|context| {
+    async fn next_arrival(&mut self) -> Option<(State, Arrival<E>)> {
+        let (index, arrival) = poll_fn(|context| {
             if self.connections.is_empty() {
                 return Poll::Ready(None);
             }
             let mut waiting = self.connections.iter_mut().enumerate();
             let ready = waiting.find_map(|(index, connection)| {
                 match connection.next.as_mut().poll(context) {
-                    Poll::Ready(event) => Some((index, event)),
+                    Poll::Ready(arrival) => Some((index, arrival)),
                     Poll::Pending => None,
                 }
             });
@@ -217,17 +218,17 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
         })
         .await?;
         // It is put back behind the others, so that each gets its turn.
-        Some((self.connections.remove(index).state, event))
+        Some((self.connections.remove(index).state, arrival))
     }
 
     async fn handle(
         &mut self,
         mut file: SegmentedFile,
         state: State,
-        event: Event<E>,
+        arrival: Arrival<E>,
     ) -> Result<SegmentedFile, Error> {
-        match (state, event) {
-            (State::Receiving(mut segment), Event::Received(stream, Ok(bytes)))
+        match (state, arrival) {
+            (State::Receiving(mut segment), Arrival::Received(stream, Ok(bytes)))
                 if !bytes.is_empty() =>
             {
                 self.meter.note(bytes.len());
@@ -238,32 +239,32 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
                     file = self.abandon(file, segment, too_long()).await?;
                 }
             }
-            (State::Receiving(segment), Event::Received(_, Err(error))) => {
+            (State::Receiving(segment), Arrival::Received(_, Err(error))) => {
                 file = self.abandon(file, segment, error).await?;
             }
-            (State::Receiving(segment), Event::Received(..)) if segment.left > 0 => {
+            (State::Receiving(segment), Arrival::Received(..)) if segment.left > 0 => {
                 let error = Error::body_truncated("a segment of it ends early");
                 file = self.abandon(file, segment, error).await?;
             }
             // The response was shorter than what was requested.
-            (State::Receiving(segment), Event::Received(stream, _)) => {
+            (State::Receiving(segment), Arrival::Received(stream, _)) => {
                 let is_trial = segment.is_trial;
                 file = self.release(file, segment).await?;
                 self.ask_for_next(&mut file, stream.engine, is_trial);
             }
-            (State::HeldBack(segment, bytes, rest), Event::HasBandwidth(stream)) => {
+            (State::HeldBack(segment, bytes, rest), Arrival::HasBandwidth(stream)) => {
                 let (returned, segment) = self.append(file, segment, &bytes).await?;
                 file = self.take_in(returned, stream, segment, rest).await?;
             }
-            (State::Asking { claim, is_trial }, Event::Responded(engine, responded)) => {
+            (State::Asking { claim, is_trial }, Arrival::Responded(engine, responded)) => {
                 file = self.begin(file, claim, is_trial, engine, responded).await?;
             }
-            (State::Ending { is_trial }, Event::Received(stream, _)) => {
+            (State::Ending { is_trial }, Arrival::Received(stream, _)) => {
                 self.ask_for_next(&mut file, stream.engine, is_trial);
             }
             // Others do not occur.
-            (_, Event::Received(Stream { engine, .. }, _) | Event::Responded(engine, _))
-            | (_, Event::HasBandwidth(Stream { engine, .. })) => {
+            (_, Arrival::Received(Stream { engine, .. }, _) | Arrival::Responded(engine, _))
+            | (_, Arrival::HasBandwidth(Stream { engine, .. })) => {
                 self.ask_for_next(&mut file, engine, false);
             }
         }
@@ -307,8 +308,7 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
     /// There may be something to do for connections that had nothing to do any more.
     fn wake_idle(&mut self, file: &mut SegmentedFile) {
         while let Some(idle) = self.idle.checked_sub(1) {
-            let min = self.growth.min_segment(self.connections.len() + 1);
-            let Some((claim, engine)) = file.segments.claim(min).zip(self.engine.fork()) else {
+            let Some((claim, engine)) = self.claim(file).zip(self.engine.fork()) else {
                 return;
             };
             self.idle = idle;
@@ -323,15 +323,20 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
             state: State::Asking { claim, is_trial },
             next: Box::pin(async move {
                 let responded = source.request(&mut *engine, &range).await;
-                Event::Responded(engine, responded)
+                Arrival::Responded(engine, responded)
             }),
         });
     }
 
+    /// Chooses what one more connection should receive.
+    fn claim(&self, file: &mut SegmentedFile) -> Option<Claim> {
+        let min = self.growth.min_segment(self.connections.len() + 1);
+        file.segments.claim(min)
+    }
+
     /// A connection has received its segment: requests what is left for it, if anything is.
     fn ask_for_next(&mut self, file: &mut SegmentedFile, engine: Box<E>, is_trial: bool) {
-        let min = self.growth.min_segment(self.connections.len() + 1);
-        match file.segments.claim(min) {
+        match self.claim(file) {
             Some(claim) => self.ask(engine, claim, is_trial),
             None => {
                 self.idle += 1;
@@ -401,7 +406,7 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
             state,
             next: Box::pin(async move {
                 let piece = stream.engine.piece(&mut stream.body).await;
-                Event::Received(stream, piece)
+                Arrival::Received(stream, piece)
             }),
         });
     }
@@ -414,8 +419,7 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
         mut segment: Segment,
         mut bytes: Bytes,
     ) -> Result<SegmentedFile, Error> {
-        let is_missing = |file: &SegmentedFile, segment: &Segment| room(file, segment) > 0;
-        while !bytes.is_empty() && is_missing(&file, &segment) {
+        while !bytes.is_empty() && room(&file, &segment) > 0 {
             let (step, wait) = self.meter.next_step(&mut bytes);
             if let Some(until) = wait {
                 let deadline = self.source.deadline;
@@ -423,14 +427,14 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
                     state: State::HeldBack(segment, step, bytes),
                     next: Box::pin(async move {
                         stream.engine.pause(deadline, until).await;
-                        Event::HasBandwidth(stream)
+                        Arrival::HasBandwidth(stream)
                     }),
                 });
                 return Ok(file);
             }
             (file, segment) = self.append(file, segment, &step).await?;
         }
-        if is_missing(&file, &segment) {
+        if room(&file, &segment) > 0 {
             self.wait(State::Receiving(segment), stream);
             return Ok(file);
         }
@@ -504,12 +508,8 @@ impl<'s, E: Engine + ?Sized + 's> Receiver<'_, 's, '_, E> {
             return Ok(file);
         }
         self.growth.rate = rate;
-        let connections = self.connections.len();
-        if connections < self.source.download.max_segments() {
-            let claim = file
-                .segments
-                .claim(self.growth.min_segment(connections + 1));
-            if let Some((claim, engine)) = claim.zip(self.engine.fork()) {
+        if self.connections.len() < self.source.download.max_segments() {
+            if let Some((claim, engine)) = self.claim(&mut file).zip(self.engine.fork()) {
                 self.growth.is_trial_asked = true;
                 self.ask(engine, claim, true);
             }

@@ -124,29 +124,11 @@ impl<E: Engine + ?Sized> Incoming<'_, '_, E> {
     ) -> Result<Arc<Path>, Error> {
         self.fill().await?;
         download.note(head, !decoders.is_empty());
-        let stall_timeout = self.deadline.stall_timeout();
-        let until = stall_timeout.and_then(|limit| Instant::now().checked_add(limit));
         let (max_body, deadline) = (max_body.unwrap_or(u64::MAX), self.deadline);
-        let opened = loop {
-            let is_in_time = until.is_none_or(|until| Instant::now() < until);
-            let digests = digests.to_vec();
-            let opening = self.engine.unblock(move || {
-                let opened = download.open(&digests, max_body);
-                (download, opened)
-            });
-            let (returned, opened) = opening.await?;
-            download = returned;
-            match opened {
-                Err(error)
-                    if is_out_of_resources(&error)
-                        && is_in_time
-                        && self.engine.relieved().await =>
-                {
-                    self.deadline.check(true)?;
-                }
-                opened => break opened?,
-            }
-        };
+        let digests = digests.to_vec();
+        let open = move |download: &mut Download| download.open(&digests, max_body);
+        let opening = with_files(self.engine, deadline, true, download, open);
+        let (download, opened) = opening.await?;
         match opened {
             Opened::Whole(file) => {
                 let (file, fault) = self.write_whole(file, decoders, max_body).await?;
@@ -187,6 +169,35 @@ impl<E: Engine + ?Sized> Incoming<'_, '_, E> {
             }
         }
         Ok((file, fault))
+    }
+}
+
+/// Lets a download work with files. Waits if there are no descriptors for that. `sent` is whether a server may have seen anything by
+/// now.
+pub(super) async fn with_files<E: Engine + ?Sized, T: Send + 'static>(
+    engine: &mut E,
+    deadline: &Deadline,
+    sent: bool,
+    mut download: Box<Download>,
+    work: impl Fn(&mut Download) -> Result<T, Error> + Clone + Send + 'static,
+) -> Result<(Box<Download>, T), Error> {
+    let stall_timeout = deadline.stall_timeout();
+    let until = stall_timeout.and_then(|limit| Instant::now().checked_add(limit));
+    loop {
+        let is_in_time = until.is_none_or(|until| Instant::now() < until);
+        let work = work.clone();
+        let working = engine.unblock(move || {
+            let done = work(&mut download);
+            (download, done)
+        });
+        let (returned, done) = working.await?;
+        download = returned;
+        match done {
+            Err(error) if is_out_of_resources(&error) && is_in_time && engine.relieved().await => {
+                deadline.check(sent)?;
+            }
+            done => return done.map(|done| (download, done)),
+        }
     }
 }
 

@@ -40,7 +40,7 @@ mod retrying;
 mod secrets;
 mod secrets_of_sessions;
 mod sharing;
-mod sinks;
+pub(super) mod sinks;
 mod specs;
 mod statuses;
 mod whole_runs;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use threaded::{ErrorKind, Event, Limits, Outcome, RequestSpec};
 
+use super::each_transport::sinks::names;
 use super::pool;
 use crate::support::pools::{at_once, outcome_of};
 use crate::support::process::eventually;
@@ -35,12 +36,6 @@ fn content(version: u8) -> &'static [u8] {
         let bytes = (0..LENGTH).map(|n| ((n * 31 + n / 251) % 251) as u8 ^ version);
         bytes.collect()
     })
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.collect()
 }
 
 /// A request as the server has read it, with its number from 0.
@@ -109,6 +104,22 @@ impl Reply {
             until: body.len(),
             body,
             is_last: false,
+        }
+    }
+
+    /// What is requested; of the first two requests only the first half.
+    fn half_at_first(request: &Request) -> Self {
+        let reply = Self::right(request, 1);
+        let half = reply.body.len() / 2;
+        reply.cut(if request.number < 2 { half } else { usize::MAX })
+    }
+
+    /// The same body, which ends with the connection, and a range that may not fit.
+    fn stating(self, range: &Range<usize>) -> Self {
+        let headers = "ETag: \"v1\"\r\nConnection: close\r\n";
+        Self {
+            headers: format!("{headers}{}", content_range(range, LENGTH)),
+            ..self
         }
     }
 
@@ -212,6 +223,14 @@ impl SlowServer {
         RequestSpec::get(self.server.url("/file"))
             .save_to(target)
             .segments(4)
+    }
+
+    /// The first version can be saved.
+    fn assert_saved(&self) {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("target");
+        outcome(self.get(&target)).unwrap();
+        assert!(fs::read(&target).unwrap() == content(1));
     }
 
     fn ranges(&self) -> Vec<Option<Range<usize>>> {
@@ -462,10 +481,7 @@ fn sharing() -> impl Fn(Instant) -> Instant {
 #[test]
 fn a_connection_that_brings_nothing_is_closed() {
     let server = SlowServer::sending(|request| Reply::right(request, 1), sharing());
-    let folder = tempfile::tempdir().unwrap();
-    let target = folder.path().join("target");
-    outcome(server.get(&target)).unwrap();
-    assert!(fs::read(&target).unwrap() == content(1));
+    server.assert_saved();
     assert_eq!(server.log.most_open.load(Ordering::SeqCst), 2);
     let ranges = server.ranges();
     let [None, Some(closed), Some(rest)] = &*ranges else {
@@ -486,7 +502,7 @@ fn a_connection_whose_responses_are_short_is_closed_if_it_brings_nothing() {
     let target = folder.path().join("target");
     let pool = pool().concurrency(1).build().unwrap();
     let _job = pool.spawn(server.get(&target)).unwrap();
-    // By then, it is known since long.
+    // By then, it has been known for long.
     eventually("much has come", || {
         server.log.sent.load(Ordering::SeqCst) > 5 << 20
     });
@@ -506,10 +522,7 @@ fn connections_that_fail_are_made_up_for_by_the_others() {
                     }
                     reply
                 });
-                let folder = tempfile::tempdir().unwrap();
-                let target = folder.path().join("target");
-                outcome(server.get(&target)).unwrap();
-                assert!(fs::read(&target).unwrap() == content(1));
+                server.assert_saved();
                 let ranges = server.ranges();
                 assert_eq!(ranges.len(), 3, "{ranges:?}");
             });
@@ -529,10 +542,7 @@ fn a_connection_that_fails_last_is_made_up_for() {
         }
         reply
     });
-    let folder = tempfile::tempdir().unwrap();
-    let target = folder.path().join("target");
-    outcome(server.get(&target)).unwrap();
-    assert!(fs::read(&target).unwrap() == content(1));
+    server.assert_saved();
     let ranges = server.ranges();
     assert_eq!(ranges.len(), 3, "{ranges:?}");
 }
@@ -544,33 +554,24 @@ fn a_segment_that_is_longer_than_its_range_is_cut_off() {
         let mut reply = Reply::right(request, 1);
         if let (1, Some(range)) = (request.number, &request.range) {
             let stated = range.start..range.start + range.len() / 3;
-            let headers = "ETag: \"v1\"\r\nConnection: close\r\n";
-            reply.headers = format!("{headers}{}", content_range(&stated, LENGTH));
+            reply = reply.stating(&stated);
             reply.body = content(2)[range.clone()].to_vec();
             reply.body[..stated.len()].copy_from_slice(&content(1)[stated]);
         }
         reply
     });
-    let folder = tempfile::tempdir().unwrap();
-    let target = folder.path().join("target");
-    outcome(server.get(&target)).unwrap();
-    assert!(fs::read(&target).unwrap() == content(1));
+    server.assert_saved();
 }
 
 /// Of several faults, that counts by which the attempt can be repeated.
 #[test]
 fn a_fault_that_another_attempt_may_be_spared_counts() {
     let server = SlowServer::start(|request| {
-        let mut reply = Reply::right(request, 1);
+        let reply = Reply::right(request, 1);
         match (request.number, &request.range) {
             // Soon after the other one has begun.
             (0, _) => reply.cut(LENGTH / 3),
-            (_, Some(range)) => {
-                let stated = range.start..range.start + range.len() / 2;
-                let headers = "ETag: \"v1\"\r\nConnection: close\r\n";
-                reply.headers = format!("{headers}{}", content_range(&stated, LENGTH));
-                reply
-            }
+            (_, Some(range)) => reply.stating(&(range.start..range.start + range.len() / 2)),
             _ => reply,
         }
     });
@@ -652,15 +653,7 @@ fn a_file_that_changes_between_segments_is_never_a_mixture() {
 
 #[test]
 fn a_retry_continues_segments() {
-    let server = SlowServer::start(|request| {
-        let reply = Reply::right(request, 1);
-        let until = reply.body.len() / 2;
-        reply.cut(if request.number < 2 {
-            until
-        } else {
-            usize::MAX
-        })
-    });
+    let server = SlowServer::start(Reply::half_at_first);
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("target");
     let pool = pool().retry(at_once(1));
@@ -681,10 +674,7 @@ fn responses_may_be_shorter_than_the_segment() {
         }
         _ => Reply::right(request, 1),
     });
-    let folder = tempfile::tempdir().unwrap();
-    let target = folder.path().join("target");
-    outcome(server.get(&target)).unwrap();
-    assert!(fs::read(&target).unwrap() == content(1));
+    server.assert_saved();
     assert!(server.ranges().len() > 3);
     assert!(server.server.connections() <= 4);
 }
@@ -775,15 +765,7 @@ fn a_length_that_no_file_can_have_is_that_of_a_body_that_is_cut() {
 /// What cannot be recorded is an error, and what has come before is still there.
 #[test]
 fn a_part_whose_record_cannot_be_written_is_not_lost() {
-    let server = SlowServer::start(|request| {
-        let reply = Reply::right(request, 1);
-        let until = reply.body.len() / 2;
-        reply.cut(if request.number < 2 {
-            until
-        } else {
-            usize::MAX
-        })
-    });
+    let server = SlowServer::start(Reply::half_at_first);
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("target");
     let get = || server.get(&target).resume(true);
@@ -821,15 +803,7 @@ fn a_job_that_is_cancelled_closes_all_its_connections() {
 /// What all connections receive together is told of and limited.
 #[test]
 fn progress_is_that_of_the_whole() {
-    let server = SlowServer::start(|request| {
-        let reply = Reply::right(request, 1);
-        let until = reply.body.len() / 2;
-        reply.cut(if request.number < 2 {
-            until
-        } else {
-            usize::MAX
-        })
-    });
+    let server = SlowServer::start(Reply::half_at_first);
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("target");
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -872,15 +846,7 @@ fn the_bandwidth_is_shared_by_segments() {
 
 /// A part in segments, each of which is half there, and what continues it.
 fn continue_halves(get: impl FnOnce(RequestSpec) -> Outcome) -> Vec<Option<Range<usize>>> {
-    let server = SlowServer::start(|request| {
-        let reply = Reply::right(request, 1);
-        let until = reply.body.len() / 2;
-        reply.cut(if request.number < 2 {
-            until
-        } else {
-            usize::MAX
-        })
-    });
+    let server = SlowServer::start(Reply::half_at_first);
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("target");
     let spec = server.get(&target).resume(true).sha256(sha256(content(1)));
